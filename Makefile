@@ -1,0 +1,36 @@
+# make sweep   install, generate the demo clips, run the demo sweep
+# make test    install with the test tools, lint, types, all tests
+# make check   lint and types alone
+# make clean   remove what the targets made, the runs included
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
+BIN := .venv/bin
+
+.PHONY: sweep test check clean
+
+sweep: .venv/.installed
+	$(BIN)/python -m data demo --out demo_clips
+	$(BIN)/python -m tuning sweep --config configs/demo.yaml --data demo_clips --groups demo_clips/sources.csv
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo_clips frame_store runs
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v == (3, 11) else f"Python 3.11 is needed, not {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv || (echo "python3-venv is missing: apt-get install python3-venv" >&2; rm -rf .venv; exit 1)
+
+.venv/.installed: .venv/bin/python requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
