@@ -1,0 +1,142 @@
+"""Datasets and batches over the frame store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
+
+from data.cache import FrameStore
+from data.sampling import Draw, EpochSampler, derived_seed, eval_frame_indices, train_frame_indices
+from data.transforms import EvalTransform, TrainTransform
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrames:
+    """A clip as training sees it: its frames by digest, its class by index."""
+
+    clip_id: str
+    digest: str
+    label: int
+
+
+class Batch(NamedTuple):
+    """Some clips: frames uint8 `(B, T, 3, H, W)`, label int64 `(B,)`, clip ids."""
+
+    frames: torch.Tensor
+    label: torch.Tensor
+    clip_id: list[str]
+
+
+class _Item(NamedTuple):
+    frames: torch.Tensor
+    label: int
+    clip_id: str
+
+
+class TrainDataset(Dataset[_Item]):
+    """Random frames, crop and flip of each draw; everything random follows from the seed and the draw."""
+
+    def __init__(
+        self,
+        clips: Sequence[LabelledFrames],
+        store: FrameStore,
+        *,
+        num_frames: int,
+        transform: TrainTransform,
+        seed: int,
+    ) -> None:
+        self.clips, self.store, self.num_frames = clips, store, num_frames
+        self.transform, self.seed = transform, seed
+
+    def __getitem__(self, draw: Draw) -> _Item:
+        clip = self.clips[draw.clip]
+        rng = np.random.default_rng(derived_seed(self.seed, draw.epoch, draw.position, draw.clip))
+        stored = self.store.read(clip.digest)
+        frames = _pick(stored, train_frame_indices(len(stored), self.num_frames, rng))
+        return _Item(self.transform(frames, rng), clip.label, clip.clip_id)
+
+
+class EvalDataset(Dataset[_Item]):
+    """The same frames and crop of a clip each time."""
+
+    def __init__(
+        self, clips: Sequence[LabelledFrames], store: FrameStore, *, num_frames: int, transform: EvalTransform
+    ) -> None:
+        self.clips, self.store, self.num_frames, self.transform = clips, store, num_frames, transform
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> _Item:
+        clip = self.clips[index]
+        stored = self.store.read(clip.digest)
+        return _Item(eval_frames(stored, self.num_frames, self.transform), clip.label, clip.clip_id)
+
+
+def eval_frames(stored: np.ndarray, num_frames: int, transform: EvalTransform) -> torch.Tensor:
+    """What evaluation and prediction show a model of a clip.
+
+    Args:
+        stored: uint8 `(F, H, W, 3)` as decoded.
+        num_frames: T.
+        transform: gives the size S.
+
+    Returns:
+        uint8 `(T, 3, S, S)`.
+    """
+    return transform(_pick(stored, eval_frame_indices(len(stored), num_frames)))
+
+
+def _pick(stored: np.ndarray, indices: np.ndarray) -> torch.Tensor:
+    """`(F, H, W, 3)` to `(T, 3, H, W)`; only the picked frames' pages are read."""
+    return torch.from_numpy(stored[indices]).permute(0, 3, 1, 2)
+
+
+def train_loader(
+    dataset: TrainDataset, sampler: EpochSampler, *, batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader[_Item]:
+    """Batches of an epoch's draws; call `sampler.set_epoch` before each epoch."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        collate_fn=_collate,
+    )
+
+
+def eval_loader(
+    dataset: EvalDataset,
+    *,
+    batch_size: int,
+    workers: int,
+    pin_memory: bool,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[_Item]:
+    """Each clip once over all ranks, in order; ranks may hold unequal numbers."""
+    part = Subset(dataset, range(rank, len(dataset), world_size))
+    return DataLoader(
+        part,
+        batch_size=batch_size,
+        sampler=SequentialSampler(part),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        collate_fn=_collate,
+    )
+
+
+def _collate(items: list[_Item]) -> Batch:
+    return Batch(
+        torch.stack([item.frames for item in items]),
+        torch.tensor([item.label for item in items]),
+        [item.clip_id for item in items],
+    )

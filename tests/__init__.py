@@ -1,0 +1,1 @@
+"""Tests: real Ray, PyAV, torch and MLflow."""

@@ -1,0 +1,473 @@
+import hashlib
+import itertools
+import re
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.clips import Clip
+from data.errors import DataError
+from data.splits import FEW_GROUPS, LEFT_OUT, SPLITS, Assigned, Split, check_split, make_split, read_split, write_split
+
+
+def message(message: str) -> str:
+    return f"^{re.escape(message)}$"
+
+
+def clips_of(**sizes: list[int]) -> list[Clip]:
+    """Clips of each class in groups of its own, which have the sizes given."""
+    return [
+        Clip(f"{label}/{number}-{index}.mp4", label, f"{label}-{number}")
+        for label, numbers in sizes.items()
+        for number, size in enumerate(numbers)
+        for index in range(size)
+    ]
+
+
+def mixed_clips(groups: list[str]) -> list[Clip]:
+    """A group per word, with a clip of a class per letter."""
+    return [
+        Clip(f"{label}/{number}-{index}.mp4", label, f"g{number}")
+        for number, labels in enumerate(groups)
+        for index, label in enumerate(labels)
+    ]
+
+
+def clip_counts(split: Split) -> dict[str, list[int]]:
+    labels = {row.clip.label for row in split.rows}
+    return {label: [sum(clip.label == label for clip in split.clips(name)) for name in SPLITS] for label in labels}
+
+
+def cost_of(counts: dict[str, list[int]]) -> float:
+    return sum(
+        (count - sum(found) * share) ** 2 / sum(found)
+        for found in counts.values()
+        for count, share in zip(found, (0.7, 0.15, 0.15), strict=True)
+    )
+
+
+def lowest_cost(clips: list[Clip]) -> float | None:
+    """The lowest cost of all ways to place the groups that have each class in each split; None if none has."""
+    contents: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        contents[clip.group][clip.label] += 1
+    labels = {clip.label for clip in clips}
+    costs = []
+    for places in itertools.product(range(3), repeat=len(contents)):
+        counts = {label: [0, 0, 0] for label in labels}
+        for place, content in zip(places, contents.values(), strict=True):
+            for label, count in content.items():
+                counts[label][place] += count
+        if all(all(found) for found in counts.values()):
+            costs.append(cost_of(counts))
+    return min(costs, default=None)
+
+
+group_sizes = st.lists(st.integers(1, 12), min_size=3, max_size=12)
+single_class_groups = st.dictionaries(st.sampled_from("abcde"), group_sizes, min_size=2).map(
+    lambda sizes: clips_of(**sizes)
+)
+mixed_groups = st.lists(st.text("abcd", min_size=1, max_size=6), min_size=4, max_size=7).map(mixed_clips)
+names = st.text(
+    st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")) | st.sampled_from(" ,\"';é"), min_size=1
+).filter(lambda name: name.strip() and not re.search(r"[/\\:]|^\.+$", name))
+
+
+@given(single_class_groups, st.integers())
+@settings(deadline=None)
+def test_every_clip_is_placed_once_groups_stay_whole_and_classes_are_everywhere(clips: list[Clip], seed: int) -> None:
+    split = make_split(clips, seed=seed)
+    assert [row.clip for row in split.rows] == sorted(clips)
+    places: defaultdict[str, set[str]] = defaultdict(set)
+    for row in split.rows:
+        places[row.clip.group].add(row.split)
+    assert {len(found) for found in places.values()} == {1}
+    assert all(all(counts) for counts in clip_counts(split).values())
+    assert split.classes == tuple(sorted({clip.label for clip in clips}))
+
+
+@given(mixed_groups, st.integers(0, 9))
+@settings(deadline=None)
+def test_mixed_groups_stay_whole_wherever_a_split_exists(clips: list[Clip], seed: int) -> None:
+    labels = {clip.label for clip in clips}
+    few = {label for label in labels if len({clip.group for clip in clips if clip.label == label}) < 3}
+    clips = [clip for clip in clips if clip.label not in few]
+    if len(labels - few) < 2:
+        return
+    if lowest_cost(clips) is None:
+        with pytest.raises(DataError, match=r"^found no split that has class '[abcd]' \(\d+ clips in \d groups\)"):
+            make_split(clips, seed=seed)
+        return
+    split = make_split(clips, seed=seed)
+    places = {row.clip.group: row.split for row in split.rows}
+    assert all(places[row.clip.group] == row.split for row in split.rows)
+    assert all(all(counts) for counts in clip_counts(split).values())
+
+
+@given(st.one_of(single_class_groups, mixed_groups), st.randoms(), st.sampled_from(FEW_GROUPS[1:]))
+@settings(deadline=None)
+def test_order_of_the_clips_does_not_matter(clips: list[Clip], random: Random, few_groups: str) -> None:
+    def outcome(clips: list[Clip]) -> bytes | str:
+        try:
+            return make_split(clips, few_groups=few_groups).to_csv()
+        except DataError as error:
+            return str(error)
+
+    shuffled = list(clips)
+    random.shuffle(shuffled)
+    assert outcome(shuffled) == outcome(clips)
+
+
+@given(
+    st.lists(st.integers(7, 60), min_size=2, max_size=8),
+    st.sampled_from([(0.15, 0.15), (0.2, 0.1), (0.1, 0.3), (1 / 3, 1 / 3)]),
+    st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=40)
+def test_single_clips_come_within_one_of_each_share(
+    sizes: list[int], fractions: tuple[float, float], seed: int
+) -> None:
+    val, test = fractions
+    clips = clips_of(**{f"c{number}": [1] * size for number, size in enumerate(sizes)})
+    for counts in clip_counts(make_split(clips, val=val, test=test, seed=seed)).values():
+        for count, share in zip(counts, (1 - val - test, val, test), strict=True):
+            assert abs(count - share * sum(counts)) <= 1
+
+
+@given(st.dictionaries(names, st.lists(names, min_size=3, max_size=5, unique=True), min_size=2, max_size=3))
+@settings(deadline=None)
+def test_any_name_comes_back_from_the_file(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, list[str]]
+) -> None:
+    clips = [Clip(f"{label}/{name}", label, f"{label} {name}") for label, found in files.items() for name in found]
+    split = make_split(clips)
+    path = tmp_path_factory.mktemp("split") / "split.csv"
+    write_split(split, path)
+    assert read_split(path) == split
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == split.sha256 == read_split(path).sha256
+
+
+def test_parts_of_each_class_are_as_near_the_shares_as_groups_allow() -> None:
+    random = Random(0)
+    lowest, reached = [], []
+    for _ in range(40):
+        clips = mixed_clips(["".join(random.choices("abc", k=random.randint(1, 6))) for _ in range(7)])
+        cost = lowest_cost(clips)
+        if cost is not None:
+            lowest.append(cost)
+            reached.append(cost_of(clip_counts(make_split(clips))))
+    assert len(lowest) > 30
+    assert reached == pytest.approx(lowest)
+
+
+def test_many_mixed_groups_end_near_the_shares() -> None:
+    random = Random(0)
+    clips = mixed_clips(["".join(random.choices("abcdefghijkl", k=random.randint(4, 14))) for _ in range(30)])
+    # Without swaps of groups 0.77 is reached, without moves of single ones 0.61.
+    assert cost_of(clip_counts(make_split(clips))) < 0.6
+
+
+def test_same_bytes_on_every_machine() -> None:
+    clips = clips_of(squat=[1] * 40, **{"pull Up": [5, 9, 1, 2, 2, 7], "Überzug": [3, 3, 3]})
+    clips += mixed_clips(["ab", "aab", "b", "abb", "a"])
+    assert make_split(clips, seed=7).sha256 == "c4aea6ff17f7701398d5a17c522113ef7657ef8420e674b6c1e25efc97eb249a"
+
+
+def test_total_is_near_the_shares_when_every_class_rounds_alike() -> None:
+    split = make_split(clips_of(**{f"c{number}": [1] * 10 for number in range(20)}))
+    assert {tuple(counts) for counts in clip_counts(split).values()} == {(7, 1, 2), (7, 2, 1)}
+    assert [len(split.clips(name)) for name in SPLITS] == [140, 30, 30]
+
+
+def test_train_gets_the_largest_of_three_groups() -> None:
+    split = make_split(clips_of(a=[2, 60, 5], b=[9, 10, 9]))
+    assert {label: counts[0] for label, counts in clip_counts(split).items()} == {"a": 60, "b": 10}
+
+
+def test_seed_changes_a_large_split_but_not_its_shares() -> None:
+    clips = clips_of(a=[1] * 100, b=[1] * 40)
+    first, second = make_split(clips, seed=0), make_split(clips, seed=1)
+    assert clip_counts(first) == clip_counts(second) == {"a": [70, 15, 15], "b": [28, 6, 6]}
+    common = {clip.path for clip in first.clips("test")} & {clip.path for clip in second.clips("test")}
+    assert len(common) < 12
+
+
+def test_people_who_do_every_exercise_are_kept_apart() -> None:
+    clips = mixed_clips(["abcdefgh" * (1 + number % 3) for number in range(14)])
+    split = make_split(clips)
+    groups = [{clip.group for clip in split.clips(name)} for name in SPLITS]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    for counts in clip_counts(split).values():
+        assert counts == [19, 4, 4]
+
+
+def test_search_turns_back_where_a_greedy_choice_fails() -> None:
+    # Rings of classes with three groups each: two neighbours share one, so few ways to place them are left.
+    size = 60
+    clips = [
+        Clip(f"c{label}/{group}.mp4", f"c{label}", f"g{group % (2 * size)}")
+        for label in range(size)
+        for group in (2 * label, 2 * label + 1, 2 * label + 2)
+    ]
+    assert all(counts == [1, 1, 1] for counts in clip_counts(make_split(clips)).values())
+
+
+def test_impossible_split_names_the_class() -> None:
+    # g0 and g1 differ, so g2 and g3 are both of the third split, where c needs them apart.
+    clips = mixed_clips(["ab", "ab", "ac", "bc", "c"])
+    expected = (
+        "found no split that has class 'c' (3 clips in 3 groups) in train, val and test: groups that it shares "
+        "with other classes go together; add clips of it in groups of their own"
+    )
+    with pytest.raises(DataError, match=message(expected)):
+        make_split(clips)
+    assert make_split([*clips, Clip("c/more.mp4", "c", "own")]).classes == ("a", "b", "c")
+
+
+def test_large_inputs_take_seconds() -> None:
+    clips = [
+        Clip(f"c{group % 100}/{number}.mp4", f"c{(group + number % 2) % 100}", f"g{group}")
+        for number in range(100_000)
+        for group in [number * number % 20_011]
+    ]
+    start = time.perf_counter()
+    split = make_split(clips)
+    assert time.perf_counter() - start < 60
+    for counts in clip_counts(split).values():
+        assert counts[1] / sum(counts) == pytest.approx(0.15, abs=0.01)
+        assert counts[2] / sum(counts) == pytest.approx(0.15, abs=0.01)
+
+
+FEW = clips_of(squat=[4, 3, 3, 2], press=[2, 2, 2], dip=[3, 7], row=[1])
+
+
+def test_classes_with_few_groups_are_refused() -> None:
+    hint = (
+        "but train, val and test need 3 groups: pass --few-groups leave-out (drop the class) or "
+        "--few-groups train (train on it, never test it)"
+    )
+    with pytest.raises(DataError, match=message(f"class 'dip' has 10 clips in 2 groups, {hint}")):
+        make_split([clip for clip in FEW if clip.label != "row"])
+    expected = f"class 'dip' has 10 clips in 2 groups, class 'row' has 1 clip in 1 group, {hint}"
+    with pytest.raises(DataError, match=message(expected)):
+        make_split(FEW)
+
+
+def test_classes_with_few_groups_are_left_out() -> None:
+    clips = [*FEW, Clip("dip/mixed.mp4", "dip", "squat-0")]
+    clips = [clip for clip in clips if clip.group != "dip-0"]
+    split = make_split(clips, few_groups="leave-out")
+    assert {clip.label for clip in split.clips(LEFT_OUT)} == {"dip", "row"}
+    assert len(split.clips(LEFT_OUT)) == 9
+    assert split.classes == ("press", "squat")
+    assert len(split.rows) == len(clips)
+    assert make_split(clips, few_groups="leave-out").rows == split.rows
+
+
+def test_classes_with_few_groups_are_trained_on() -> None:
+    clips = [*FEW, Clip("dip/mixed.mp4", "row", "squat-3")]
+    for seed in range(5):
+        split = make_split(clips, few_groups="train", seed=seed)
+        assert split.clips(LEFT_OUT) == []
+        assert clip_counts(split) | {"squat": [], "press": []} == {
+            "dip": [10, 0, 0],
+            "row": [2, 0, 0],
+            "squat": [],
+            "press": [],
+        }
+        assert all(row.split == "train" for row in split.rows if row.clip.group == "squat-3")
+        assert all(all(clip_counts(split)[label]) for label in ("squat", "press"))
+
+
+def test_group_drawn_to_train_may_make_the_split_impossible() -> None:
+    clips = mixed_clips(["ax", "ax", "a", "b", "b", "b"])
+    with pytest.raises(DataError, match=r"^found no split that has class 'a' \(3 clips in 3 groups\)"):
+        make_split(clips, few_groups="train")
+    assert make_split(clips, few_groups="leave-out").classes == ("a", "b")
+
+
+def test_too_few_classes_are_refused() -> None:
+    expected = "a split needs clips of at least two classes, not 1: add clips of others"
+    with pytest.raises(DataError, match=message(expected)):
+        make_split(clips_of(a=[1, 1, 1]))
+    expected = (
+        "class 'b' has 2 clips in 2 groups: leaving out each class with fewer than 3 groups leaves 1 of 2 "
+        "classes, but at least 2 are needed; add clips from other sources"
+    )
+    with pytest.raises(DataError, match=message(expected)):
+        make_split(clips_of(a=[1, 1, 1], b=[1, 1]), few_groups="leave-out")
+    expected = (
+        "class 'a' has 4 clips in 1 group, class 'b' has 2 clips in 2 groups: no class has the 3 groups that "
+        "train, val and test need, so val and test would be empty; add clips from other sources"
+    )
+    with pytest.raises(DataError, match=message(expected)):
+        make_split(clips_of(a=[4], b=[1, 1]), few_groups="train")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"val": 0}, "val is 0: give a fraction above 0, such as 0.15"),
+        ({"test": -0.1}, "test is -0.1: give a fraction above 0, such as 0.15"),
+        ({"val": float("nan")}, "val is nan: give a fraction above 0, such as 0.15"),
+        (
+            {"val": 0.9, "test": 0.1},
+            "val 0.9 and test 0.1 leave nothing to train on: their sum must be below 1",
+        ),
+        ({"few_groups": "drop"}, "few_groups is 'drop': give one of refuse, leave-out, train"),
+    ],
+)
+def test_settings_without_meaning_are_refused(settings: dict, expected: str) -> None:
+    with pytest.raises(DataError, match=message(expected)):
+        make_split(clips_of(a=[1, 1, 1], b=[1, 1, 1]), **settings)
+
+
+def test_summary_counts_clips_and_groups() -> None:
+    split = make_split(clips_of(**{"pull Up": [20, 3, 4], "dip": [3, 7], "a": [1] * 10}), few_groups="leave-out")
+    val, test = clip_counts(split)["a"][1:]
+    up = clip_counts(split)["pull Up"][1:]
+    assert split.summary().splitlines() == [
+        "clips (groups)   train    val   test  left-out",
+        f"a                7 (7)  {val} ({val})  {test} ({test})     0 (0)",
+        "dip              0 (0)  0 (0)  0 (0)    10 (2)",
+        f"pull Up         20 (1)  {up[0]} (1)  {up[1]} (1)     0 (0)",
+        f"all             27 (8)  {val + up[0]} ({val + 1})  {test + up[1]} ({test + 1})    10 (2)",
+    ]
+    assert LEFT_OUT not in make_split(clips_of(a=[1, 1, 1], b=[1, 1, 1])).summary()
+
+
+ROWS = [
+    "a/1.mp4,a,g1,train",
+    "a/2.mp4,a,g2,val",
+    "a/3.mp4,a,g3,test",
+    '"b/4, ""x"".mp4",b,g4,train',
+    "c/5.mp4,c,g1,left-out",
+]
+HEADER = "path,label,group,split"
+
+
+def test_file_has_quotes_only_where_needed(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "split.csv"
+    written = "\n".join([HEADER, *ROWS, ""]).encode()
+    split = Split(
+        (
+            Assigned(Clip("c/5.mp4", "c", "g1"), "left-out"),
+            Assigned(Clip("a/2.mp4", "a", "g2"), "val"),
+            Assigned(Clip("a/1.mp4", "a", "g1"), "train"),
+            Assigned(Clip('b/4, "x".mp4', "b", "g4"), "train"),
+            Assigned(Clip("a/3.mp4", "a", "g3"), "test"),
+        )
+    )
+    write_split(split, path)
+    write_split(split, path)
+    assert path.read_bytes() == written == split.to_csv()
+    assert list(path.parent.iterdir()) == [path]
+    assert split.sha256 == hashlib.sha256(written).hexdigest()
+
+
+def test_edited_file_has_the_hash_of_the_canonical_one(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("\n".join([HEADER, *ROWS, ""]), newline="")
+    split = read_split(path)
+    edited = [
+        "split,path,note,group,label",
+        "test,a/3.mp4,,g3,a",
+        'train,"b/4, ""x"".mp4",good,g4,b',
+        "",
+        'val,"a/2.mp4",,"g2",a',
+        "train,a/1.mp4,,g1,a",
+        "left-out,c/5.mp4,,g1,c",
+    ]
+    path.write_text("\ufeff" + "\r\n".join(edited), newline="")
+    assert read_split(path) == split
+    assert read_split(path).sha256 == split.sha256
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.mkdir()
+    split = make_split(clips_of(a=[1, 1, 1], b=[1, 1, 1]))
+    with pytest.raises(DataError, match=message(f"can't write the split to '{path}': Is a directory")):
+        write_split(split, path)
+    assert list(tmp_path.iterdir()) == [path]
+    below = tmp_path / "file" / "split.csv"
+    below.parent.touch()
+    with pytest.raises(DataError, match=r"^can't write the split to '.*': (File exists|Not a directory)$"):
+        write_split(split, below)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({0: "a/1.mp4,a,g1,dev"}, ", line 2: the split is 'dev'; give one of train, val, test, left-out"),
+        ({2: "a/1.mp4,a,g3,test"}, ", line 4: clip 'a/1.mp4' stands further up too; keep one of the lines"),
+        (
+            {1: "/a/2.mp4,a,g2,val"},
+            ", line 3: clip '/a/2.mp4' lies outside the data folder: give its path relative to it",
+        ),
+        (
+            {1: "a/../../2.mp4,a,g2,val"},
+            ", line 3: clip 'a/../../2.mp4' lies outside the data folder: give its path relative to it",
+        ),
+        ({1: "a/2.mp4,,g2,val"}, ", line 3: the column 'label' is empty; fill it in"),
+        (
+            {2: "a/3.mp4,a,g2,test"},
+            ": group 'g2' is in val and in test, as 'a/3.mp4' is; keep each group in one split",
+        ),
+        ({3: ""}, ": train has 1 class(es), but at least two are needed; add groups of others to it"),
+        ({1: ""}, ": val has no clips; make a new split, or move whole groups to it"),
+        ({2: ""}, ": test has no clips; make a new split, or move whole groups to it"),
+        ({4: "c/5.mp4,c,g5,val"}, ": class 'c' is in val but not in train; add groups of it there"),
+        ({4: "c/5.mp4,c,g5,test"}, ": class 'c' is in test but not in train; add groups of it there"),
+    ],
+)
+def test_unusable_split_is_refused(tmp_path: Path, change: dict[int, str], expected: str) -> None:
+    path = tmp_path / "split.csv"
+    rows = [change.get(number, row) for number, row in enumerate(ROWS)]
+    path.write_text("\n".join([HEADER, *rows, ""]))
+    with pytest.raises(DataError, match=message(f"'{path}'{expected}")):
+        read_split(path)
+
+
+def test_file_that_is_no_split_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    with pytest.raises(DataError, match=message(f"can't read '{path}': No such file or directory")):
+        read_split(path)
+    path.write_text("path,label,group\n")
+    expected = f"'{path}' has no column 'split', its columns are 'path', 'label', 'group'"
+    with pytest.raises(DataError, match=message(expected)):
+        read_split(path)
+
+
+def test_split_is_checked_against_the_folder() -> None:
+    root = Path("clips")
+    clips = clips_of(a=[1, 1, 1, 1], b=[1, 1, 1], dip=[2])
+    split = make_split(clips, few_groups="leave-out")
+    assert check_split(split, root, clips) == []
+    more = [Clip("b/new.mp4", "b", "x"), Clip("a/new.mp4", "a", "x")]
+    kept = [clip for clip in clips if clip.label != "dip"]
+    assert check_split(split, root, more + kept) == ["a/new.mp4", "b/new.mp4"]
+
+
+def test_split_with_missing_clips_is_refused() -> None:
+    clips = clips_of(a=[1, 1, 1], b=[1, 1, 1])
+    expected = (
+        "2 of the split's 6 clips are not in 'clips', the first is 'a/0-0.mp4': put them back, or make a new split"
+    )
+    with pytest.raises(DataError, match=message(expected)):
+        check_split(make_split(clips), Path("clips"), clips[1:-1])
+
+
+def test_split_with_another_label_is_refused() -> None:
+    clips = clips_of(a=[1, 1, 1], b=[1, 1, 1])
+    expected = (
+        "clip 'a/0-0.mp4' has the label 'a' in the split and 'b' in 'clips': mend the one that is wrong, "
+        "or make a new split"
+    )
+    with pytest.raises(DataError, match=message(expected)):
+        check_split(make_split(clips), Path("clips"), [Clip("a/0-0.mp4", "b", "g"), *clips[1:]])
