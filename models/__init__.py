@@ -1,0 +1,1 @@
+"""Architectures and their weights. Knows neither clips nor Ray."""
