@@ -1,0 +1,54 @@
+"""One set of demo clips and one Ray cluster for all tests that need them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes runs last, so that a failure of the small tests shows early."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a few generated clips of three classes, and `sources.csv`."""
+    from data.synthetic import write_demo
+
+    folder = tmp_path_factory.mktemp("demo") / "clips"
+    write_demo(folder, classes=3, clips_per_class=9, seed=0, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """A Ray cluster of two CPUs, started as `ray start` does, with its dashboard."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    head = ["start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
+    # Token authentication is on, as Ray has it by default.
+    process = subprocess.Popen(
+        [*ray, *head, "--include-dashboard=true", "--dashboard-port=0", "--disable-usage-stats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "RAY_AUTH_MODE"},
+    )
+    try:
+        assert process.stdout is not None
+        assert any("Ray runtime started" in line for line in process.stdout), "ray start ended"
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)

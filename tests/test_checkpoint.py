@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.decode import DecodeSettings
+from models.registry import build_model
+from tuning.checkpoint import (
+    MANIFEST,
+    MODEL,
+    TRAINING,
+    CheckpointError,
+    Manifest,
+    TrainingState,
+    copy_champion,
+    load_model,
+    load_training,
+    read_manifest,
+    save_checkpoint,
+)
+from tuning.config import TrainConfig, TrialConfig
+from tuning.loop import build_optimizer
+
+TRIAL = TrialConfig(
+    arch="c3d",
+    options={"width": 8, "batch_norm": True, "head": "pool"},
+    weights="none",
+    sampler="balanced",
+    lr=0.01,
+    num_frames=8,
+    train=TrainConfig(epochs=3, size=48),
+    metric="val_macro_f1",
+)
+MANIFEST_VALUES = Manifest(
+    trial=TRIAL,
+    classes=("dip", "pull Up"),
+    split_sha256="ab" * 32,
+    decode=DecodeSettings(frames=16, short_side=64),
+    precision="fp32",
+    epoch=2,
+    metrics={"val_macro_f1": 0.5, "seconds": 1.5},
+)
+
+
+def small_model() -> torch.nn.Module:
+    return build_model("c3d", TRIAL.options, num_classes=2, num_frames=8, size=48)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
+    torch.manual_seed(0)
+    model = small_model()
+    optimizer, schedule = build_optimizer(model, 0.01, TRIAL.train, 4)
+    model(torch.randn(2, 8, 3, 48, 48)).sum().backward()
+    optimizer.step()
+    schedule.step()
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    state = TrainingState(optimizer.state_dict(), schedule.state_dict(), {})
+    save_checkpoint(folder, MANIFEST_VALUES, model.state_dict(), state)
+    return folder, model
+
+
+def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+    folder, model = checkpoint
+    loaded, manifest = load_model(folder)
+    assert not loaded.training
+    frames = torch.randn(2, 8, 3, 48, 48)
+    torch.testing.assert_close(loaded(frames), model.eval()(frames))
+    assert manifest.model_copy(update={"model_sha256": ""}) == MANIFEST_VALUES
+
+
+def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+    folder, _ = checkpoint
+    state = load_training(folder)
+    model = small_model()
+    optimizer, schedule = build_optimizer(model, 0.01, TRIAL.train, 4)
+    optimizer.load_state_dict(state.optimizer)
+    schedule.load_state_dict(state.schedule)
+    assert schedule.last_epoch == 1
+    assert len(optimizer.state) == len(list(model.parameters()))
+
+
+def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+    folder, _ = checkpoint
+    whole = (folder / MODEL).read_bytes()
+    (folder / MODEL).write_bytes(whole[:-100])
+    with pytest.raises(CheckpointError, match="model.pt is damaged: its SHA-256 is not the one"):
+        load_model(folder)
+    (folder / TRAINING).write_bytes((folder / TRAINING).read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="training.pt is damaged"):
+        load_training(folder)
+    (folder / MODEL).unlink()
+    with pytest.raises(CheckpointError, match="model.pt is missing"):
+        load_model(folder)
+    (folder / MANIFEST).write_text("{}")
+    with pytest.raises(CheckpointError, match="checkpoint.json is damaged"):
+        read_manifest(folder)
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        read_manifest(folder / "none")
+
+
+class _Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch /tmp/harmed",)
+
+
+def test_a_pickle_that_would_run_code_is_refused(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+    folder, _ = checkpoint
+    (folder / TRAINING).write_bytes(pickle.dumps({"optimizer": _Harmful()}))
+    with pytest.raises(CheckpointError, match="training.pt is damaged"):
+        load_training(folder)
+    assert not Path("/tmp/harmed").exists()
+
+
+def test_the_champion_is_copied_whole_without_the_training_state(
+    checkpoint: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
+    folder, _ = checkpoint
+    best = tmp_path / "best"
+    best.mkdir()
+    (best / "stale.txt").touch()
+    copy_champion(folder, best)
+    assert sorted(path.name for path in best.iterdir()) == [MANIFEST, MODEL]
+    load_model(best)

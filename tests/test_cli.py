@@ -1,0 +1,226 @@
+"""Bad input: one clear line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import data.__main__
+import tuning.__main__
+from tests.sweep_runs import Workplace, succeeded
+from tests.video_files import moving_square, write_video
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of four clips, each of its own source."""
+    root = tmp_path_factory.mktemp("cli") / "clips"
+    lines = ["path,group"]
+    for number in range(8):
+        path = f"{'pull Up' if number % 2 else 'squat'}/{number}.mp4"
+        write_video(root / path, moving_square(number))
+        lines.append(f"{path},{number}")
+    (root / "sources.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def place(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    monkeypatch.chdir(tmp_path)
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return Workplace(tmp_path, clips)
+
+
+def files(folder: Path) -> set[str]:
+    """All that a command could have left behind, but for the cache of decoded frames."""
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {str(path) for path in found if path.parts[0] != "frame_store"}
+
+
+@pytest.fixture
+def refused(place: Workplace, capfd: pytest.CaptureFixture[str]) -> Callable[[list[str], str], None]:
+    """Runs a command's own entry point in this process and sees that it refuses well."""
+
+    def check(command: list[str], message: str) -> None:
+        before = files(place.folder)
+        capfd.readouterr()
+        main = {"tuning": tuning.__main__.main, "data": data.__main__.main}[command[2]]
+        assert main(command[3:]) == 2
+        output = capfd.readouterr()
+        errors = [line for line in output.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, output.err
+        assert message in errors[0]
+        assert "Traceback" not in output.out + output.err
+        assert files(place.folder) == before
+
+    return check
+
+
+Refused = Callable[[list[str], str], None]
+
+
+def other_folder(place: Workplace, make: Callable[[Path], None]) -> list[str]:
+    folder = place.folder.parent / f"{place.folder.name}-data"
+    folder.mkdir()
+    make(folder)
+    command = place.sweep_command("bad")
+    command[command.index("--data") + 1] = str(folder)
+    groups = command.index("--groups")
+    return command[:groups] + command[groups + 2 :]
+
+
+def test_no_such_folder(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "--data", "nowhere"), "no such folder")
+
+
+def test_no_folder_given(place: Workplace, refused: Refused) -> None:
+    command = place.sweep_command("bad")
+    at = command.index("--data")
+    refused(command[:at] + command[at + 2 :], "give --data DIR")
+
+
+def test_empty_folder(place: Workplace, refused: Refused) -> None:
+    refused(other_folder(place, lambda folder: None), "one sub-folder a class")
+
+
+def test_one_class(place: Workplace, refused: Refused, clips: Path) -> None:
+    command = other_folder(place, lambda folder: shutil.copytree(clips / "squat", folder / "squat"))  # type: ignore[arg-type]
+    refused(command, "squat")
+
+
+def test_a_class_with_one_clip(place: Workplace, refused: Refused, clips: Path) -> None:
+    def make(folder: Path) -> None:
+        shutil.copytree(clips, folder, dirs_exist_ok=True)
+        write_video(folder / "dip/only.mp4", moving_square(50))
+
+    refused(other_folder(place, make), "class 'dip' has 1 clip in 1 group")
+
+
+def test_unreadable_clips(place: Workplace, refused: Refused, clips: Path) -> None:
+    def make(folder: Path) -> None:
+        shutil.copytree(clips, folder, dirs_exist_ok=True)
+        for name in ("a", "b"):
+            (folder / "squat" / f"{name}.mp4").write_bytes(b"not a video")
+
+    command = other_folder(place, make)
+    refused(command, "can't be decoded, more than data.max_failed=0.01 allows: squat/a.mp4: FFmpeg can't")
+
+
+def test_unreadable_clips_that_would_empty_a_class(place: Workplace, refused: Refused, clips: Path) -> None:
+    def make(folder: Path) -> None:
+        shutil.copytree(clips, folder, dirs_exist_ok=True)
+        for file in sorted((folder / "squat").glob("*.mp4"))[:3]:
+            file.write_bytes(b"not a video")
+
+    refused([*other_folder(place, make), "data.max_failed=0.9"], "class 'squat' has none left in")
+
+
+def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, clips: Path) -> None:
+    succeeded(place.data("split", str(clips), "--out", "split.csv"))
+    rows = pd.read_csv(place.folder / "split.csv")
+    rows.loc[0, "path"] = "squat/missing.mp4"
+    rows.to_csv(place.folder / "split.csv", index=False)
+    command = place.sweep_command("bad", "--split", "split.csv")
+    at = command.index("--groups")
+    refused(command[:at] + command[at + 2 :], "'squat/missing.mp4'")
+
+
+def test_groups_beside_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
+    succeeded(place.data("split", str(clips), "--out", "split.csv"))
+    refused(place.sweep_command("bad", "--split", "split.csv"), "data.groups has no effect")
+
+
+def test_a_config_with_a_typo(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "train.epoch=3"), "did you mean 'train.epochs'?")
+
+
+def test_a_frame_count_that_no_architecture_takes(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "space.num_frames=7", "space.arch=[resnet18,c3d]"), "c3d")
+
+
+def test_an_unreachable_mlflow_server(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    refused(place.sweep_command("bad"), "no MLflow server answers at http://127.0.0.1:9")
+
+
+def test_an_unreachable_ray_address(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(place.sweep_command("bad", "--address", "127.0.0.1:9"), "no Ray cluster answers at '127.0.0.1:9'")
+    refused(place.sweep_command("bad", "--address", "nonsense"), "is not HOST:PORT")
+    refused(place.sweep_command("bad", "--address", "ray://127.0.0.1:10001"), "'ray job submit'")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    refused(place.sweep_command("bad"), "no Ray cluster answers at '127.0.0.1:9'")
+
+
+def test_weights_that_are_not_there(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "models.resnet18.weights=nowhere.pt"), "nowhere.pt")
+
+
+def test_a_run_that_exists(place: Workplace, refused: Refused) -> None:
+    (place.folder / "runs/there").mkdir(parents=True)
+    refused(place.sweep_command("there"), "go on with --resume there, or give another --name")
+
+
+def test_a_name_that_is_no_folder_name(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("../up"), "name is '../up'")
+
+
+def test_resume_takes_no_other_setting_and_needs_a_run(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "--resume", "some"), "leave out --config --data --groups --name")
+    sweep = place.sweep_command("")[:4]
+    refused([*sweep, "--resume", "some"], "no run 'some'")
+    refused(sweep, "give --config FILE")
+
+
+def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:
+    python = place.sweep_command("")[:3]
+    refused([*python, "evaluate", "--run", "runs/none"], "no run 'runs/none'")
+    refused([*python, "predict", "--run", "runs/none", "clip.mp4"], "no run 'runs/none'")
+    refused([*python, "ui"], "no runs in 'runs' yet")
+
+
+def test_data_commands_refuse_in_one_line(place: Workplace, refused: Refused, clips: Path) -> None:
+    python = [place.sweep_command("")[0], "-m", "data"]
+    refused([*python, "split", "nowhere", "--out", "split.csv"], "no such folder")
+    refused([*python, "split", str(clips), "--out", "s.csv", "--groups", "none.csv"], "none.csv")
+    refused([*python, "demo", "--out", "demo", "--classes", "99"], "99")
+
+
+def test_split_writes_the_same_bytes_for_the_same_seed(place: Workplace, refused: Refused, clips: Path) -> None:
+    groups = ["--groups", f"{clips / 'sources.csv'}:group"]
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "5")):
+        done = succeeded(place.data("split", str(clips), "--out", f"{name}.csv", "--seed", seed, *groups))
+        assert "pull Up" in done.stdout
+    one, same, other = ((place.folder / f"{name}.csv").read_bytes() for name in "abc")
+    assert one == same != other
+
+
+def test_a_refusal_as_a_user_sees_it(place: Workplace) -> None:
+    done = place.run(place.sweep_command("bad", "train.epoch=3"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown setting 'train.epoch'; did you mean 'train.epochs'?\n"
+
+
+@pytest.mark.parametrize("module", ["data", "tuning"])
+def test_help_names_every_command(place: Workplace, module: str) -> None:
+    python = place.sweep_command("")[0]
+    commands = {"data": ["demo", "split"], "tuning": ["sweep", "evaluate", "predict", "ui"]}[module]
+    top = succeeded(place.run([python, "-m", module, "--help"])).stdout
+    for command in commands:
+        assert command in top
+        assert "usage:" in succeeded(place.run([python, "-m", module, command, "--help"])).stdout
+
+
+def test_importing_does_nothing(place: Workplace, refused: Refused) -> None:
+    script = "import data.__main__, tuning.__main__, tuning.worker, tuning.tracking, models.registry; print('done')"
+    before = files(place.folder)
+    environment = {"HOME": str(place.folder / "home"), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    done = succeeded(place.run([place.sweep_command("")[0], "-c", script], **environment))
+    assert done.stdout == "done\n"
+    assert files(place.folder) - {"home"} == before
+    assert os.sep not in done.stderr, done.stderr

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+from tuning.metrics import score, wilson_interval
+
+CLASSES = ("dip", "plank", "squat")
+
+
+def test_scores_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    labels, predicted = rng.integers(0, 3, 200).tolist(), rng.integers(0, 3, 200).tolist()
+    scores = score(labels, predicted, CLASSES)
+    assert scores.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    assert scores.macro_f1 == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert scores.confusion == tuple(map(tuple, confusion_matrix(labels, predicted)))
+    assert sum(row.support for row in scores.per_class) == scores.num_clips == 200
+
+
+def test_a_class_without_clips_is_not_averaged_but_its_false_alarms_count() -> None:
+    scores = score([0, 0, 2, 2], [0, 1, 2, 2], CLASSES)
+    assert scores.per_class[1].support == 0
+    assert scores.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
+    assert scores.confusion == ((1, 1, 0), (0, 0, 0), (0, 0, 2))
+
+
+def test_the_published_98_clips_get_their_interval() -> None:
+    low, high = wilson_interval(93, 98)
+    assert (round(low, 3), round(high, 3)) == (0.886, 0.978)
+
+
+@given(trials=st.integers(1, 500), data=st.data())
+def test_wilson_agrees_with_scipy(trials: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, trials))
+    expected = binomtest(successes, trials).proportion_ci(method="wilson")
+    assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-9)

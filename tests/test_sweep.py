@@ -1,0 +1,382 @@
+"""Whole sweeps on real Ray: early stopping, the champion's way to its test report, kills, faults."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import mlflow.pytorch
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from data.cache import FrameStore
+from data.loading import eval_frames
+from data.splits import read_split
+from data.transforms import EvalTransform
+from tests.sweep_runs import PROJECT, Workplace, succeeded
+from tuning.checkpoint import read_manifest
+from tuning.results import COLUMNS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, demo_clips: Path) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("place"), demo_clips)
+
+
+@pytest.fixture(scope="module")
+def asha_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
+    """Six trials, one at a time, with stops after each epoch: later ones start only if stopped ones let go."""
+    done = place.run(
+        place.sweep_command(
+            "asha",
+            f"--address={ray_address}",
+            "space.arch=[resnet18,c3d]",
+            "space.num_frames=8",
+            "space.lr=[0.001,0.00001,0.01]",
+            "train.epochs=3",
+            "search.asha={grace_epochs: 1, reduction_factor: 2}",
+            "resources.max_concurrent=2",
+        )
+    )
+    return place.folder / "runs/asha", succeeded(done).stdout
+
+
+def table(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "results.csv")
+
+
+def client(place: Workplace) -> MlflowClient:
+    uri = f"sqlite:///{place.folder / 'runs/mlflow.db'}"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def test_stopped_trials_let_later_ones_start(asha_run: tuple[Path, str]) -> None:
+    results = table(asha_run[0])
+    assert tuple(results.columns) == COLUMNS
+    assert len(results) == 6
+    assert set(results["status"]) == {"done", "stopped"}
+    assert (results["status"] == "stopped").sum() >= 1
+    assert (results["epochs"] >= 1).all()
+    assert results["val_macro_f1"].is_monotonic_decreasing
+    assert results["val_macro_f1"].between(0, 1).all()
+
+
+def test_the_run_folder_is_whole(asha_run: tuple[Path, str], place: Workplace) -> None:
+    run, _ = asha_run
+    assert {"config.yaml", "split.csv", "results.csv", "failed_clips.csv", "best", "test"} <= set(os.listdir(run))
+    assert not list(run.parent.glob(".*")), "nothing half-made lies beside it"
+    metrics = json.loads((run / "test/metrics.json").read_text())
+    split = read_split(run / "split.csv")
+    assert metrics["split_sha256"] == split.sha256
+    assert metrics["classes"] == list(split.classes)
+    assert metrics["num_clips"] == len(split.clips("test")) == np.sum(metrics["confusion"])
+    with (run / "test/predictions.csv").open() as stream:
+        predictions = list(csv.DictReader(stream))
+    assert list(predictions[0]) == ["clip", "label", "predicted", "probability"]
+    assert {row["clip"] for row in predictions} == {clip.path for clip in split.clips("test")}
+    right = [row["label"] == row["predicted"] for row in predictions]
+    assert metrics["accuracy"] == pytest.approx(np.mean(right))
+    assert (run / "test/confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_groups_never_cross_splits(asha_run: tuple[Path, str]) -> None:
+    rows = pd.read_csv(asha_run[0] / "split.csv")
+    assert (rows.groupby("group")["split"].nunique() == 1).all()
+    assert (rows.groupby("label")["split"].nunique() == 3).all()
+
+
+def test_the_champion_is_the_best_trial_by_validation(asha_run: tuple[Path, str]) -> None:
+    run, _ = asha_run
+    best = table(run).iloc[0]
+    manifest = read_manifest(run / "best")
+    assert manifest.trial.arch == best["arch"]
+    assert manifest.trial.lr == best["lr"]
+    assert manifest.epoch == best["best_epoch"]
+    assert manifest.metrics["val_macro_f1"] == pytest.approx(best["val_macro_f1"])
+
+
+def test_only_the_best_and_the_last_checkpoint_are_kept(asha_run: tuple[Path, str]) -> None:
+    run, _ = asha_run
+    for _, row in table(run).iterrows():
+        kept = sorted(read_manifest(path).epoch for path in (run / "ray/trials" / row["id"]).glob("checkpoint_*"))
+        assert kept == sorted({row["best_epoch"], row["epochs"]})
+
+
+def test_what_is_printed_ends_with_what_a_user_needs(asha_run: tuple[Path, str]) -> None:
+    run, output = asha_run
+    metrics = json.loads((run / "test/metrics.json").read_text())
+    tail = output[output.rindex("champion") :]
+    assert f"accuracy {metrics['accuracy']:.3f}" in tail
+    assert f"macro-F1 {metrics['macro_f1']:.3f}" in tail
+    assert "runs/asha/test" in tail
+    assert "python -m tuning ui --runs runs" in tail.splitlines()[-1]
+    assert "trials: 6 of 6 ended" in output
+    assert len(output.splitlines()) < 200
+
+
+def test_mlflow_holds_one_parent_and_a_child_a_trial(asha_run: tuple[Path, str], place: Workplace) -> None:
+    run, _ = asha_run
+    mlflow_client = client(place)
+    experiment = mlflow_client.get_experiment_by_name("test")
+    runs = mlflow_client.search_runs([experiment.experiment_id], "attributes.run_name != ''", max_results=100)
+    parent = next(r for r in runs if r.info.run_name == "asha")
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    results = table(run).set_index("id")
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["split_sha256"] == read_split(run / "split.csv").sha256
+    assert {child.data.tags["trial_id"] for child in children} == set(results.index)
+    for child in children:
+        row = results.loc[child.data.tags["trial_id"]]
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["trial_status"] == row["status"]
+        assert child.data.params["arch"] == row["arch"]
+        history = mlflow_client.get_metric_history(child.info.run_id, "val_macro_f1")
+        assert [point.step for point in history] == list(range(1, row["epochs"] + 1))
+        assert max(point.value for point in history) == pytest.approx(row["val_macro_f1"])
+
+
+def test_the_champions_run_holds_all_that_belongs_to_it(asha_run: tuple[Path, str], place: Workplace) -> None:
+    run, _ = asha_run
+    mlflow_client = client(place)
+    version = mlflow_client.get_model_version_by_alias("test", "champion")
+    champion = mlflow_client.get_run(version.run_id)
+    assert champion.data.tags["trial_id"] == table(run).iloc[0]["id"]
+    names = {item.path for item in mlflow_client.list_artifacts(version.run_id)}
+    assert {"checkpoint", "split.csv", "test"} <= names
+    metrics = json.loads((run / "test/metrics.json").read_text())
+    assert champion.data.metrics["test_accuracy"] == pytest.approx(metrics["accuracy"])
+    tests = {item.path for item in mlflow_client.list_artifacts(version.run_id, "test")}
+    assert tests == {"test/metrics.json", "test/predictions.csv", "test/confusion_matrix.png"}
+
+
+def test_the_registered_model_gives_the_test_reports_answers(asha_run: tuple[Path, str], place: Workplace) -> None:
+    run, _ = asha_run
+    mlflow_client = client(place)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(mlflow_client.tracking_uri)
+    try:
+        model = mlflow.pytorch.load_model("models:/test@champion")
+    finally:
+        mlflow.set_tracking_uri(before)
+    manifest = read_manifest(run / "best")
+    store = FrameStore(place.folder / "frame_store", manifest.decode)
+    paths = [clip.path for clip in read_split(run / "split.csv").clips("test")]
+    digests = store.build(place.clips, paths, workers=1, progress=False).digests()
+    transform = EvalTransform(manifest.trial.train.size)
+    frames = torch.stack(
+        [eval_frames(store.read(digests[path]), manifest.trial.num_frames, transform) for path in paths]
+    )
+    probability = model(frames).softmax(1).max(1).values
+    written = pd.read_csv(run / "test/predictions.csv").set_index("clip").loc[paths, "probability"]
+    np.testing.assert_allclose(probability.detach().numpy(), written, atol=2e-5)
+
+
+def test_evaluate_gives_the_same_again(asha_run: tuple[Path, str], place: Workplace) -> None:
+    run, _ = asha_run
+    before = {name: (run / "test" / name).read_bytes() for name in ("metrics.json", "predictions.csv")}
+    done = succeeded(place.tuning("evaluate", "--run", "runs/asha"))
+    assert "test accuracy" in done.stdout
+    assert {name: (run / "test" / name).read_bytes() for name in before} == before
+
+
+def test_predict_agrees_with_the_test_report_and_names_what_it_cannot_read(
+    asha_run: tuple[Path, str], place: Workplace, tmp_path: Path
+) -> None:
+    run, _ = asha_run
+    rows = pd.read_csv(run / "test/predictions.csv").head(2)
+    clips = [str(place.clips / path) for path in rows["clip"]]
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    done = place.tuning("predict", "--run", "runs/asha", clips[0], str(bad), clips[1])
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {bad}: FFmpeg can't read it")
+    assert len(done.stderr.splitlines()) == 1
+    printed = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[0] for row in printed] == clips
+    assert [row[1] for row in printed] == list(rows["predicted"])
+    np.testing.assert_allclose([float(row[2]) for row in printed], rows["probability"], atol=6e-4)
+
+
+def test_a_checkpoint_of_another_split_is_refused(asha_run: tuple[Path, str], place: Workplace) -> None:
+    run, _ = asha_run
+    whole = (run / "split.csv").read_text()
+    rows = pd.read_csv(run / "split.csv", dtype=str)
+    moved = rows[rows["split"] == "train"]["group"].iloc[0]
+    rows.loc[rows["group"] == moved, "split"] = "test"
+    try:
+        rows.to_csv(run / "split.csv", index=False)
+        done = place.tuning("evaluate", "--run", "runs/asha")
+    finally:
+        (run / "split.csv").write_text(whole)
+    assert done.returncode == 2
+    assert "was trained on split" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_workers_import_this_projects_packages(place: Workplace, ray_address: str) -> None:
+    """A package called `data` in the current directory must not be taken for ours."""
+    for name in ("data", "models"):
+        (place.folder / name).mkdir()
+        (place.folder / name / "__init__.py").write_text("raise ImportError('the wrong package')")
+    script = """
+import sys; sys.path.insert(0, {project!r})
+from tuning.__main__ import _use_ray_token
+_use_ray_token()
+import ray
+from tuning.cluster import connected
+def where():
+    import os, data, models
+    return os.getcwd(), data.__file__, models.__file__
+with connected({address!r}, verbose=False):
+    print("|".join(ray.get(ray.remote(where).remote())))
+"""
+    for address in (ray_address, None):
+        code = script.format(project=str(PROJECT), address=address)
+        done = subprocess.run(
+            [os.sys.executable, "-c", code],  # type: ignore[attr-defined]
+            cwd=place.folder,
+            env={k: v for k, v in place.environment.items() if k != "PYTHONPATH"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        folder, *files = succeeded(done).stdout.splitlines()[-1].split("|")
+        # A cluster gets a copy of the project as its workers' directory; on this machine it is used in place.
+        root = Path(folder) if address else PROJECT
+        assert [Path(file) for file in files] == [root / "data/__init__.py", root / "models/__init__.py"]
+    for name in ("data", "models"):
+        (place.folder / name / "__init__.py").unlink()
+        (place.folder / name).rmdir()
+
+
+def test_the_same_seed_gives_the_same_figures(place: Workplace, ray_address: str) -> None:
+    """Random search over a space of one point tries that point twice."""
+    done = place.run(
+        place.sweep_command(
+            "twins",
+            f"--address={ray_address}",
+            "search.algorithm=random",
+            "search.trials=2",
+            "space.arch=c3d",
+            "space.num_frames=8",
+            "space.sampler=balanced",
+        )
+    )
+    succeeded(done)
+    twins = [epochs(place, "twins", trial) for trial in table(place.folder / "runs/twins")["id"]]
+    assert len(twins) == 2
+    assert twins[0] == twins[1]
+
+
+def epochs(place: Workplace, run: str, trial: str) -> dict[tuple[str, int], float]:
+    """Every figure that MLflow has of a trial, except times."""
+    mlflow_client = client(place)
+    tracking = json.loads((place.folder / "runs" / run / "mlflow.json").read_text())
+    found = mlflow_client.search_runs(
+        [tracking["experiment_id"]],
+        f"tags.trial_id = '{trial}' and tags.mlflow.parentRunId = '{tracking['parent_run_id']}'",
+    )
+    assert len(found) == 1, "one child run a trial"
+    keys = ("train_loss", "train_accuracy", "val_loss", "val_macro_f1", "lr")
+    history = {key: mlflow_client.get_metric_history(found[0].info.run_id, key) for key in keys}
+    assert all(len({point.step for point in points}) == len(points) for points in history.values()), "logged once"
+    return {(key, point.step): point.value for key, points in history.items() for point in points}
+
+
+def test_two_workers_train_one_trial(place: Workplace, ray_address: str) -> None:
+    done = place.run(place.sweep_command("ddp", f"--address={ray_address}", "resources.workers=2", "resources.cpus=1"))
+    assert "1 trials, 1 at once, each 2 worker(s) of 1 CPU" in succeeded(done).stdout
+    assert table(place.folder / "runs/ddp").iloc[0]["status"] == "done"
+
+
+def test_a_trial_that_diverges_ends_alone(place: Workplace, ray_address: str) -> None:
+    done = place.run(
+        place.sweep_command(
+            "diverging",
+            f"--address={ray_address}",
+            "space.lr=[0.001,1e30]",
+            "train.clip_norm=null",
+            "train.warmup_epochs=0",
+        )
+    )
+    succeeded(done)
+    results = table(place.folder / "runs/diverging").set_index("lr")
+    assert results.loc[0.001, "status"] == "done"
+    assert results.loc[1e30, "status"] == "diverged"
+
+
+def test_a_sweep_without_a_usable_model_says_so(place: Workplace, ray_address: str) -> None:
+    done = place.run(
+        place.sweep_command(
+            "hopeless", f"--address={ray_address}", "space.lr=1e30", "train.clip_norm=null", "train.warmup_epochs=0"
+        )
+    )
+    assert done.returncode == 2
+    assert "error: no trial ended with a usable model: 1 diverged" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def killed_sweep(place: Workplace) -> Path:
+    """A sweep with Ray of its own, killed as a whole once its first trial has ended."""
+    space = ["space.sampler=[imbalanced,balanced]", "space.num_frames=[2,4]", "train.epochs=6"]
+    process = subprocess.Popen(
+        place.sweep_command("killed", *space, "resources.max_concurrent=1"),
+        cwd=place.folder,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    run = place.folder / "runs/killed"
+    deadline = time.monotonic() + 300
+    try:
+        # The second trial has a checkpoint: the first has ended, the second is in the middle.
+        while len(list((run / "ray/trials").glob("*/checkpoint_*/checkpoint.json"))) < 3:
+            assert time.monotonic() < deadline, "no second trial"
+            assert process.poll() is None, process.stdout.read() if process.stdout else ""
+            time.sleep(0.1)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return run
+
+
+def test_a_killed_sweep_goes_on_and_loses_no_finished_trial(place: Workplace, killed_sweep: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (killed_sweep / "ray/trials").glob("*/*/checkpoint.json")}
+    done = succeeded(place.tuning("sweep", "--resume", "killed"))
+    results = table(killed_sweep)
+    assert len(results) == 4
+    assert set(results["status"]) == {"done"}
+    assert set(results["epochs"]) == {6}
+    first = min(before, key=lambda path: before[path]).parent.parent.name
+    untouched = [path for path in before if path.parent.parent.name == first]
+    assert all(path.stat().st_mtime_ns == before[path] for path in untouched), "the finished trial was run again"
+    assert re.search(r"frame store: 0 clips decoded", done.stdout)
+    for trial in results["id"]:
+        figures = epochs(place, "killed", trial)
+        assert sorted({step for _, step in figures}) == [1, 2, 3, 4, 5, 6]
+    assert (killed_sweep / "test/metrics.json").is_file()
+
+
+def test_a_trial_that_went_on_ends_as_one_that_was_not_stopped(place: Workplace, ray_address: str) -> None:
+    """The killed sweep's trials against the same trials undisturbed: equal to the last figure."""
+    arguments = ["space.sampler=[imbalanced,balanced]", "space.num_frames=[2,4]", "train.epochs=6"]
+    succeeded(place.run(place.sweep_command("undisturbed", f"--address={ray_address}", *arguments)))
+    axes = ["sampler", "num_frames"]
+    both = [table(place.folder / "runs" / name).set_index(axes).sort_index() for name in ("killed", "undisturbed")]
+    for _, (left, right) in enumerate(zip(*(frame["id"] for frame in both), strict=True)):
+        assert epochs(place, "killed", left) == epochs(place, "undisturbed", right)

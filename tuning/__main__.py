@@ -1,0 +1,307 @@
+"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,ui}`.
+
+Decoding processes import this module again when they start: what a command needs is imported by that command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.errors import DataError
+from models.errors import ModelError
+from tuning.errors import TuningError
+
+if TYPE_CHECKING:
+    from data.cache import BuildReport
+    from tuning.config import SweepConfig
+    from tuning.prepare import ScannedData
+    from tuning.run_folder import RunFolder
+    from tuning.sweep import Outcome
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (2: something that the user can mend, named in one line)."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.command(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (DataError, ModelError, TuningError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tuning", description="Find and test the best classifier of your workout clips."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_sweep(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_ui(commands)
+    return parser
+
+
+def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "sweep",
+        help="try every setting, choose the champion by validation, test it once",
+        description="Try architectures, samplers, learning rates and frame counts; choose the champion by validation "
+        "and evaluate it on the test split. Results go to runs/NAME and to MLflow.",
+        epilog="Each KEY=VALUE overrides a setting of the file, such as train.epochs=3 space.arch=[c3d]; the settings "
+        "are described in README.md.",
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="settings, such as configs/demo.yaml")
+    command.add_argument("--data", metavar="DIR", help="folder of clips, one sub-folder a class (data.dir)")
+    command.add_argument("--split", metavar="CSV", help="use this split instead of making one (data.split)")
+    command.add_argument(
+        "--groups", metavar="CSV[:COLUMN]", help="clips of one group never stand in two splits (data.groups)"
+    )
+    command.add_argument(
+        "--few-groups",
+        choices=("refuse", "leave-out", "train"),
+        help="what to do with a class of fewer than three groups (data.few_groups)",
+    )
+    command.add_argument("--name", help="name of the run's folder; default: the config's name and the time")
+    command.add_argument("--resume", metavar="NAME", help="go on with a run that was stopped; takes no other setting")
+    command.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on (or RAY_ADDRESS); default: here")
+    command.add_argument("--verbose", action="store_true", help="show Ray's and the workers' own output")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings that override the file's")
+    command.set_defaults(command=_sweep)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("evaluate", help="evaluate a run's champion on its test split")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
+    command.set_defaults(command=_evaluate)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("predict", help="label clips with a run's champion")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
+    command.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video files")
+    command.set_defaults(command=_predict)
+
+
+def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("ui", help="serve MLflow's pages over the runs")
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    command.add_argument("--port", type=int, default=5000, help="default: 5000")
+    command.set_defaults(command=_ui)
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    config = _resumed_config(args) if args.resume else _new_config(args)
+    address = args.address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None:
+        _use_ray_token()
+
+    # Once the settings are known to be good: these take seconds to import.
+    from tuning.cluster import check_address, connected, plan_slots
+    from tuning.prepare import prepare, scan
+    from tuning.run_folder import RunFolder
+    from tuning.sweep import Interrupted, finish, new_run, refuse_existing, run_sweep
+    from tuning.tracking import check_reachable, resolve_uri
+
+    assert config.name is not None
+    run = RunFolder(Path(config.runs_dir) / config.name)
+    if not args.resume:
+        refuse_existing(run)
+    check_address(address)
+    check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
+    scanned = scan(config.data)
+    _print_scan(scanned, config)
+    _prepare_weights(config)
+    prepared = prepare(scanned, config, progress=True)
+    _print_build(prepared.build, run)
+    with connected(address, verbose=args.verbose):
+        slot, at_once = plan_slots(config.resources)
+        if not args.resume:
+            new_run(run, config, prepared)
+        try:
+            results = run_sweep(run, config, prepared, slot, at_once, verbose=args.verbose)
+        except Interrupted:
+            print(f"\nstopped before all trials ended; go on with: python -m tuning sweep --resume {config.name}")
+            return EXIT_INTERRUPTED
+    _print_outcome(finish(run, config, results), config)
+    return 0
+
+
+def _use_ray_token() -> None:
+    """Ray clusters ask for a token by default, but Ray sends its token to a named address only when told to.
+
+    Must come before Ray is imported: it reads this once.
+    """
+    given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if given or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _new_config(args: argparse.Namespace) -> SweepConfig:
+    from tuning.config import ConfigError, absolute_paths, load_config
+
+    if args.config is None:
+        raise ConfigError("give --config FILE (configs/demo.yaml is a small one), or --resume NAME")
+    flags = {
+        "name": args.name,
+        "data.dir": args.data,
+        "data.split": args.split,
+        "data.groups": args.groups,
+        "data.few_groups": args.few_groups,
+    }
+    config = load_config(args.config, args.overrides, {k: v for k, v in flags.items() if v is not None})
+    name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    return absolute_paths(config.model_copy(update={"name": name}))
+
+
+def _resumed_config(args: argparse.Namespace) -> SweepConfig:
+    """The run's own settings, with its own split; another setting would mix two sweeps in one folder."""
+    from tuning.config import ConfigError
+    from tuning.run_folder import find_run
+
+    given = [name for name in ("config", "data", "split", "groups", "few_groups", "name") if getattr(args, name)]
+    if given or args.overrides:
+        extra = [*(f"--{name.replace('_', '-')}" for name in given), *args.overrides]
+        raise ConfigError(f"--resume goes on with the run's own settings: leave out {' '.join(extra)}")
+    run = find_run(args.resume)
+    config = run.read_config()
+    data = config.data.model_copy(update={"split": str(run.split), "groups": None})
+    return config.model_copy(update={"data": data})
+
+
+def _prepare_weights(config: SweepConfig) -> None:
+    """Fetch or find weights here, once, before any worker needs them."""
+    from models.weights import prepare_weights
+
+    for arch in config.space.arch:
+        prepare_weights(arch, config.weights(arch))
+
+
+def _print_scan(scanned: ScannedData, config: SweepConfig) -> None:
+    from tuning.config import unused_models
+
+    print(scanned.split.summary(), flush=True)
+    _print_named("files in class folders are no videos and are passed over", scanned.ignored)
+    _print_named("clips in the folder are not listed in the split and are not used", scanned.unlisted)
+    left_out = [clip.path for clip in scanned.split.clips("left-out")]
+    _print_named("clips are left out: their class has fewer than three groups", left_out)
+    for arch in unused_models(config):
+        print(f"note: models.{arch} is set, but space.arch does not try it")
+
+
+def _print_named(what: str, names: Sequence[str]) -> None:
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        print(f"note: {len(names)} {what}: {', '.join(names[:3])}{more}", flush=True)
+
+
+def _print_build(build: BuildReport, run: RunFolder) -> None:
+    print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
+    damaged = [clip for clip in build.stored if clip.damage]
+    for what, reasons in (
+        ("left out", [(clip.path, clip.reason) for clip in build.failed]),
+        ("used in part", [(clip.path, clip.damage) for clip in damaged]),
+    ):
+        for path, reason in reasons:
+            print(f"note: {path} is {what}: {reason} (listed in {run.failed_clips})", flush=True)
+
+
+def _print_outcome(outcome: Outcome, config: SweepConfig) -> None:
+    from tuning.metrics import wilson_interval
+    from tuning.report import leaderboard
+
+    scores, best = outcome.test.scores, outcome.champion
+    low, high = wilson_interval(round(scores.accuracy * scores.num_clips), scores.num_clips)
+    run = _shown(outcome.run.path)
+    print(f"\n{leaderboard(outcome.ranked)}\n")
+    print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, by {config.search.metric})")
+    print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
+    print(f"           macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
+    print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
+    print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
+    print(f"label      python -m tuning predict --run {run} CLIP")
+    print(f"browse     {_ui_hint(config)}")
+
+
+def _ui_hint(config: SweepConfig) -> str:
+    from tuning.tracking import resolve_uri
+
+    uri = resolve_uri(config.tracking, Path(config.runs_dir))
+    if uri.startswith("http"):
+        return uri
+    return f"python -m tuning ui --runs {_shown(Path(config.runs_dir))}"
+
+
+def _shown(path: Path) -> str:
+    """As short as it can be typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from tuning.evaluate import evaluate_run
+    from tuning.run_folder import find_run
+    from tuning.tracking import Tracking, check_reachable
+
+    run = find_run(str(args.run))
+    tracking = Tracking.load(run.tracking) if run.tracking.exists() else None
+    if tracking is not None:
+        check_reachable(tracking.uri)
+    report = evaluate_run(run, progress=True)
+    if tracking is not None:
+        tracking.log_test(report.folder)
+    print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
+    print(f"{report.scores.num_clips} clips; report in {_shown(report.folder)}")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from tuning.evaluate import Champion
+    from tuning.run_folder import find_run
+
+    champion = Champion(find_run(str(args.run)).best)
+    unreadable = 0
+    for clip in args.clips:
+        try:
+            probabilities = champion.predict_file(clip)
+        except DataError as error:
+            print(f"error: {clip}: {error}", file=sys.stderr)
+            unreadable += 1
+            continue
+        best = int(probabilities.argmax())
+        print(f"{clip}\t{champion.manifest.classes[best]}\t{probabilities[best]:.3f}", flush=True)
+    return EXIT_USER_ERROR if unreadable else 0
+
+
+def _ui(args: argparse.Namespace) -> int:
+    import subprocess
+
+    from tuning.config import ConfigError, TrackingConfig
+    from tuning.tracking import check_reachable, resolve_uri, ui_command
+
+    runs = args.runs.resolve()
+    uri = resolve_uri(TrackingConfig(), runs)
+    check_reachable(uri)
+    if uri.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI is a server already: open {uri}")
+        return 0
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
+    print(f"MLflow at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    return subprocess.call(ui_command(uri, args.host, args.port))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""What a checkpoint directory contains.
+
+`checkpoint.json` (a `Manifest`) and `model.pt` (a state dict) rebuild the model anywhere; `training.pt` (optimizer,
+schedule, scaler) is what training needs beside them to go on. Plain values and tensors only: nothing that is
+unpickled can run code.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from data.cache import file_sha256
+from data.decode import DecodeSettings
+from models.registry import build_model
+from tuning.config import TrialConfig
+from tuning.errors import TuningError
+
+MANIFEST = "checkpoint.json"
+MODEL = "model.pt"
+TRAINING = "training.pt"
+
+
+class CheckpointError(TuningError):
+    """A checkpoint that can't be used."""
+
+
+class Manifest(BaseModel):
+    """All that is needed beside the weights to rebuild a model and what it sees of a clip."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    trial: TrialConfig
+    classes: tuple[str, ...]
+    split_sha256: str
+    decode: DecodeSettings
+    precision: str
+    """The precision that the metrics were computed in."""
+    epoch: int
+    metrics: dict[str, float]
+    model_sha256: str = ""
+    """SHA-256 of `model.pt`; filled in when written."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """What training needs beside the model to go on; plain state dicts."""
+
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    scaler: dict[str, Any]
+
+
+def save_checkpoint(
+    folder: Path, manifest: Manifest, weights: dict[str, torch.Tensor], training: TrainingState
+) -> None:
+    """Write a checkpoint into an existing, empty folder."""
+    torch.save(weights, folder / MODEL)
+    torch.save(
+        {"optimizer": training.optimizer, "schedule": training.schedule, "scaler": training.scaler},
+        folder / TRAINING,
+    )
+    whole = manifest.model_copy(update={"model_sha256": file_sha256(folder / MODEL)})
+    (folder / MANIFEST).write_text(whole.model_dump_json(indent=1))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a checkpoint says of itself.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_text())
+    except OSError as error:
+        raise CheckpointError(f"no checkpoint in {str(folder)!r} ({error.strerror})") from None
+    except ValidationError as error:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error.errors()[0]['msg']}") from None
+
+
+def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
+    """Rebuild the model from a checkpoint alone, on the CPU, in eval mode.
+
+    Raises:
+        CheckpointError: no checkpoint, or its files are damaged.
+    """
+    manifest = read_manifest(folder)
+    if not (folder / MODEL).is_file():
+        raise CheckpointError(f"{folder / MODEL} is missing")
+    if file_sha256(folder / MODEL) != manifest.model_sha256:
+        raise CheckpointError(f"{folder / MODEL} is damaged: its SHA-256 is not the one in {MANIFEST}")
+    model = build_model(
+        manifest.trial.arch,
+        manifest.trial.options,
+        num_classes=len(manifest.classes),
+        num_frames=manifest.trial.num_frames,
+        size=manifest.trial.train.size,
+    )
+    model.load_state_dict(_load(folder / MODEL))
+    return model.eval(), manifest
+
+
+def load_training(folder: Path) -> TrainingState:
+    """What training needs beside the model.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    return TrainingState(**_load(folder / TRAINING))
+
+
+def copy_champion(checkpoint: Path, best: Path) -> None:
+    """Copy what evaluation and prediction need; replaces an earlier copy as a whole."""
+    aside = best.with_name(best.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name in (MANIFEST, MODEL):
+        shutil.copy2(checkpoint / name, aside / name)
+    shutil.rmtree(best, ignore_errors=True)
+    aside.rename(best)
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{file} can't be read ({error.strerror})") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{file} is damaged: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,158 @@
+"""How Ray is reached, and how many trials fit on it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.state import list_actors
+
+from tuning.config import ResourcesConfig
+from tuning.errors import TuningError
+from tuning.trial import Slot
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+# The default of 2 s is also how long each report of a trial waits before the scheduler sees it.
+WORKER_ENV = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+
+
+# Ray warns of more processes than it expects to start at once, which is one a core; each trial has five.
+_LOCAL: dict[str, Any] = {
+    "include_dashboard": True,
+    "_system_config": {"worker_maximum_startup_concurrency": 32},
+}
+
+
+class ClusterError(TuningError):
+    """Ray can't be reached or can't run a trial."""
+
+
+@contextmanager
+def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
+    """Ray, started on this machine or reached at an address, for the time of a sweep.
+
+    Args:
+        address: `HOST:PORT` or `auto`; None starts Ray on this machine.
+        verbose: show Ray's own log lines and the workers' output.
+
+    Raises:
+        ClusterError: Ray can't be started or joined, or its State API is off.
+    """
+    try:
+        ray.init(
+            address=address or "local",
+            **(_LOCAL if address is None else {}),
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            runtime_env=_runtime_env(address),
+        )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        where = (
+            f"at {address!r} can't be joined; if it asks for a token, copy ~/.ray/auth_token of its head here"
+            if address
+            else "can't be started here"
+        )
+        raise ClusterError(f"Ray {where} ({' '.join(str(error).split())})") from None
+    try:
+        _check_state_api()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_address(address: str | None) -> None:
+    """See that somebody answers there: Ray itself tries for minutes before it gives up.
+
+    Raises:
+        ClusterError: it is no `HOST:PORT`, or nobody answers.
+    """
+    if address is None or address == "auto":
+        return
+    if "://" in address:
+        raise ClusterError(
+            f"Ray address {address!r} is not HOST:PORT: a sweep runs inside the cluster, send it there with "
+            "'ray job submit'"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"Ray address {address!r} is not HOST:PORT (such as 10.0.0.1:6379)")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"no Ray cluster answers at {address!r} ({error}): start one with 'ray start --head', or leave the "
+            "address out to run on this machine"
+        ) from None
+
+
+def _runtime_env(address: str | None) -> dict[str, Any]:
+    """Workers must import this project's `data` and `models`, whatever else bears those names there."""
+    if address is None:
+        return {"env_vars": {**WORKER_ENV, "PYTHONPATH": str(PROJECT)}}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        # A submitted job's working directory is there already.
+        return {"env_vars": WORKER_ENV}
+    return {"env_vars": WORKER_ENV, "working_dir": str(PROJECT), "excludes": [".git", "/tests", "/benchmarks"]}
+
+
+def _check_state_api() -> None:
+    """Without it Ray never frees what a stopped trial held, and the next trial waits for ever."""
+    try:
+        list_actors(limit=1, timeout=20)
+    except Exception as error:
+        raise ClusterError(
+            "Ray's State API does not answer, so trials that are stopped early would hold their place for ever: "
+            f"install ray[default] and start Ray with its dashboard ({type(error).__name__})"
+        ) from None
+
+
+def plan_slots(resources: ResourcesConfig) -> tuple[Slot, int]:
+    """What a trial takes and how many run at once on the connected cluster.
+
+    Raises:
+        ClusterError: no node can hold a worker, and `max_concurrent` does not say that nodes will come.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    slot = _choose_slot(resources, nodes)
+    workers = sum(_workers_on(node, slot) for node in nodes)
+    fitting = workers // slot.workers
+    if resources.max_concurrent is not None:
+        return slot, resources.max_concurrent
+    if fitting == 0:
+        most_cpus = max(node.get("CPU", 0) for node in nodes)
+        most_gpus = max(node.get("GPU", 0) for node in nodes)
+        raise ClusterError(
+            f"no trial fits: it takes {slot.workers} worker(s) of {slot.cpus:g} CPU and {slot.gpus:g} GPU, the largest "
+            f"node has {most_cpus:g} CPU and {most_gpus:g} GPU; lower resources.cpus, resources.gpus or "
+            "resources.workers, or set resources.max_concurrent if nodes are yet to come"
+        )
+    return slot, fitting
+
+
+def _choose_slot(resources: ResourcesConfig, nodes: list[dict[str, float]]) -> Slot:
+    total_gpus = sum(node.get("GPU", 0) for node in nodes)
+    gpus = resources.gpus if resources.gpus is not None else float(total_gpus > 0)
+    cpus = resources.cpus
+    if cpus is None:
+        beside = sum(node.get("CPU", 0) for node in nodes if node.get("GPU", 0) > 0)
+        share = beside / total_gpus * gpus if gpus and total_gpus else 1.0
+        cpus = float(max(1, min(8, math.floor(share))))
+    return Slot(workers=resources.workers, cpus=cpus, gpus=gpus)
+
+
+def _workers_on(node: dict[str, float], slot: Slot) -> int:
+    by_cpu = math.floor(node.get("CPU", 0) / slot.cpus)
+    if not slot.gpus:
+        return by_cpu
+    gpus = node.get("GPU", 0)
+    # A fraction is of one GPU: 0.4 fits twice on each, not five times on two.
+    by_gpu = int(gpus) * math.floor(1 / slot.gpus) if slot.gpus < 1 else math.floor(gpus / slot.gpus)
+    return min(by_cpu, by_gpu)

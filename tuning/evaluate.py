@@ -1,0 +1,161 @@
+"""The test split, read once: the champion, rebuilt from its checkpoint alone, on clips no trial has seen."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.cache import BuildReport, FrameStore
+from data.clips import Clip
+from data.decode import decode_clip
+from data.errors import DataError
+from data.loading import Batch, EvalDataset, LabelledFrames, eval_frames, eval_loader
+from data.splits import read_split
+from data.transforms import EvalTransform, Normalise
+from models.registry import ARCHITECTURES
+from tuning.checkpoint import CheckpointError, Manifest, load_model
+from tuning.loop import Predictions, choose_precision, predict
+from tuning.metrics import Scores, score, wilson_interval
+from tuning.report import plot_confusion
+from tuning.run_folder import RunFolder
+
+METRICS, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion_matrix.png"
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """What the test split says of the champion."""
+
+    __test__ = False  # Not a test case, whatever pytest thinks of its name.
+
+    scores: Scores
+    folder: Path
+    """Holds `metrics.json`, `predictions.csv` and `confusion_matrix.png`."""
+
+
+class Champion:
+    """A model rebuilt from a checkpoint folder, with all it needs to label clips."""
+
+    def __init__(self, folder: Path) -> None:
+        model, self.manifest = load_model(folder)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.to(self.device)
+        arch = ARCHITECTURES[self.manifest.trial.arch]
+        self.normalise = Normalise(arch.mean, arch.std)
+        self.transform = EvalTransform(self.manifest.trial.train.size)
+        self.precision = choose_precision(self.manifest.trial.train.precision, self.device)
+
+    def predict_stored(self, clips: Sequence[LabelledFrames], store: FrameStore) -> Predictions:
+        """Logits of clips whose frames are in the store."""
+        dataset = EvalDataset(clips, store, num_frames=self.manifest.trial.num_frames, transform=self.transform)
+        batches = eval_loader(dataset, batch_size=self.manifest.trial.train.batch_size, workers=0, pin_memory=False)
+        return predict(self.model, self.normalise, batches, device=self.device, precision=self.precision)
+
+    def predict_file(self, file: Path) -> torch.Tensor:
+        """Class probabilities `(K,)` of one video file.
+
+        Raises:
+            DataError: it can't be decoded.
+        """
+        if not file.is_file():
+            raise DataError("no such file")
+        stored = decode_clip(file, self.manifest.decode).frames
+        frames = eval_frames(stored, self.manifest.trial.num_frames, self.transform)
+        batch = Batch(frames[None], torch.zeros(1, dtype=torch.int64), [str(file)])
+        result = predict(self.model, self.normalise, [batch], device=self.device, precision=self.precision)
+        return result.logits[0].softmax(0)
+
+
+def evaluate_run(run: RunFolder, *, progress: bool) -> TestReport:
+    """Evaluate a run's champion on its test split and write `test/`.
+
+    Raises:
+        CheckpointError: no champion yet, a damaged checkpoint, or one trained on another split.
+        ConfigError: it is no run.
+        DataError: the split or the clips can't be read.
+    """
+    config = run.read_config()
+    champion = Champion(run.best)
+    split = read_split(run.split)
+    _check_split(champion.manifest, split.sha256, run)
+    clips = split.clips("test")
+    store = FrameStore(Path(config.store.dir), champion.manifest.decode)
+    build = store.build(
+        Path(config.data.dir),
+        [clip.path for clip in clips],
+        workers=config.store.workers,
+        seconds_per_clip=config.store.seconds_per_clip,
+        progress=progress,
+    )
+    predictions = champion.predict_stored(_labelled(clips, build, champion.manifest.classes), store)
+    scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), champion.manifest.classes)
+    _write_report(run, champion.manifest, predictions, scores, build)
+    return TestReport(scores, run.test)
+
+
+def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
+    if manifest.split_sha256 != sha256:
+        raise CheckpointError(
+            f"the checkpoint {run.best} was trained on split {manifest.split_sha256[:12]}, but {run.split} is "
+            f"{sha256[:12]}: its test clips may have been trained on; restore the run's own split.csv"
+        )
+
+
+def _labelled(clips: Sequence[Clip], build: BuildReport, classes: Sequence[str]) -> list[LabelledFrames]:
+    digests, index = build.digests(), {name: i for i, name in enumerate(classes)}
+    found = [LabelledFrames(clip.path, digests[clip.path], index[clip.label]) for clip in clips if clip.path in digests]
+    if not found:
+        raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
+    return found
+
+
+def _write_report(
+    run: RunFolder, manifest: Manifest, predictions: Predictions, scores: Scores, build: BuildReport
+) -> None:
+    """All files or none: the folder is filled aside, then put in place."""
+    aside = run.test.with_name(run.test.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    (aside / METRICS).write_text(json.dumps(_metrics(manifest, scores, build), indent=1) + "\n")
+    _write_predictions(aside / PREDICTIONS, predictions, manifest.classes)
+    plot_confusion(scores, manifest.classes, aside / CONFUSION)
+    shutil.rmtree(run.test, ignore_errors=True)
+    aside.rename(run.test)
+
+
+def _metrics(manifest: Manifest, scores: Scores, build: BuildReport) -> dict[str, Any]:
+    correct = round(scores.accuracy * scores.num_clips)
+    return {
+        "accuracy": scores.accuracy,
+        "accuracy_wilson_95": wilson_interval(correct, scores.num_clips),
+        "macro_f1": scores.macro_f1,
+        "per_class": {row.label: {k: v for k, v in asdict(row).items() if k != "label"} for row in scores.per_class},
+        "confusion": scores.confusion,
+        "classes": manifest.classes,
+        "num_clips": scores.num_clips,
+        "failed_clips": {clip.path: clip.reason for clip in build.failed},
+        "split_sha256": manifest.split_sha256,
+        "checkpoint_sha256": manifest.model_sha256,
+    }
+
+
+def _write_predictions(file: Path, predictions: Predictions, classes: Sequence[str]) -> None:
+    probabilities, predicted = predictions.logits.softmax(1).max(1)
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["clip", "label", "predicted", "probability"])
+        for row in zip(
+            predictions.clip_ids,
+            (classes[i] for i in predictions.labels.tolist()),
+            (classes[i] for i in predicted.tolist()),
+            (f"{p:.6f}" for p in probabilities.tolist()),
+            strict=True,
+        ):
+            writer.writerow(row)

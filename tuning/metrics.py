@@ -1,0 +1,78 @@
+"""From predictions to accuracy, F1, confusion and intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """How well one class is recognised."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    """Clips of this class; 0 means that its recall and F1 say nothing (they are 0 and not averaged)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a set of predictions is worth."""
+
+    accuracy: float
+    macro_f1: float
+    """Mean F1 over the classes that have clips here."""
+    per_class: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """`[true][predicted]` clip counts, in the order of the classes."""
+    num_clips: int
+
+
+def score(labels: Sequence[int], predicted: Sequence[int], classes: Sequence[str]) -> Scores:
+    """Compare true and predicted class indices.
+
+    Args:
+        labels: class index of each clip.
+        predicted: class index given to each clip.
+        classes: names, so that index i is `classes[i]`.
+
+    Raises:
+        AssertionError: no clips, or unequal lengths.
+    """
+    assert len(labels) == len(predicted) > 0
+    indices = list(range(len(classes)))
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0)
+    present = np.asarray(support) > 0
+    return Scores(
+        accuracy=float(np.mean(np.asarray(labels) == np.asarray(predicted))),
+        macro_f1=float(np.mean(np.asarray(f1)[present])),
+        per_class=tuple(
+            ClassScore(name, float(p), float(r), float(f), int(n))
+            for name, p, r, f, n in zip(classes, precision, recall, f1, support, strict=True)
+        ),
+        confusion=tuple(map(tuple, confusion_matrix(labels, predicted, labels=indices).tolist())),
+        num_clips=len(labels),
+    )
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a proportion that holds its level with few trials (Wilson 1927, JASA 22:209).
+
+    Raises:
+        AssertionError: no trials, or more successes than trials.
+    """
+    assert 0 <= successes <= trials
+    assert trials > 0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / trials
+    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(0.0, centre - half), min(1.0, centre + half)

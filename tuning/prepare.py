@@ -1,0 +1,122 @@
+"""From settings to data that trials can read: scan, split, decode, and what failing clips do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.cache import BuildReport, FrameStore
+from data.clips import Clip, read_groups, scan_clips
+from data.errors import DataError
+from data.loading import LabelledFrames
+from data.splits import SPLITS, Split, check_split, make_split, read_split
+from tuning.config import ConfigError, DataConfig, SweepConfig
+from tuning.worker import TrialData
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedData:
+    """A folder's clips with their split, before anything is decoded."""
+
+    root: Path
+    split: Split
+    ignored: tuple[str, ...]
+    """Files in class folders that are no videos."""
+    unlisted: tuple[str, ...]
+    """Clips of the folder that a given split does not list."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedData:
+    """Clips whose frames are in the store."""
+
+    split: Split
+    store: FrameStore
+    build: BuildReport
+
+    def labelled(self, split: str) -> list[LabelledFrames]:
+        """The clips of one split that decode, with class indices."""
+        digests = self.build.digests()
+        index = {name: i for i, name in enumerate(self.split.classes)}
+        return [
+            LabelledFrames(clip.path, digests[clip.path], index[clip.label])
+            for clip in self.split.clips(split)
+            if clip.path in digests
+        ]
+
+    def trial_data(self) -> TrialData:
+        """What training workers get: the test clips are not in it."""
+        return TrialData(
+            classes=self.split.classes,
+            split_sha256=self.split.sha256,
+            store_root=str(self.store.root),
+            decode=self.store.settings,
+            train=tuple(self.labelled("train")),
+            val=tuple(self.labelled("val")),
+        )
+
+
+def scan(config: DataConfig) -> ScannedData:
+    """Find the clips and give each its split; a split that exists is used as it is.
+
+    Raises:
+        ConfigError: no folder is set, or `groups` beside a given split, where it would have no effect.
+        DataError: the folder, the groups or the split can't be used.
+    """
+    if not config.dir:
+        raise ConfigError("no folder of clips: give --data DIR (one sub-folder a class)")
+    root = Path(config.dir)
+    if config.split is not None:
+        if config.groups is not None:
+            raise ConfigError("data.groups has no effect on an existing data.split: leave one of them out")
+        found = scan_clips(root)
+        split = read_split(Path(config.split))
+        return ScannedData(root, split, found.ignored, tuple(check_split(split, root, found.clips)))
+    found = scan_clips(root, read_groups(config.groups) if config.groups else None)
+    split = make_split(found.clips, val=config.val, test=config.test, seed=config.seed, few_groups=config.few_groups)
+    return ScannedData(root, split, found.ignored, ())
+
+
+def prepare(scanned: ScannedData, config: SweepConfig, *, progress: bool) -> PreparedData:
+    """Decode what the frame store lacks.
+
+    Raises:
+        DataError: more clips fail than `data.max_failed` allows, or a class would lose its last clip of a split.
+    """
+    store = FrameStore(Path(config.store.dir), config.store.decode_settings())
+    clips = [clip for name in SPLITS for clip in scanned.split.clips(name)]
+    build = store.build(
+        scanned.root,
+        [clip.path for clip in clips],
+        workers=config.store.workers,
+        seconds_per_clip=config.store.seconds_per_clip,
+        progress=progress,
+    )
+    check_failures(scanned.split, build, clips, config.data.max_failed)
+    return PreparedData(scanned.split, store, build)
+
+
+def check_failures(split: Split, build: BuildReport, clips: Sequence[Clip], limit: float) -> None:
+    """Refuse to go on where the clips that fail would change what is measured.
+
+    Raises:
+        DataError: see `prepare`; names the first failed clips with their reasons.
+    """
+    if not build.failed:
+        return
+    named = "; ".join(f"{clip.path}: {clip.reason}" for clip in build.failed[:5])
+    more = f"; and {len(build.failed) - 5} more" if len(build.failed) > 5 else ""
+    failed = {clip.path for clip in build.failed}
+    for name in SPLITS:
+        emptied = {c.label for c in split.clips(name)} - {c.label for c in split.clips(name) if c.path not in failed}
+        if emptied:
+            raise DataError(
+                f"without its clips that can't be decoded, class {min(emptied)!r} has none left in {name}: "
+                f"mend or remove them and split anew ({named}{more})"
+            )
+    if len(failed) > limit * len(clips):
+        raise DataError(
+            f"{len(failed)} of {len(clips)} clips can't be decoded, more than data.max_failed={limit:g} allows: "
+            f"{named}{more}; mend or remove them, or raise data.max_failed"
+        )

@@ -1,0 +1,85 @@
+"""What Tune tells while it runs: to MLflow each epoch, to people a table now and then."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.tune import Callback, ProgressReporter
+from tabulate import tabulate
+from tqdm import tqdm
+
+from tuning.space import AXES
+from tuning.tracking import Tracking
+
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr", "seconds")
+
+
+class TrackingCallback(Callback):
+    """Each trial's start and epochs to MLflow, from the sweep's own process."""
+
+    def __init__(self, tracking: Tracking) -> None:
+        self.tracking = tracking
+        self.runs: dict[str, str] = {}
+        self.logged: dict[str, int] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Open the trial's run; one that goes on after a restart keeps the epochs that it has."""
+        run_id = self.tracking.start_trial(trial.trial_id, {axis: trial.config[axis] for axis in AXES})
+        self.runs[trial.trial_id] = run_id
+        self.logged[trial.trial_id] = self.tracking.last_epoch(run_id)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Log an epoch once, though a restarted trial may report it twice."""
+        epoch = int(result["epoch"])
+        if epoch <= self.logged[trial.trial_id] or result["status"] == "diverged":
+            return
+        metrics = {key: float(result[key]) for key in METRICS}
+        self.tracking.log_epoch(self.runs[trial.trial_id], epoch, metrics)
+        self.logged[trial.trial_id] = epoch
+
+
+class TrialTable(ProgressReporter):
+    """A table of all trials, at most every `seconds` and once at the end."""
+
+    def __init__(self, metric: str, total: int, seconds: float = 20.0) -> None:
+        self.metric, self.total, self.seconds = metric, total, seconds
+        self.last_shown = 0.0
+
+    def setup(self, start_time: float | None = None, total_samples: int | None = None, **kwargs: Any) -> None:
+        """Tune calls this before the first trial starts."""
+        self.last_shown = time.monotonic()
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """Whether it is time to show the table again."""
+        return done or time.monotonic() - self.last_shown >= self.seconds
+
+    def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
+        """Print the table."""
+        self.last_shown = time.monotonic()
+        rows = [self._row(trial) for trial in trials]
+        ended = sum(trial.status in ("TERMINATED", "ERROR") for trial in trials)
+        tqdm.write(f"\ntrials: {ended} of {self.total} ended")
+        tqdm.write(
+            tabulate(
+                rows,
+                ["trial", *AXES, "status", "epoch", self.metric, "seconds"],
+                tablefmt="simple",
+                disable_numparse=True,
+            )
+        )
+
+    def _row(self, trial: Any) -> list[str]:
+        last = trial.last_result or {}
+        value, seconds = last.get(self.metric), last.get("seconds")
+        choice = [trial.config.get(axis, "") for axis in AXES]
+        return [
+            trial.trial_id,
+            *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in choice),
+            str(last.get("status")) if last.get("status") == "diverged" else trial.status.lower(),
+            str(last.get("epoch", "")),
+            "" if value is None else f"{value:.3f}",
+            "" if seconds is None else f"{seconds:.0f}",
+        ]

@@ -1,0 +1,49 @@
+"""What people look at: the leaderboard as text, the confusion matrix as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from tabulate import tabulate
+
+from tuning.metrics import Scores
+from tuning.results import TrialResult
+
+
+def leaderboard(ranked: Sequence[TrialResult]) -> str:
+    """A text table, best trial first."""
+    header = ["", "trial", "arch", "sampler", "lr", "frames", "epochs", "val acc", "val F1", "seconds", "status"]
+    rows = [
+        [place, r.id, r.arch, r.sampler, f"{r.lr:.3g}", r.num_frames, r.epochs, *_figures(r)]
+        for place, r in enumerate(ranked, 1)
+    ]
+    return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
+
+
+def _figures(row: TrialResult) -> tuple[str, ...]:
+    return f"{row.val_accuracy:.3f}", f"{row.val_macro_f1:.3f}", f"{row.seconds:.0f}", row.status
+
+
+def plot_confusion(scores: Scores, classes: Sequence[str], file: Path) -> None:
+    """Write the confusion matrix as PNG: colour is the share of a true class, numbers are clips."""
+    counts = np.asarray(scores.confusion)
+    support = counts.sum(axis=1, keepdims=True)
+    rates = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
+    side = max(4.5, 0.5 * len(classes) + 2.5)
+    figure = Figure(figsize=(side + 1, side), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), [f"{name} ({n})" for name, n in zip(classes, support[:, 0], strict=True)])
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (clips)")
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if rates[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    axes.set_title(f"test: accuracy {scores.accuracy:.3f}, macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
+    figure.savefig(file)

@@ -1,0 +1,136 @@
+"""What the trials of a sweep came to: a row a trial, and which is the champion."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tuning.config import SweepConfig
+from tuning.errors import TuningError
+
+
+class NoChampion(TuningError):
+    """No trial ended with a usable checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """One trial; its scores are those of its best epoch by the sweep's metric."""
+
+    id: str
+    arch: str
+    sampler: str
+    lr: float
+    num_frames: int
+    epochs: int
+    """Epochs trained."""
+    val_accuracy: float
+    val_macro_f1: float
+    seconds: float
+    status: str
+    """`done`, `stopped` (by ASHA), `diverged`, `error` or `unfinished`."""
+    best_epoch: int
+    checkpoint: str
+    """Absolute folder of the best epoch's checkpoint; empty when there is none."""
+
+    @property
+    def title(self) -> str:
+        """What it is, for people: `c3d · balanced · 16f · lr 0.0003`."""
+        return trial_title(self.arch, self.sampler, self.num_frames, self.lr)
+
+
+def trial_title(arch: str, sampler: str, num_frames: int, lr: float) -> str:
+    """A trial's name for people."""
+    return f"{arch} · {sampler} · {num_frames}f · lr {lr:.3g}"
+
+
+COLUMNS = tuple(field.name for field in fields(TrialResult) if field.name != "checkpoint")
+
+
+def summarise_trial(
+    trial_id: str,
+    choice: dict[str, Any],
+    tune_status: str,
+    epochs: Sequence[dict[str, Any]],
+    sweep: SweepConfig,
+) -> TrialResult:
+    """One row from all that a trial reported.
+
+    Args:
+        trial_id: Tune's id.
+        choice: its value on each axis.
+        tune_status: Tune's word (`TERMINATED`, `ERROR` …).
+        epochs: its reports in order; a restarted trial may have reported an epoch twice.
+        sweep: the settings.
+    """
+    metric = sweep.search.metric
+    kept = [row for row in epochs if row["status"] != "diverged" and _exists(row.get("checkpoint_path"))]
+    best = max(kept, key=lambda row: row[metric], default=None)
+    last = epochs[-1] if epochs else None
+    return TrialResult(
+        id=trial_id,
+        arch=choice["arch"],
+        sampler=choice["sampler"],
+        lr=choice["lr"],
+        num_frames=choice["num_frames"],
+        epochs=int(last["epoch"]) if last else 0,
+        val_accuracy=float(best["val_accuracy"]) if best else math.nan,
+        val_macro_f1=float(best["val_macro_f1"]) if best else math.nan,
+        seconds=round(float(last["seconds"]), 1) if last else 0.0,
+        status=_status(tune_status, last, sweep.train.epochs),
+        best_epoch=int(best["epoch"]) if best else 0,
+        checkpoint=str(best["checkpoint_path"]) if best else "",
+    )
+
+
+def _exists(path: Any) -> bool:
+    """Only the best and the latest checkpoint of a trial are kept."""
+    return isinstance(path, str) and Path(path).is_dir()
+
+
+def _status(tune_status: str, last: dict[str, Any] | None, epochs: int) -> str:
+    if tune_status == "ERROR":
+        return "error"
+    if tune_status != "TERMINATED" or last is None:
+        return "unfinished"
+    if last["status"] == "diverged":
+        return "diverged"
+    return "done" if last["epoch"] >= epochs else "stopped"
+
+
+def rank(results: Sequence[TrialResult], metric: str) -> list[TrialResult]:
+    """Best first by the validation metric; the id decides between equals, so that the order is always the same."""
+    return sorted(results, key=lambda row: (-_or_worst(getattr(row, metric)), row.id))
+
+
+def _or_worst(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
+
+
+def champion(results: Sequence[TrialResult], metric: str) -> TrialResult:
+    """The best trial by validation among those that trained in good order.
+
+    Raises:
+        NoChampion: there is none.
+    """
+    usable = [row for row in results if row.status in ("done", "stopped") and row.checkpoint]
+    if not usable:
+        counts = {status: sum(row.status == status for row in results) for status in {r.status for r in results}}
+        raise NoChampion(
+            "no trial ended with a usable model: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        )
+    return rank(usable, metric)[0]
+
+
+def write_results(results: Sequence[TrialResult], file: Path) -> None:
+    """A CSV with `COLUMNS`, a row a trial, in the order given."""
+    aside = file.with_suffix(".tmp")
+    with aside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in results)
+    aside.replace(file)

@@ -1,0 +1,80 @@
+"""Where the files of one run lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuning.config import ConfigError, SweepConfig, load_config
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths under `runs/NAME/`; `path` is absolute."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """All settings, as used."""
+        return self.path / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Which clip stands in which split."""
+        return self.path / "split.csv"
+
+    @property
+    def failed_clips(self) -> Path:
+        """Clips that could not be decoded, in whole or in part, with the reason."""
+        return self.path / "failed_clips.csv"
+
+    @property
+    def results(self) -> Path:
+        """A row a trial."""
+        return self.path / "results.csv"
+
+    @property
+    def best(self) -> Path:
+        """The champion's checkpoint."""
+        return self.path / "best"
+
+    @property
+    def test(self) -> Path:
+        """The test report."""
+        return self.path / "test"
+
+    @property
+    def tracking(self) -> Path:
+        """Which MLflow runs belong to this run."""
+        return self.path / "mlflow.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder of checkpoints a trial."""
+        return self.path / "ray" / "trials"
+
+    @property
+    def tuner(self) -> Path:
+        """What Tune needs to go on after a kill."""
+        return self.path / "ray" / "tune"
+
+    def read_config(self) -> SweepConfig:
+        """The settings of this run.
+
+        Raises:
+            ConfigError: they are missing or damaged.
+        """
+        return load_config(self.config)
+
+
+def find_run(name: str) -> RunFolder:
+    """A run by its folder, or by its name under `runs/`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for folder in (Path(name), Path("runs") / name):
+        if (folder / "config.yaml").is_file():
+            return RunFolder(folder.absolute())
+    raise ConfigError(f"no run {name!r}: neither {name}/config.yaml nor runs/{name}/config.yaml is there")

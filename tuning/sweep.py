@@ -1,0 +1,203 @@
+"""The sweep: the `Tuner`, its resume, and the way from its trials to the champion's test report."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from data.splits import SPLITS, write_split
+from tuning.checkpoint import copy_champion
+from tuning.config import ConfigError, SweepConfig, save_config
+from tuning.evaluate import TestReport, evaluate_run
+from tuning.prepare import PreparedData
+from tuning.progress import TrackingCallback, TrialTable
+from tuning.results import TrialResult, champion, rank, summarise_trial, write_results
+from tuning.run_folder import RunFolder
+from tuning.space import build_search, trial_count
+from tuning.tracking import Tracking, start_sweep
+from tuning.trial import DRIVER_RESOURCES, DRIVER_RESTARTS, Slot, TrialJob, run_trial
+
+
+class Interrupted(Exception):
+    """The sweep was stopped by a signal before all trials ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a sweep came to."""
+
+    run: RunFolder
+    ranked: list[TrialResult]
+    champion: TrialResult
+    test: TestReport
+    model_version: str
+
+
+def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None:
+    """Make the run's folder with its settings, split and MLflow run; all of it or nothing.
+
+    Raises:
+        ConfigError: a run of this name is there.
+        TrackingError: MLflow refuses.
+    """
+    refuse_existing(run)
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    aside = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent)))
+    try:
+        write_split(prepared.split, aside.split)
+        save_config(config, aside.config)
+        _write_failed_clips(aside, prepared)
+        start_sweep(run.path.name, config, _data_params(prepared), aside.config).save(aside.tracking)
+        aside.path.chmod(0o755)
+        aside.path.rename(run.path)
+    except BaseException:
+        shutil.rmtree(aside.path, ignore_errors=True)
+        raise
+
+
+def refuse_existing(run: RunFolder) -> None:
+    """Two sweeps in one folder would mix their results.
+
+    Raises:
+        ConfigError: the folder is there.
+    """
+    if run.path.exists():
+        raise ConfigError(
+            f"run {run.path.name!r} exists ({run.path}): go on with --resume {run.path.name}, or give another --name"
+        )
+
+
+def run_sweep(
+    run: RunFolder, config: SweepConfig, prepared: PreparedData, slot: Slot, at_once: int, *, verbose: bool
+) -> list[TrialResult]:
+    """Run all trials, or those that an earlier process left unfinished, on the connected Ray.
+
+    Args:
+        run: a folder made by `new_run`.
+        config: its settings.
+        prepared: its clips.
+        slot: what each trial takes.
+        at_once: trials at once.
+        verbose: show Tune's own messages.
+
+    Raises:
+        Interrupted: stopped by a signal; a later call goes on.
+    """
+    tracking = Tracking.load(run.tracking)
+    job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
+    total = trial_count(config)
+    print(
+        f"{total} trials, {min(at_once, total)} at once, each {slot.workers} worker(s) of {slot.cpus:g} CPU and "
+        f"{slot.gpus:g} GPU",
+        flush=True,
+    )
+    # Tune's older output takes a reporter of one's own; the newer prints each trial's settings and results.
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    tuner = _restored(run, job) or _new_tuner(run, config, job, tracking, at_once, verbose=verbose)
+    tuner.fit()
+    results = read_trials(run, config)
+    write_results(rank(results, config.search.metric), run.results)
+    tracking.end_trials(results)
+    if any(row.status == "unfinished" for row in results):
+        tracking.end_sweep("KILLED")
+        raise Interrupted
+    return results
+
+
+def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> Outcome:
+    """Choose the champion by validation, register it, then evaluate it on the test split.
+
+    Raises:
+        NoChampion: no trial ended with a usable model.
+    """
+    tracking = Tracking.load(run.tracking)
+    try:
+        winner = champion(results, config.search.metric)
+    except ValueError:
+        tracking.end_sweep("FAILED")
+        raise
+    copy_champion(Path(winner.checkpoint), run.best)
+    version = tracking.log_champion(winner, run.best, run.split, config.tracking.model_name)
+    test = evaluate_run(run, progress=False)
+    tracking.log_test(test.folder)
+    tracking.end_sweep("FINISHED")
+    return Outcome(run, rank(results, config.search.metric), winner, test, version)
+
+
+def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
+    """Every trial of the run as Tune left it on disk."""
+    analysis = tune.ExperimentAnalysis(str(run.tuner))
+    tables = analysis.trial_dataframes
+    return [
+        summarise_trial(
+            trial.trial_id,
+            trial.config,
+            trial.status,
+            tables[trial.trial_id].to_dict("records") if trial.trial_id in tables else [],
+            config,
+        )
+        for trial in analysis.trials
+    ]
+
+
+def _data_params(prepared: PreparedData) -> dict[str, int | str]:
+    return {
+        "classes": len(prepared.split.classes),
+        **{f"{name}_clips": len(prepared.labelled(name)) for name in SPLITS},
+        "failed_clips": len(prepared.build.failed),
+        "split_sha256": prepared.split.sha256,
+    }
+
+
+def _new_tuner(
+    run: RunFolder, config: SweepConfig, job: TrialJob, tracking: Tracking, at_once: int, *, verbose: bool
+) -> tune.Tuner:
+    search = build_search(config, at_once)
+    return tune.Tuner(
+        _trainable(job),
+        param_space=search.space,
+        tune_config=tune.TuneConfig(
+            metric=None if config.search.asha else config.search.metric,
+            mode=None if config.search.asha else "max",
+            search_alg=search.algorithm,
+            scheduler=search.scheduler,
+            num_samples=search.samples,
+        ),
+        run_config=tune.RunConfig(
+            name=run.tuner.name,
+            storage_path=str(run.tuner.parent),
+            callbacks=[TrackingCallback(tracking)],
+            progress_reporter=TrialTable(config.search.metric, trial_count(config)),
+            verbose=2 if verbose else 1,
+            failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
+        ),
+    )
+
+
+def _restored(run: RunFolder, job: TrialJob) -> tune.Tuner | None:
+    if not tune.Tuner.can_restore(str(run.tuner)):
+        return None
+    return tune.Tuner.restore(str(run.tuner), _trainable(job), resume_unfinished=True)
+
+
+def _trainable(job: TrialJob) -> Any:
+    return tune.with_resources(
+        tune.with_parameters(run_trial, job=job.model_dump()), tune.PlacementGroupFactory([DRIVER_RESOURCES])
+    )
+
+
+def _write_failed_clips(run: RunFolder, prepared: PreparedData) -> None:
+    """Also the clips that decode only in part: they are used, and named."""
+    damaged = [(clip.path, "used in part", clip.damage) for clip in prepared.build.stored if clip.damage]
+    failed = [(clip.path, "left out", clip.reason) for clip in prepared.build.failed]
+    with run.failed_clips.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["path", "what", "reason"])
+        writer.writerows(sorted(damaged + failed))
