@@ -48,6 +48,15 @@ class FailedClip:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledFrames:
+    """A clip as training sees it: its frames by digest, its class by index."""
+
+    clip_id: str
+    digest: str
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
 class BuildReport:
     """What a build found and did."""
 

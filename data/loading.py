@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
-from data.cache import FrameStore
+from data.cache import FrameStore, LabelledFrames
 from data.sampling import Draw, EpochSampler, derived_seed, eval_frame_indices, train_frame_indices
 from data.transforms import EvalTransform, TrainTransform
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledFrames:
-    """A clip as training sees it: its frames by digest, its class by index."""
-
-    clip_id: str
-    digest: str
-    label: int
 
 
 class Batch(NamedTuple):

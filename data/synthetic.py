@@ -95,7 +95,7 @@ def plan_demo(classes: int, clips_per_class: int, seed: int) -> list[DemoClip]:
 
 
 def _plan_class(label: str, clips: int, fewest_sources: int, seed: int) -> Iterator[DemoClip]:
-    sizes = _source_sizes(clips, max(fewest_sources, round(clips / 3)), _rng(seed, label))
+    sizes = _source_sizes(clips, max(fewest_sources, round(clips / 2.5)), _rng(seed, label))
     for number, size in enumerate(sizes, start=1):
         source = f"{label.replace(' ', '_')}-{number:02}"
         suffix = _rng(seed, source, "container").choice(list(_CONTAINERS), p=[0.8, 0.1, 0.1])
@@ -617,9 +617,9 @@ def _limbs(at: Joints, side: str, r: float, look: _Look, front: np.ndarray) -> l
         part(("hip", "knee"), (1.45, 1.1), look.trousers, 0.0),
         part(("knee", "ankle"), (1.1, 0.75), look.legs, 0.0),
         part(("ankle", "toe"), (0.85, 0.65), look.shoes, 0.02),
-        part(("shoulder", "elbow"), (1.05, 0.85), look.sleeve, 0.2),
-        part(("elbow", "hand"), (0.85, 0.7), look.skin, 0.22),
-        part(("hand",), (0.95,), look.skin, 0.23),
+        part(("shoulder", "elbow"), (1.2, 1.0), look.sleeve, 0.2),
+        part(("elbow", "hand"), (1.0, 0.85), look.skin, 0.22),
+        part(("hand",), (1.2,), look.skin, 0.23),
     ]
 
 
@@ -707,9 +707,9 @@ def _contrast(a: Colour, b: Colour) -> float:
 
 def _room(camera: _Camera, look: _Look, canvas_size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     """The background: a wall, a floor, things along the wall, uneven light."""
-    walls = [_colour(rng, saturation=(0.03, 0.5), value=(0.25, 0.9)) for _ in range(5)]
+    walls = [_colour(rng, saturation=(0.03, 0.4), value=(0.25, 0.9)) for _ in range(5)]
     wall = max(walls, key=lambda colour: min(_contrast(colour, look.skin), _contrast(colour, look.sleeve)))
-    floor = _colour(rng, saturation=(0.05, 0.55), value=(0.25, 0.75))
+    floor = _colour(rng, saturation=(0.05, 0.45), value=(0.25, 0.75))
     room = Image.new("RGB", canvas_size, wall)
     draw = ImageDraw.Draw(room)
     depth = rng.uniform(1.0, 2.2)
@@ -849,7 +849,7 @@ def _stage(clip: DemoClip, seed: int) -> _Source:
         distance=rng.uniform(3.5, 7.0),
         mirror=int(rng.choice((-1, 1))),
     )
-    camera = _aim(camera, _reach(exercise, body), canvas_size, margin, rng.uniform(0.82, 0.97), rng.uniform(-1, 1, 2))
+    camera = _aim(camera, _reach(exercise, body), canvas_size, margin, rng.uniform(0.88, 1.0), rng.uniform(-1, 1, 2))
     angle = rng.uniform(np.pi, 2 * np.pi)
     return _Source(
         body, look, camera, _room(camera, look, canvas_size, rng), size,
@@ -861,7 +861,7 @@ def _stage(clip: DemoClip, seed: int) -> _Source:
 
 def _reach(exercise: _Exercise, body: _Body) -> np.ndarray:
     """Corners of the boxes round all joints and weights over a cycle, `(N, 3)`."""
-    pad = np.stack(np.meshgrid(*([[-0.07, 0.07]] * 3)), axis=-1).reshape(-1, 3)
+    pad = np.stack(np.meshgrid(*([[-0.13, 0.13]] * 3)), axis=-1).reshape(-1, 3)
     places = []
     for phase in np.linspace(0, 1, 16, endpoint=False):
         at = _joints(exercise.pose(phase), body, exercise.support)
@@ -876,7 +876,7 @@ def _film(clip: DemoClip, seed: int) -> _Take:
     seconds = rng.uniform(1.0, 4.0)
     if exercise.circle:
         # Half a turn between two of 8 frames would hide the direction: stay well below.
-        cycles = rng.uniform(0.9, min(1.8, max(1.0, seconds / exercise.seconds)))
+        cycles = rng.uniform(0.9, 1.5)
     else:
         cycles = rng.uniform(1.0, max(1.01, min(3.0, seconds / exercise.seconds)))
     count = round(seconds * rate)

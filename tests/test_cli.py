@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from torchvision.models import resnet50
 
 import data.__main__
 import tuning.__main__
@@ -34,6 +36,9 @@ def place(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Workp
     monkeypatch.chdir(tmp_path)
     for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+    # Weights that lie in the user's own folder, and a network that could bring them, must make no difference.
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path.parent / "torch_home"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     return Workplace(tmp_path, clips)
 
 
@@ -159,6 +164,13 @@ def test_an_unreachable_ray_address(place: Workplace, refused: Refused, monkeypa
 
 def test_weights_that_are_not_there(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "models.resnet18.weights=nowhere.pt"), "nowhere.pt")
+
+
+def test_weights_of_another_network(place: Workplace, refused: Refused) -> None:
+    torch.save(resnet50().state_dict(), place.folder / "resnet50.pt")
+    refused(place.sweep_command("bad", "models.resnet18.weights=resnet50.pt"), "would stay random, the first is")
+    with_imagenet = place.sweep_command("bad", "models.resnet18.weights=imagenet")
+    refused(with_imagenet, "resnet18-f37072fd.pth")
 
 
 def test_a_run_that_exists(place: Workplace, refused: Refused) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.cache import FrameStore
+from data.cache import FrameStore, LabelledFrames
 from data.decode import DecodeSettings
-from data.loading import Batch, EvalDataset, LabelledFrames, TrainDataset, eval_loader, train_loader
+from data.loading import Batch, EvalDataset, TrainDataset, eval_loader, train_loader
 from data.sampling import EpochSampler
 from data.transforms import EvalTransform, Normalise, TrainTransform
 from tests.video_files import moving_square, write_video

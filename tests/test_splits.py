@@ -217,6 +217,16 @@ def test_search_turns_back_where_a_greedy_choice_fails() -> None:
     assert all(counts == [1, 1, 1] for counts in clip_counts(make_split(clips)).values())
 
 
+def test_search_learns_from_the_classes_that_failed() -> None:
+    random = Random(0)
+    clips = [
+        Clip(f"c{label}/{group}.mp4", f"c{label}", f"g{group}")
+        for label in range(300)
+        for group in random.sample(range(500), random.choice([3, 4]))
+    ]
+    assert all(all(counts) for counts in clip_counts(make_split(clips)).values())
+
+
 def test_impossible_split_names_the_class() -> None:
     # g0 and g1 differ, so g2 and g3 are both of the third split, where c needs them apart.
     clips = mixed_clips(["ab", "ab", "ac", "bc", "c"])
@@ -226,6 +236,10 @@ def test_impossible_split_names_the_class() -> None:
     )
     with pytest.raises(DataError, match=message(expected)):
         make_split(clips)
+    # A class with more groups shares one of them, and isn't blamed.
+    wide = [Clip("d/0.mp4", "d", "g4"), *clips_of(d=[1, 1, 1, 1])]
+    with pytest.raises(DataError, match=message(expected)):
+        make_split(clips + wide)
     assert make_split([*clips, Clip("c/more.mp4", "c", "own")]).classes == ("a", "b", "c")
 
 

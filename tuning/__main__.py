@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from tuning.errors import TuningError
 
 if TYPE_CHECKING:
     from data.cache import BuildReport
+    from models.weights import WeightsReport
     from tuning.config import SweepConfig
     from tuning.prepare import ScannedData
     from tuning.run_folder import RunFolder
@@ -110,7 +111,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
     # Once the settings are known to be good: these take seconds to import.
     from tuning.cluster import check_address, connected, plan_slots
-    from tuning.prepare import prepare, scan
+    from tuning.prepare import prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
     from tuning.sweep import Interrupted, finish, new_run, refuse_existing, run_sweep
     from tuning.tracking import check_reachable, resolve_uri
@@ -123,7 +124,7 @@ def _sweep(args: argparse.Namespace) -> int:
     check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
     scanned = scan(config.data)
     _print_scan(scanned, config)
-    _prepare_weights(config)
+    _print_weights(prepare_weights(config, len(scanned.split.classes)), config)
     prepared = prepare(scanned, config, progress=True)
     _print_build(prepared.build, run)
     with connected(address, verbose=args.verbose):
@@ -135,7 +136,7 @@ def _sweep(args: argparse.Namespace) -> int:
         except Interrupted:
             print(f"\nstopped before all trials ended; go on with: python -m tuning sweep --resume {config.name}")
             return EXIT_INTERRUPTED
-    _print_outcome(finish(run, config, results), config)
+    _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
 
 
@@ -181,14 +182,6 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     return config.model_copy(update={"data": data})
 
 
-def _prepare_weights(config: SweepConfig) -> None:
-    """Fetch or find weights here, once, before any worker needs them."""
-    from models.weights import prepare_weights
-
-    for arch in config.space.arch:
-        prepare_weights(arch, config.weights(arch))
-
-
 def _print_scan(scanned: ScannedData, config: SweepConfig) -> None:
     from tuning.config import unused_models
 
@@ -207,6 +200,13 @@ def _print_named(what: str, names: Sequence[str]) -> None:
         print(f"note: {len(names)} {what}: {', '.join(names[:3])}{more}", flush=True)
 
 
+def _print_weights(reports: Mapping[str, WeightsReport], config: SweepConfig) -> None:
+    for arch, report in reports.items():
+        print(f"weights: {arch} starts from {config.weights(arch)}, {len(report.loaded)} values loaded", flush=True)
+        _print_named("values of the file are not used", report.unexpected)
+        _print_named("values of the model start at random", (*report.missing, *report.mismatched))
+
+
 def _print_build(build: BuildReport, run: RunFolder) -> None:
     print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
     damaged = [clip for clip in build.stored if clip.damage]
@@ -218,7 +218,7 @@ def _print_build(build: BuildReport, run: RunFolder) -> None:
             print(f"note: {path} is {what}: {reason} (listed in {run.failed_clips})", flush=True)
 
 
-def _print_outcome(outcome: Outcome, config: SweepConfig) -> None:
+def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
     from tuning.metrics import wilson_interval
     from tuning.report import leaderboard
 
@@ -229,6 +229,8 @@ def _print_outcome(outcome: Outcome, config: SweepConfig) -> None:
     print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, by {config.search.metric})")
     print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
     print(f"           macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
+    if build.failed:
+        print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/failed_clips.csv")
     print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
     print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
     print(f"label      python -m tuning predict --run {run} CLIP")

@@ -16,7 +16,7 @@ from ray.util.state import list_actors
 
 from tuning.config import ResourcesConfig
 from tuning.errors import TuningError
-from tuning.trial import Slot
+from tuning.job import Slot
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from data.cache import BuildReport, FrameStore
+from data.cache import BuildReport, FrameStore, LabelledFrames
 from data.clips import Clip
 from data.decode import decode_clip
 from data.errors import DataError
-from data.loading import Batch, EvalDataset, LabelledFrames, eval_frames, eval_loader
+from data.loading import Batch, EvalDataset, eval_frames, eval_loader
 from data.splits import read_split
 from data.transforms import EvalTransform, Normalise
 from models.registry import ARCHITECTURES

@@ -1,4 +1,4 @@
-"""From settings to data that trials can read: scan, split, decode, and what failing clips do to it."""
+"""From settings to what trials can start on: scan, split, decode, weights; what can't be used is refused here."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import BuildReport, FrameStore
+from data.cache import BuildReport, FrameStore, LabelledFrames
 from data.clips import Clip, read_groups, scan_clips
 from data.errors import DataError
-from data.loading import LabelledFrames
 from data.splits import SPLITS, Split, check_split, make_split, read_split
+from models.errors import ModelError
+from models.registry import build_model
+from models.weights import WeightsReport, load_weights
 from tuning.config import ConfigError, DataConfig, SweepConfig
-from tuning.worker import TrialData
+from tuning.job import TrialData
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +121,33 @@ def check_failures(split: Split, build: BuildReport, clips: Sequence[Clip], limi
         raise DataError(
             f"{len(failed)} of {len(clips)} clips can't be decoded, more than data.max_failed={limit:g} allows: "
             f"{named}{more}; mend or remove them, or raise data.max_failed"
+        )
+
+
+def prepare_weights(config: SweepConfig, num_classes: int) -> dict[str, WeightsReport]:
+    """Fetch or find each architecture's weights, once, before any worker needs them, and see that they fit.
+
+    Returns:
+        By architecture, for those that start from weights, what of the file is used.
+
+    Raises:
+        ModelError: weights can't be had, or a file leaves layers below the head at their random start.
+    """
+    reports = {}
+    for arch in config.space.arch:
+        weights = config.weights(arch)
+        if weights != "none":
+            sizes = {"num_frames": config.space.num_frames[0], "size": config.train.size}
+            model = build_model(arch, config.options(arch), num_classes=num_classes, **sizes)
+            reports[arch] = load_weights(model, arch, weights)
+            _check_backbone(arch, weights, reports[arch])
+    return reports
+
+
+def _check_backbone(arch: str, weights: str, report: WeightsReport) -> None:
+    random = [key for key in (*report.missing, *report.mismatched) if not key.startswith("head.")]
+    if random:
+        raise ModelError(
+            f"{weights} does not fit {arch}: {len(random)} of its layers' values would stay random, the first is "
+            f"{random[0]!r}; give weights of this very network, or set models.{arch}.weights=none"
         )

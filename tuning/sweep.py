@@ -16,13 +16,14 @@ from data.splits import SPLITS, write_split
 from tuning.checkpoint import copy_champion
 from tuning.config import ConfigError, SweepConfig, save_config
 from tuning.evaluate import TestReport, evaluate_run
+from tuning.job import Slot, TrialJob
 from tuning.prepare import PreparedData
 from tuning.progress import TrackingCallback, TrialTable
 from tuning.results import TrialResult, champion, rank, summarise_trial, write_results
 from tuning.run_folder import RunFolder
 from tuning.space import build_search, trial_count
 from tuning.tracking import Tracking, start_sweep
-from tuning.trial import DRIVER_RESOURCES, DRIVER_RESTARTS, Slot, TrialJob, run_trial
+from tuning.trial import DRIVER_RESOURCES, DRIVER_RESTARTS, run_trial
 
 
 class Interrupted(Exception):

@@ -176,6 +176,7 @@ def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], confi
         TrackingError: the database or server refuses.
     """
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     runs_dir = Path(config.runs_dir)
     uri = resolve_uri(config.tracking, runs_dir)
@@ -186,8 +187,8 @@ def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], confi
         for key, value in {**params, **_flat(config.model_dump(mode="json"))}.items():
             client.log_param(run.info.run_id, key, value)
         client.log_artifact(run.info.run_id, str(config_file))
-    except MlflowException as error:
-        raise TrackingError(f"MLflow at {uri} refuses: {' '.join(str(error).split())}") from None
+    except (MlflowException, SQLAlchemyError) as error:
+        raise TrackingError(f"MLflow at {uri} refuses: {str(error).splitlines()[0]}") from None
     return Tracking(uri, experiment_id, run.info.run_id)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import ray.tune
-from pydantic import BaseModel, ConfigDict
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from tuning.config import SweepConfig, TrialConfig
-from tuning.worker import TrialData, train_worker
+from tuning.config import TrialConfig
+from tuning.job import TrialJob
 
 # A dead process (spot node, out-of-memory killer) is worth new tries from the last checkpoint; one node's death can
 # take a trial's driver, controller and worker one after another, so the counts allow for more than one.
@@ -20,30 +19,6 @@ DRIVER_RESTARTS = 2
 
 # A driver waits for its worker and computes nothing: a share of a CPU would keep a worker off a full machine.
 DRIVER_RESOURCES = {"memory": 256 * 2**20}
-
-
-class Slot(BaseModel):
-    """What one trial takes of the cluster."""
-
-    model_config = ConfigDict(frozen=True)
-
-    workers: int
-    cpus: float
-    """CPUs a worker."""
-    gpus: float
-    """GPUs a worker."""
-
-
-class TrialJob(BaseModel):
-    """What all trials of a sweep share."""
-
-    model_config = ConfigDict(frozen=True)
-
-    sweep: SweepConfig
-    data: TrialData
-    slot: Slot
-    checkpoints: str
-    """Absolute folder, reached by all nodes, that holds a folder of checkpoints for each trial."""
 
 
 def run_trial(choice: dict[str, Any], job: dict[str, Any]) -> None:
@@ -75,3 +50,13 @@ def run_trial(choice: dict[str, Any], job: dict[str, Any]) -> None:
         ),
     )
     trainer.fit()
+
+
+def train_worker(payload: dict[str, Any]) -> None:
+    """The function that `TorchTrainer` runs on each worker.
+
+    The driver and Ray's controller import this module too, and would import all that training needs for nothing.
+    """
+    from tuning.worker import train
+
+    train(payload)

@@ -12,40 +12,21 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
-from data.cache import FrameStore
-from data.decode import DecodeSettings
-from data.loading import EvalDataset, LabelledFrames, TrainDataset, eval_loader, train_loader
+from data.loading import EvalDataset, TrainDataset, eval_loader, train_loader
 from data.sampling import EpochSampler, derived_seed
 from data.transforms import EvalTransform, Normalise, TrainTransform
 from models.registry import ARCHITECTURES, build_model
 from models.weights import load_weights
 from tuning.checkpoint import Manifest, TrainingState, load_model, load_training, read_manifest, save_checkpoint
 from tuning.config import TrialConfig
+from tuning.job import TrialData
 from tuning.loop import Diverged, Predictions, Sums, build_optimizer, choose_precision, predict, train_one_epoch
 from tuning.metrics import score
-
-
-class TrialData(BaseModel):
-    """The clips that all trials of a sweep share."""
-
-    model_config = ConfigDict(frozen=True)
-
-    classes: tuple[str, ...]
-    split_sha256: str
-    store_root: str
-    decode: DecodeSettings
-    train: tuple[LabelledFrames, ...]
-    val: tuple[LabelledFrames, ...]
-
-    def store(self) -> FrameStore:
-        """The frame store that holds the clips."""
-        return FrameStore(Path(self.store_root), self.decode)
 
 
 @dataclass
@@ -74,8 +55,8 @@ class _Training:
         return self.model.module if isinstance(self.model, nn.parallel.DistributedDataParallel) else self.model
 
 
-def train_worker(payload: dict[str, Any]) -> None:
-    """The function that `TorchTrainer` runs on each worker.
+def train(payload: dict[str, Any]) -> None:
+    """Train one trial, as one of its workers.
 
     Args:
         payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), both as plain values, and `cpus`.

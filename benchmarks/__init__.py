@@ -1,0 +1,1 @@
+"""What the README claims, each with the program that shows it."""
