@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
     demo.add_argument("--classes", type=int, default=6, metavar="N", help="default: 6")
     demo.add_argument(
-        "--clips-per-class", type=int, default=30, metavar="N", help="clips of the largest class; default: 30"
+        "--clips-per-class", type=int, default=48, metavar="N", help="clips of the largest class; default: 48"
     )
     demo.add_argument("--seed", type=int, default=0, help="default: 0")
     demo.set_defaults(command=_demo)

@@ -15,9 +15,11 @@ import json
 import multiprocessing
 import os
 import shutil
-import tempfile
+import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -117,7 +119,7 @@ def write_demo(
     out: Path,
     *,
     classes: int = 6,
-    clips_per_class: int = 30,
+    clips_per_class: int = 48,
     seed: int = 0,
     workers: int | None = None,
     progress: bool = True,
@@ -141,36 +143,27 @@ def write_demo(
     """
     plan = plan_demo(classes, clips_per_class, seed)
     parameters = _Parameters(classes, clips_per_class, seed)
-    unfinished = out / _UNFINISHED
     try:
-        if _claim(out, parameters) and all((out / clip.path).exists() for clip in plan):
-            return plan
-        for clip in plan:
-            (out / clip.path).parent.mkdir(exist_ok=True)
-        _write_clips(out, [clip for clip in plan if not (out / clip.path).exists()], seed, workers, progress)
-        _write_sources(out, plan)
-        _write_json(out / "demo.json", parameters, aside=unfinished)
-        shutil.rmtree(unfinished)
+        _check_folder(out, parameters)
+        missing = [clip for clip in plan if not (out / clip.path).exists()]
+        if missing or not all((out / name).exists() for name in ("sources.csv", "demo.json")):
+            with _unfinished(out, parameters):
+                _write_clips(out, missing, seed, workers, progress)
+                _write_sources(out, plan)
     except OSError as error:
-        raise DataError(f"demo clips can't be written to {out} ({error.strerror}): name another folder") from error
+        raise DataError(f"demo clips can't be written to '{out}' ({error.strerror}): name another folder") from error
     return plan
 
 
-def _claim(out: Path, parameters: _Parameters) -> bool:
-    """Check that `out` may be written to, and mark it as ours; whether it was once finished."""
-    unfinished = out / _UNFINISHED
-    if out.is_dir():
-        finished = (out / "demo.json").exists()
-        marker = out / "demo.json" if finished else unfinished / "demo.json"
+def _check_folder(out: Path, parameters: _Parameters) -> None:
+    """Nothing but clips of these parameters may be in `out`."""
+    if not out.exists():
+        return
+    for marker in (out / "demo.json", out / _UNFINISHED / "demo.json"):
         if marker.exists():
-            _check_same(out, marker, parameters)
-        elif any(entry.name != _UNFINISHED for entry in out.iterdir()):
-            raise DataError(f"{out} holds files that are no demo clips: name an empty or a new folder")
-    else:
-        finished = False
-    unfinished.mkdir(parents=True, exist_ok=True)
-    _write_json(unfinished / "demo.json", parameters, aside=unfinished)
-    return finished
+            return _check_same(out, marker, parameters)
+    if any(entry.name != _UNFINISHED for entry in out.iterdir()):
+        raise DataError(f"'{out}' holds files that are no demo clips: name an empty or a new folder")
 
 
 def _check_same(out: Path, marker: Path, parameters: _Parameters) -> None:
@@ -180,7 +173,7 @@ def _check_same(out: Path, marker: Path, parameters: _Parameters) -> None:
         found = None
     if found != asdict(parameters):
         raise DataError(
-            f"{out} holds demo clips made with {_listed(found)}, not {_listed(asdict(parameters))}: "
+            f"'{out}' holds demo clips made with {_listed(found)}, not {_listed(asdict(parameters))}: "
             "delete it or name another folder"
         )
 
@@ -191,39 +184,64 @@ def _listed(parameters: object) -> str:
     return ", ".join(f"{name}={value}" for name, value in parameters.items())
 
 
-def _write_json(file: Path, parameters: _Parameters, *, aside: Path) -> None:
-    descriptor, name = tempfile.mkstemp(dir=aside)
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(asdict(parameters), stream)
-    os.replace(name, file)
+@contextmanager
+def _unfinished(out: Path, parameters: _Parameters) -> Iterator[None]:
+    """Mark `out` as ours from the start, and as finished when all went well."""
+    aside = out / _UNFINISHED
+    aside.mkdir(parents=True, exist_ok=True)
+    _write_marker(out, aside / "demo.json", parameters)
+    yield
+    _write_marker(out, out / "demo.json", parameters)
+    shutil.rmtree(aside)
+
+
+@contextmanager
+def _aside(out: Path, target: Path) -> Iterator[Path]:
+    """Where to write a file that is then put in its place at one stroke."""
+    file = out / _UNFINISHED / uuid.uuid4().hex
+    yield file
+    target.parent.mkdir(exist_ok=True)
+    os.replace(file, target)
+
+
+def _write_marker(out: Path, marker: Path, parameters: _Parameters) -> None:
+    with _aside(out, marker) as file:
+        file.write_text(json.dumps(asdict(parameters)) + "\n")
 
 
 def _write_sources(out: Path, plan: Sequence[DemoClip]) -> None:
-    descriptor, name = tempfile.mkstemp(dir=out / _UNFINISHED)
-    with os.fdopen(descriptor, "w", newline="", encoding="utf-8") as stream:
+    with _aside(out, out / "sources.csv") as file, file.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(("path", "group"))
         rows.writerows((clip.path, clip.source) for clip in plan)
-    os.replace(name, out / "sources.csv")
 
 
 def _write_clips(out: Path, clips: Sequence[DemoClip], seed: int, workers: int | None, progress: bool) -> None:
     count = max(1, min(workers or os.cpu_count() or 1, len(clips)))
     # Never fork: the caller may hold threads, and a forked child can deadlock on their locks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
         written = pool.map(functools.partial(_write_clip, out, seed), clips)
         for _ in tqdm(written, total=len(clips), desc="demo clips", unit="clip", disable=not progress):
             pass
 
 
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _write_clip(out: Path, seed: int, clip: DemoClip) -> None:
     """Runs in a worker process."""
-    take = _film(clip, seed)
-    descriptor, name = tempfile.mkstemp(dir=out / _UNFINISHED)
-    os.close(descriptor)
-    _encode(name, _CONTAINERS[Path(clip.path).suffix], take)
-    os.replace(name, out / clip.path)
+    with _aside(out, out / clip.path) as file:
+        _encode(file, _CONTAINERS[Path(clip.path).suffix], _film(clip, seed))
 
 
 @dataclass(frozen=True)
@@ -238,10 +256,11 @@ class _Take:
     """x264's constant rate factor."""
 
 
-def _encode(file: str, container: str, take: _Take) -> None:
-    # Without bitexact Matroska draws a random id, and the same clip is another file each time.
-    with av.open(file, "w", format=container, container_options={"fflags": "bitexact"}) as output:
-        options = {"crf": str(take.quality), "preset": "veryfast"}
+def _encode(file: Path, container: str, take: _Take) -> None:
+    # The same clip is another file each time without bitexact (Matroska draws a random id) and with x264's mbtree,
+    # whose vector code gives other results from call to call on pictures as small as these.
+    with av.open(str(file), "w", format=container, container_options={"fflags": "bitexact"}) as output:
+        options = {"crf": str(take.quality), "preset": "veryfast", "x264-params": "mbtree=0"}
         stream = output.add_stream("libx264", rate=take.rate, options=options)
         stream.width, stream.height = take.size
         stream.pix_fmt = "yuv420p"
@@ -293,8 +312,8 @@ class _Exercise:
     """The cycle goes from rest to peak and back."""
     yaw: tuple[float, float]
     """The camera's angle: 0 is in front, 90 at the person's left side."""
-    seconds: float
-    """Shortest time of one cycle."""
+    seconds: float = 1.0
+    """Shortest time of one cycle; circles are timed by the clip."""
     circle: int = 0
     """1 or -1: the arms go round in full circles, from down by the sides outwards, or the other way."""
     support: str = "feet"
@@ -345,8 +364,8 @@ _BENT_KNEES = {
 _STRAIGHT_LINE = {"foot": 12.0, "back_foot": 12.0, "leg_out": 3.0}
 
 _EXERCISES = (
-    _Exercise(TIME_PAIR[0], _STANDING, _STANDING, yaw=(-12, 12), seconds=0.9, circle=1),
-    _Exercise(TIME_PAIR[1], _STANDING, _STANDING, yaw=(-12, 12), seconds=0.9, circle=-1),
+    _Exercise(TIME_PAIR[0], _STANDING, _STANDING, yaw=(-12, 12), circle=1),
+    _Exercise(TIME_PAIR[1], _STANDING, _STANDING, yaw=(-12, 12), circle=-1),
     _Exercise("squat", _STANDING._replace(leg_out=14), _SQUATTING, yaw=(35, 90), seconds=1.2),
     _Exercise(
         "jumping jack",
@@ -829,10 +848,15 @@ class _Source:
     look: _Look
     camera: _Camera
     room: Image.Image
+    """The empty room, supersampled, with a margin for the camera's sway."""
     size: tuple[int, int]
+    """Width and height of the video in pixels."""
     light: np.ndarray
+    """Direction of the light in the picture, `(2,)`."""
     shadow: float
+    """Darkness of the shadow on the floor, 0 to 1."""
     brightness: float
+    """Factor on all pixels."""
 
 
 def _stage(clip: DemoClip, seed: int) -> _Source:

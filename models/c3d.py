@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from models.errors import ModelError
 
@@ -34,6 +35,10 @@ class C3DConfig:
     head: Literal["fc", "pool"] = "fc"
     """`fc`: the paper's three fully connected layers. `pool`: the average over space and time, then one layer."""
 
+    subtract_mean_frame: bool = False
+    """Take each clip's mean over time off its frames, so that a still background vanishes and what moves stays; the
+    paper takes off the mean of all training clips."""
+
     def __post_init__(self) -> None:
         for name in ("width", "fc"):
             if getattr(self, name) < 1:
@@ -52,11 +57,12 @@ class C3D(nn.Module):
 
     def __init__(self, config: C3DConfig, num_classes: int, num_frames: int, size: int) -> None:
         super().__init__()
+        self.subtract_mean_frame = config.subtract_mean_frame
         layers: list[nn.Module] = []
         before, shape = 3, (num_frames, size, size)
         for number, factor in enumerate(_WIDTHS):
             channels = factor * config.width
-            layers.append(nn.Conv3d(before, channels, 3, padding=1, bias=not config.batch_norm))
+            layers.append(_Conv3x3x3(before, channels, 3, padding=1, bias=not config.batch_norm))
             layers += [nn.BatchNorm3d(channels)] if config.batch_norm else []
             layers.append(nn.ReLU(inplace=True))
             before = channels
@@ -69,7 +75,23 @@ class C3D(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised float frames `(B, T, 3, H, W)` to logits `(B, K)`."""
+        if self.subtract_mean_frame:
+            frames = frames - frames.mean(1, keepdim=True)
         return self.head(self.features(frames.transpose(1, 2)))
+
+
+class _Conv3x3x3(nn.Conv3d):
+    """A convolution with padding 1 that also learns from clips of length 2.
+
+    With torch 2.14.1 in bf16 on CPUs, the gradient of the weights is taken from uninitialised memory where the length
+    is exactly 2 (the last blocks of C3D at 16 frames) unless the padding over time is laid on beforehand.
+    """
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        if clip.shape[2] != 2:
+            return super().forward(clip)
+        padded = F.pad(clip, (0, 0, 0, 0, 1, 1))
+        return F.conv3d(padded, self.weight, self.bias, padding=(0, 1, 1))
 
 
 def _pool(number: int, shape: tuple[int, int, int]) -> tuple[nn.Module, tuple[int, int, int]]:

@@ -107,6 +107,19 @@ def parse_options(name: str, options: Mapping[str, Any]) -> Any:
     return config(**checked)
 
 
+def check_input(name: str, options: Mapping[str, Any], num_frames: int, size: int) -> None:
+    """Refuse frame counts and sizes that an architecture with these options can't take.
+
+    Raises:
+        ModelError: it can't, or the options themselves can't be used.
+    """
+    architecture(name).check(num_frames, size)
+    if parse_options(name, options).subtract_mean_frame and num_frames == 1:
+        raise ModelError(
+            f"{name} with subtract_mean_frame can't take 1 frame, which less its own mean is nothing: take 2 or more"
+        )
+
+
 def build_model(name: str, options: Mapping[str, Any], *, num_classes: int, num_frames: int, size: int) -> nn.Module:
     """A model with weights drawn from torch's global generator.
 
@@ -123,10 +136,8 @@ def build_model(name: str, options: Mapping[str, Any], *, num_classes: int, num_
     Raises:
         ModelError: an unknown architecture or option, or a frame count or size that it can't take.
     """
-    arch = architecture(name)
-    config = parse_options(name, options)
-    arch.check(num_frames, size)
-    return arch.build(config, num_classes, num_frames, size)
+    check_input(name, options, num_frames, size)
+    return architecture(name).build(parse_options(name, options), num_classes, num_frames, size)
 
 
 def check_weights(name: str, weights: str) -> None:

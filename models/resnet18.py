@@ -20,6 +20,9 @@ class ResNet18Config:
     dropout: float = 0.5
     """Share of hidden units dropped in training."""
 
+    subtract_mean_frame: bool = False
+    """Take each clip's mean over time off its frames, so that a still background vanishes and what moves stays."""
+
     def __post_init__(self) -> None:
         if self.hidden < 1:
             raise ModelError(f"resnet18's hidden is {self.hidden}: it must be 1 or more")
@@ -37,6 +40,7 @@ class ResNet18Average(nn.Module):
         super().__init__()
         from torchvision.models import resnet18
 
+        self.subtract_mean_frame = config.subtract_mean_frame
         self.backbone = resnet18(weights=None)
         self.backbone.fc = nn.Identity()
         self.head = nn.Sequential(
@@ -48,5 +52,7 @@ class ResNet18Average(nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised float frames `(B, T, 3, H, W)` to logits `(B, K)`."""
+        if self.subtract_mean_frame:
+            frames = frames - frames.mean(1, keepdim=True)
         features = self.backbone(frames.flatten(0, 1))  # (B*T, 512)
         return self.head(features.unflatten(0, frames.shape[:2]).mean(1))

@@ -41,8 +41,7 @@ MANIFEST_VALUES = Manifest(
     split_sha256="ab" * 32,
     decode=DecodeSettings(frames=16, short_side=64),
     precision="fp32",
-    epoch=2,
-    metrics={"val_macro_f1": 0.5, "seconds": 1.5},
+    history=({"val_macro_f1": 0.25, "seconds": 0.5}, {"val_macro_f1": 0.5, "seconds": 1.5}),
 )
 
 
@@ -72,6 +71,7 @@ def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.
     frames = torch.randn(2, 8, 3, 48, 48)
     torch.testing.assert_close(loaded(frames), model.eval()(frames))
     assert manifest.model_copy(update={"model_sha256": ""}) == MANIFEST_VALUES
+    assert (manifest.epoch, manifest.metrics["val_macro_f1"]) == (2, 0.5)
 
 
 def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.Module]) -> None:

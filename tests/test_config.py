@@ -64,6 +64,7 @@ def test_overrides_are_typed_and_one_value_stands_for_a_list_of_one() -> None:
         ("space.num_frames=12", "12"),
         ("space.num_frames=24", "set store.frames=24"),
         ("train.size=20", "20"),
+        ("space.num_frames=1", "c3d can't take 1 frames"),
         ("models.c3d.widht=3", "width"),
         ("models.c3d.weights=imagenet", "imagenet"),
         ("models.resnet.hidden=3", "resnet18"),

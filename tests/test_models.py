@@ -251,8 +251,8 @@ def test_options_become_a_config() -> None:
     ("name", "options", "message"),
     [
         ("c3d", {"widht": 8}, "c3d has no option 'widht'; did you mean 'width'?"),
-        ("resnet18", {"width": 8}, "resnet18 has no option 'width'; there are hidden, dropout"),
-        ("resnet18", {3: 8}, "resnet18 has no option 3; there are hidden, dropout"),
+        ("resnet18", {"width": 8}, "resnet18 has no option 'width'; there are hidden, dropout, subtract_mean_frame"),
+        ("resnet18", {3: 8}, "resnet18 has no option 3; there are hidden, dropout, subtract_mean_frame"),
         ("c3d", {"width": "8"}, "c3d's width is '8': Input should be a valid integer"),
         ("c3d", {"width": 8.0}, "c3d's width is 8.0: Input should be a valid integer"),
         ("c3d", {"width": True}, "c3d's width is True: Input should be a valid integer"),
@@ -596,3 +596,53 @@ def test_a_hub_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: 
 def test_importing_the_registry_does_not_import_torchvision() -> None:
     script = "import sys, models.registry, models.weights; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_a_still_background_makes_no_difference_once_the_mean_frame_is_subtracted(name: str) -> None:
+    torch.manual_seed(0)
+    frames, background = torch.randn(2, 8, 3, 48, 48), torch.randn(2, 1, 3, 48, 48)
+    small = {"c3d": {"width": 4, "head": "pool"}, "resnet18": {"hidden": 8}}[name]
+    for subtract in (True, False):
+        options = {**small, "subtract_mean_frame": subtract}
+        model = build_model(name, options, num_classes=3, num_frames=8, size=48).eval()
+        with torch.no_grad():
+            same = torch.allclose(model(frames), model(frames + background), atol=1e-4)
+        assert same == subtract
+
+
+def test_a_single_frame_less_its_own_mean_is_refused() -> None:
+    with pytest.raises(ModelError, match="^resnet18 with subtract_mean_frame can't take 1 frame"):
+        build_model("resnet18", {"subtract_mean_frame": True}, num_classes=2, num_frames=1, size=48)
+
+
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_a_c3d_convolution_in_bf16_has_the_gradient_of_fp32(length: int) -> None:
+    convolution = next(m for m in small_c3d(width=16).modules() if isinstance(m, torch.nn.Conv3d))
+    torch.manual_seed(0)
+    clip, gradients = torch.randn(4, 3, length, 24, 24), []
+    for bf16 in (False, True):
+        convolution.zero_grad()
+        # Memory that is read before it is written shows as NaN.
+        _poison()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            result = convolution(clip)
+        weighting = torch.randn(result.shape, generator=torch.Generator().manual_seed(1))
+        _poison()
+        result.backward(weighting.to(result.dtype))
+        assert convolution.weight.grad is not None
+        gradients.append(convolution.weight.grad.clone())
+    error = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
+    assert error < 0.02
+    padded = torch.nn.functional.conv3d(clip, convolution.weight, convolution.bias, padding=1)
+    torch.testing.assert_close(convolution(clip), padded)
+
+
+def small_c3d(width: int) -> torch.nn.Module:
+    options = {"width": width, "head": "pool"}
+    return build_model("c3d", options, num_classes=2, num_frames=16, size=48)
+
+
+def _poison() -> None:
+    blocks = [torch.full((2**power,), float("nan")) for power in range(8, 24) for _ in range(3)]
+    del blocks

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.test_checkpoint import MANIFEST_VALUES
+from tuning.checkpoint import Manifest
 from tuning.config import SweepConfig, parse_config
 from tuning.report import leaderboard
 from tuning.results import COLUMNS, NoChampion, TrialResult, champion, rank, summarise_trial, write_results
@@ -20,49 +22,42 @@ def sweep() -> SweepConfig:
     return parse_config({"train": {"epochs": 4}})
 
 
-def epoch(number: int, f1: float, checkpoint: Path | None, status: str = "running") -> dict[str, Any]:
-    return {
-        "epoch": number,
-        "status": status,
-        "val_macro_f1": f1,
-        "val_accuracy": f1 / 2,
-        "seconds": 10.0 * number,
-        "checkpoint_path": str(checkpoint) if checkpoint else math.nan,
-    }
+def checkpoint(*f1: float) -> Manifest:
+    """As a trial writes it after as many epochs as there are figures."""
+    history = tuple({"val_macro_f1": value, "val_accuracy": value / 2} for value in f1)
+    return MANIFEST_VALUES.model_copy(update={"history": history})
 
 
-def test_a_trial_is_as_good_as_the_best_epoch_that_has_its_checkpoint(tmp_path: Path, sweep: SweepConfig) -> None:
-    best, last, gone = tmp_path / "best", tmp_path / "last", tmp_path / "gone"
-    best.mkdir()
-    last.mkdir()
-    rows = [epoch(1, 0.9, gone), epoch(2, 0.8, best), epoch(3, 0.1, last)]
-    row = summarise_trial("a", CHOICE, "TERMINATED", rows, sweep)
+def report(epoch: int, status: str = "running") -> dict[str, Any]:
+    return {"epoch": epoch, "status": status, "seconds": 10.0 * epoch}
+
+
+def test_a_trial_is_as_good_as_its_best_checkpoint(sweep: SweepConfig) -> None:
+    kept = {Path("/last"): checkpoint(0.3, 0.8, 0.1), Path("/best"): checkpoint(0.3, 0.8)}
+    row = summarise_trial("a", CHOICE, "TERMINATED", report(3), kept, sweep)
     assert (row.best_epoch, row.val_macro_f1, row.val_accuracy) == (2, 0.8, 0.4)
-    assert (row.checkpoint, row.epochs, row.seconds, row.status) == (str(best), 3, 30.0, "stopped")
+    assert (row.checkpoint, row.epochs, row.seconds, row.status) == ("/best", 3, 30.0, "stopped")
 
 
 @pytest.mark.parametrize(
-    ("tune_status", "last_epoch", "last_status", "expected"),
+    ("tune_status", "last", "expected"),
     [
-        ("TERMINATED", 4, "running", "done"),
-        ("TERMINATED", 2, "running", "stopped"),
-        ("TERMINATED", 2, "diverged", "diverged"),
-        ("ERROR", 2, "running", "error"),
-        ("RUNNING", 2, "running", "unfinished"),
-        ("PENDING", None, "", "unfinished"),
+        ("TERMINATED", report(4), "done"),
+        ("TERMINATED", report(2), "stopped"),
+        ("TERMINATED", report(2, "diverged"), "diverged"),
+        ("ERROR", report(2), "error"),
+        ("RUNNING", report(2), "unfinished"),
+        ("PENDING", None, "unfinished"),
     ],
 )
-def test_status(
-    tune_status: str, last_epoch: int | None, last_status: str, expected: str, tmp_path: Path, sweep: SweepConfig
-) -> None:
-    rows = [epoch(last_epoch, 0.5, tmp_path, last_status)] if last_epoch else []
-    assert summarise_trial("a", CHOICE, tune_status, rows, sweep).status == expected
+def test_status(tune_status: str, last: dict[str, Any] | None, expected: str, sweep: SweepConfig) -> None:
+    assert summarise_trial("a", CHOICE, tune_status, last, {}, sweep).status == expected
 
 
-def test_the_report_of_a_divergence_is_no_score(tmp_path: Path, sweep: SweepConfig) -> None:
-    rows = [epoch(1, 0.3, tmp_path), epoch(2, 0.0, None, "diverged")]
-    row = summarise_trial("a", CHOICE, "TERMINATED", rows, sweep)
-    assert (row.best_epoch, row.val_macro_f1) == (1, 0.3)
+def test_a_trial_without_a_checkpoint_has_no_score(sweep: SweepConfig) -> None:
+    row = summarise_trial("a", CHOICE, "TERMINATED", report(1, "diverged"), {}, sweep)
+    assert math.isnan(row.val_macro_f1)
+    assert (row.best_epoch, row.checkpoint) == (0, "")
 
 
 def result(trial: str, f1: float, status: str = "done", checkpoint: str = "/somewhere") -> TrialResult:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow.pytorch
@@ -26,6 +29,7 @@ from data.transforms import EvalTransform
 from tests.sweep_runs import PROJECT, Workplace, succeeded
 from tuning.checkpoint import read_manifest
 from tuning.results import COLUMNS
+from tuning.tracking import TrackingError, check_reachable
 
 pytestmark = pytest.mark.slow
 
@@ -294,10 +298,54 @@ def epochs(place: Workplace, run: str, trial: str) -> dict[tuple[str, int], floa
     return {(key, point.step): point.value for key, points in history.items() for point in points}
 
 
-def test_two_workers_train_one_trial(place: Workplace, ray_address: str) -> None:
-    done = place.run(place.sweep_command("ddp", f"--address={ray_address}", "resources.workers=2", "resources.cpus=1"))
-    assert "1 trials, 1 at once, each 2 worker(s) of 1 CPU" in succeeded(done).stdout
-    assert table(place.folder / "runs/ddp").iloc[0]["status"] == "done"
+@pytest.fixture
+def mlflow_server(tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/served.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1", *store],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            with contextlib.suppress(TrackingError):
+                check_reachable(uri)
+                break
+            time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+def test_optuna_trials_of_two_workers_tracked_by_a_server(
+    place: Workplace, ray_address: str, mlflow_server: str
+) -> None:
+    arguments = ["space.lr={low: 1e-4, high: 1e-2}", "search.algorithm=optuna", "search.trials=2"]
+    workers = ["resources.workers=2", "resources.cpus=1"]
+    command = place.sweep_command("served", f"--address={ray_address}", *arguments, *workers)
+    done = succeeded(place.run(command, MLFLOW_TRACKING_URI=mlflow_server))
+    assert "2 trials, 1 at once, each 2 worker(s) of 1 CPU" in done.stdout
+    assert f"browse     {mlflow_server}" in done.stdout
+    results = table(place.folder / "runs/served")
+    assert list(results["status"]) == ["done", "done"]
+    assert results["lr"].nunique() == 2
+    assert results["lr"].between(1e-4, 1e-2).all()
+    served = MlflowClient(tracking_uri=mlflow_server, registry_uri=mlflow_server)
+    version = served.get_model_version_by_alias("test", "champion")
+    assert served.get_run(version.run_id).data.tags["trial_id"] == results["id"][0]
+    names = {item.path for item in served.list_artifacts(version.run_id)}
+    assert {"checkpoint", "split.csv", "test"} <= names
 
 
 def test_a_trial_that_diverges_ends_alone(place: Workplace, ray_address: str) -> None:
@@ -343,13 +391,14 @@ def killed_sweep(place: Workplace) -> Path:
     run = place.folder / "runs/killed"
     deadline = time.monotonic() + 300
     try:
-        # The second trial has a checkpoint: the first has ended, the second is in the middle.
-        while len(list((run / "ray/trials").glob("*/checkpoint_*/checkpoint.json"))) < 3:
+        # Once the second trial has a checkpoint, the first has ended and the second is in the middle.
+        while len({file.parts[-3] for file in (run / "ray/trials").glob("*/checkpoint_*/checkpoint.json")}) < 2:
             assert time.monotonic() < deadline, "no second trial"
             assert process.poll() is None, process.stdout.read() if process.stdout else ""
             time.sleep(0.1)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return run
 

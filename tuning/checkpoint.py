@@ -44,10 +44,20 @@ class Manifest(BaseModel):
     decode: DecodeSettings
     precision: str
     """The precision that the metrics were computed in."""
-    epoch: int
-    metrics: dict[str, float]
+    history: tuple[dict[str, float], ...]
+    """Each epoch's metrics, the first epoch's first; the last are those of these weights."""
     model_sha256: str = ""
     """SHA-256 of `model.pt`; filled in when written."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that these weights were trained for."""
+        return len(self.history)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the epoch came to."""
+        return self.history[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +96,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {error.errors()[0]['msg']}") from None
 
 
-def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
-    """Rebuild the model from a checkpoint alone, on the CPU, in eval mode.
+def verified_manifest(folder: Path) -> Manifest:
+    """As `read_manifest`, once it is sure that the weights are those it speaks of.
 
     Raises:
         CheckpointError: no checkpoint, or its files are damaged.
@@ -97,6 +107,16 @@ def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
         raise CheckpointError(f"{folder / MODEL} is missing")
     if file_sha256(folder / MODEL) != manifest.model_sha256:
         raise CheckpointError(f"{folder / MODEL} is damaged: its SHA-256 is not the one in {MANIFEST}")
+    return manifest
+
+
+def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
+    """Rebuild the model from a checkpoint alone, on the CPU, in eval mode.
+
+    Raises:
+        CheckpointError: no checkpoint, or its files are damaged.
+    """
+    manifest = verified_manifest(folder)
     model = build_model(
         manifest.trial.arch,
         manifest.trial.options,

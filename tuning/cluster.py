@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,15 +104,24 @@ def _runtime_env(address: str | None) -> dict[str, Any]:
     return {"env_vars": WORKER_ENV, "working_dir": str(PROJECT), "excludes": [".git", "/tests", "/benchmarks"]}
 
 
-def _check_state_api() -> None:
-    """Without it Ray never frees what a stopped trial held, and the next trial waits for ever."""
-    try:
-        list_actors(limit=1, timeout=20)
-    except Exception as error:
-        raise ClusterError(
-            "Ray's State API does not answer, so trials that are stopped early would hold their place for ever: "
-            f"install ray[default] and start Ray with its dashboard ({type(error).__name__})"
-        ) from None
+def _check_state_api(patience: float = 60.0) -> None:
+    """Without it Ray never frees what a stopped trial held, and the next trial waits for ever.
+
+    On a busy machine Ray's dashboard may take a while to answer the first time.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            list_actors(limit=1, timeout=20)
+            return
+        except Exception as error:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    "Ray's State API does not answer, so trials that are stopped early would hold their place for "
+                    "ever: install ray[default] and start Ray with its dashboard "
+                    f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+                ) from None
+        time.sleep(1)
 
 
 def plan_slots(resources: ResourcesConfig) -> tuple[Slot, int]:

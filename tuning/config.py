@@ -22,7 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from data.decode import DecodeSettings
 from models.errors import ModelError
-from models.registry import ARCHITECTURES, architecture, check_weights, parse_options
+from models.registry import ARCHITECTURES, architecture, check_input, check_weights, parse_options
 from tuning.errors import TuningError
 
 
@@ -306,7 +306,7 @@ def _check_architectures(sweep: SweepConfig) -> None:
 def _check_frame_counts(sweep: SweepConfig) -> None:
     for arch, num_frames in itertools.product(sweep.space.arch, sweep.space.num_frames):
         try:
-            ARCHITECTURES[arch].check(num_frames, sweep.train.size)
+            check_input(arch, sweep.options(arch), num_frames, sweep.train.size)
         except ModelError as error:
             raise ValueError(str(error)) from None
         if num_frames > sweep.store.frames:

@@ -32,13 +32,13 @@ class TrackingCallback(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log an epoch once, though a restarted trial may report it twice."""
-        epoch = int(result["epoch"])
-        if epoch <= self.logged[trial.trial_id] or result["status"] == "diverged":
-            return
-        metrics = {key: float(result[key]) for key in METRICS}
-        self.tracking.log_epoch(self.runs[trial.trial_id], epoch, metrics)
-        self.logged[trial.trial_id] = epoch
+        """Log each epoch once, though a restarted trial may report it twice, or only after its restart."""
+        rows = [*result.get("earlier", []), result]
+        for row in rows if result["status"] != "diverged" else rows[:-1]:
+            epoch = int(row["epoch"])
+            if epoch > self.logged[trial.trial_id]:
+                self.tracking.log_epoch(self.runs[trial.trial_id], epoch, {key: float(row[key]) for key in METRICS})
+                self.logged[trial.trial_id] = epoch
 
 
 class TrialTable(ProgressReporter):

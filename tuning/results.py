@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from tuning.checkpoint import Manifest
 from tuning.config import SweepConfig
 from tuning.errors import TuningError
 
@@ -55,22 +56,22 @@ def summarise_trial(
     trial_id: str,
     choice: dict[str, Any],
     tune_status: str,
-    epochs: Sequence[dict[str, Any]],
+    last: dict[str, Any] | None,
+    checkpoints: Mapping[Path, Manifest],
     sweep: SweepConfig,
 ) -> TrialResult:
-    """One row from all that a trial reported.
+    """One row from a trial's last report and its checkpoints.
 
     Args:
         trial_id: Tune's id.
         choice: its value on each axis.
         tune_status: Tune's word (`TERMINATED`, `ERROR` …).
-        epochs: its reports in order; a restarted trial may have reported an epoch twice.
+        last: its last report, if it made any.
+        checkpoints: its whole checkpoints; Ray keeps the best one and the latest.
         sweep: the settings.
     """
-    metric = sweep.search.metric
-    kept = [row for row in epochs if row["status"] != "diverged" and _exists(row.get("checkpoint_path"))]
-    best = max(kept, key=lambda row: row[metric], default=None)
-    last = epochs[-1] if epochs else None
+    by_epoch = sorted(checkpoints.items(), key=lambda item: item[1].epoch)
+    best = max(by_epoch, key=lambda item: item[1].metrics[sweep.search.metric], default=None)
     return TrialResult(
         id=trial_id,
         arch=choice["arch"],
@@ -78,18 +79,13 @@ def summarise_trial(
         lr=choice["lr"],
         num_frames=choice["num_frames"],
         epochs=int(last["epoch"]) if last else 0,
-        val_accuracy=float(best["val_accuracy"]) if best else math.nan,
-        val_macro_f1=float(best["val_macro_f1"]) if best else math.nan,
+        val_accuracy=best[1].metrics["val_accuracy"] if best else math.nan,
+        val_macro_f1=best[1].metrics["val_macro_f1"] if best else math.nan,
         seconds=round(float(last["seconds"]), 1) if last else 0.0,
         status=_status(tune_status, last, sweep.train.epochs),
-        best_epoch=int(best["epoch"]) if best else 0,
-        checkpoint=str(best["checkpoint_path"]) if best else "",
+        best_epoch=best[1].epoch if best else 0,
+        checkpoint=str(best[0]) if best else "",
     )
-
-
-def _exists(path: Any) -> bool:
-    """Only the best and the latest checkpoint of a trial are kept."""
-    return isinstance(path, str) and Path(path).is_dir()
 
 
 def _status(tune_status: str, last: dict[str, Any] | None, epochs: int) -> str:

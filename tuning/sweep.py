@@ -13,7 +13,7 @@ from typing import Any
 from ray import tune
 
 from data.splits import SPLITS, write_split
-from tuning.checkpoint import copy_champion
+from tuning.checkpoint import CheckpointError, Manifest, copy_champion, verified_manifest
 from tuning.config import ConfigError, SweepConfig, save_config
 from tuning.evaluate import TestReport, evaluate_run
 from tuning.job import Slot, TrialJob
@@ -135,17 +135,28 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
     """Every trial of the run as Tune left it on disk."""
     analysis = tune.ExperimentAnalysis(str(run.tuner))
-    tables = analysis.trial_dataframes
     return [
         summarise_trial(
             trial.trial_id,
             trial.config,
             trial.status,
-            tables[trial.trial_id].to_dict("records") if trial.trial_id in tables else [],
+            trial.last_result if "epoch" in (trial.last_result or {}) else None,
+            _whole_checkpoints(run.checkpoints / trial.trial_id),
             config,
         )
         for trial in analysis.trials
     ]
+
+
+def _whole_checkpoints(folder: Path) -> dict[Path, Manifest]:
+    """A process that was killed while it wrote leaves half a checkpoint; what Tune knew of them may be older yet."""
+    whole = {}
+    for path in sorted(folder.glob("checkpoint_*/")):
+        try:
+            whole[path] = verified_manifest(path)
+        except CheckpointError as error:
+            print(f"note: a checkpoint is passed over: {error}", flush=True)
+    return whole
 
 
 def _data_params(prepared: PreparedData) -> dict[str, int | str]:

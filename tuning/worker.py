@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ class _Training:
     sampler: EpochSampler
     train_batches: DataLoader[Any]
     val_batches: DataLoader[Any]
-    next_epoch: int = 1
-    seconds: float = 0.0
-    """Time spent so far, before a restart included."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Each epoch's metrics, those before a restart included."""
+    unseen: int = 0
+    """Epochs at the start of `history` that an earlier process reported, perhaps to a sweep that was killed."""
 
     @property
     def bare_model(self) -> nn.Module:
@@ -68,15 +69,18 @@ def train(payload: dict[str, Any]) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     training = _prepare(trial, data, int(payload["cpus"]))
-    spent_before = training.seconds
-    for epoch in range(training.next_epoch, trial.train.epochs + 1):
+    spent_before = training.history[-1]["seconds"] if training.history else 0.0
+    if len(training.history) == trial.train.epochs:
+        ray.train.report(_row(training))
+    while len(training.history) < trial.train.epochs:
+        epoch = len(training.history) + 1
         try:
             metrics = _one_epoch(training, epoch)
         except Diverged as fault:
             _report_diverged(trial, epoch, fault, spent_before + time.monotonic() - started)
             return
-        metrics["seconds"] = spent_before + time.monotonic() - started
-        _report(training, epoch, metrics)
+        training.history.append({**metrics, "seconds": spent_before + time.monotonic() - started})
+        _report(training)
 
 
 def _prepare(trial: TrialConfig, data: TrialData, cpus: int) -> _Training:
@@ -156,8 +160,8 @@ def _go_on(training: _Training, folder: Path) -> None:
     training.optimizer.load_state_dict(state.optimizer)
     training.schedule.load_state_dict(state.schedule)
     training.scaler.load_state_dict(state.scaler)
-    training.next_epoch = manifest.epoch + 1
-    training.seconds = manifest.metrics["seconds"]
+    training.history = list(manifest.history)
+    training.unseen = len(manifest.history)
 
 
 def _channels_last(model: nn.Module) -> nn.Module:
@@ -236,25 +240,30 @@ def _gather(part: Predictions) -> Predictions:
     )
 
 
-def _report(training: _Training, epoch: int, metrics: dict[str, float]) -> None:
-    row = {"epoch": epoch, "status": "running", **metrics}
+def _report(training: _Training) -> None:
     if ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(row)
+        ray.train.report(_row(training))
         return
     with tempfile.TemporaryDirectory() as folder:
-        _save(training, epoch, metrics, Path(folder))
-        ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        _save(training, Path(folder))
+        ray.train.report(_row(training), checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _save(training: _Training, epoch: int, metrics: dict[str, float], folder: Path) -> None:
+def _row(training: _Training) -> dict[str, Any]:
+    """What Tune gets of the last epoch; the first row after a restart bears the epochs before it too."""
+    rows = [{"epoch": number, **metrics} for number, metrics in enumerate(training.history, 1)]
+    earlier, training.unseen = rows[: training.unseen], 0
+    return {"status": "running", "earlier": earlier, **rows[-1]}
+
+
+def _save(training: _Training, folder: Path) -> None:
     manifest = Manifest(
         trial=training.trial,
         classes=training.data.classes,
         split_sha256=training.data.split_sha256,
         decode=training.data.decode,
         precision=training.precision,
-        epoch=epoch,
-        metrics=metrics,
+        history=tuple(training.history),
     )
     state = TrainingState(training.optimizer.state_dict(), training.schedule.state_dict(), training.scaler.state_dict())
     save_checkpoint(folder, manifest, training.bare_model.state_dict(), state)
