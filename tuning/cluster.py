@@ -109,10 +109,12 @@ def _check_state_api(patience: float = 60.0) -> None:
 
     On a busy machine Ray's dashboard may take a while to answer the first time.
     """
+    # Named, since Ray would else ask the cluster last started on this machine, which may be another, or gone.
+    address = ray.get_runtime_context().gcs_address
     deadline = time.monotonic() + patience
     while True:
         try:
-            list_actors(limit=1, timeout=20)
+            list_actors(address=address, limit=1, timeout=20)
             return
         except Exception as error:
             if time.monotonic() > deadline:
