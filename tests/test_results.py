@@ -24,7 +24,10 @@ def sweep() -> SweepConfig:
 
 def checkpoint(*f1: float) -> Manifest:
     """As a trial writes it after as many epochs as there are figures."""
-    history = tuple({"val_macro_f1": value, "val_accuracy": value / 2} for value in f1)
+    history = tuple(
+        {"val_macro_f1": value, "val_accuracy": value / 2, "seconds": 10.0 * number}
+        for number, value in enumerate(f1, 1)
+    )
     return MANIFEST_VALUES.model_copy(update={"history": history})
 
 
@@ -37,6 +40,12 @@ def test_a_trial_is_as_good_as_its_best_checkpoint(sweep: SweepConfig) -> None:
     row = summarise_trial("a", CHOICE, "TERMINATED", report(3), kept, sweep)
     assert (row.best_epoch, row.val_macro_f1, row.val_accuracy) == (2, 0.8, 0.4)
     assert (row.checkpoint, row.epochs, row.seconds, row.status) == ("/best", 3, 30.0, "stopped")
+
+
+def test_a_trial_is_as_far_as_its_last_checkpoint_though_its_report_was_lost(sweep: SweepConfig) -> None:
+    kept = {Path("/last"): checkpoint(0.1, 0.2, 0.3, 0.4)}
+    row = summarise_trial("a", CHOICE, "TERMINATED", report(3), kept, sweep)
+    assert (row.epochs, row.seconds, row.status, len(row.history)) == (4, 40.0, "done", 4)
 
 
 @pytest.mark.parametrize(

@@ -375,6 +375,23 @@ def test_a_sweep_without_a_usable_model_says_so(place: Workplace, ray_address: s
     assert "Traceback" not in done.stderr
 
 
+def test_early_stopping_here_while_another_cluster_runs(place: Workplace, ray_address: str) -> None:
+    """Ray takes the cluster last started on a machine for its own where nobody names one."""
+    done = place.run(
+        place.sweep_command(
+            "beside",
+            "space.lr=[0.001,0.00001]",
+            "space.sampler=[imbalanced,balanced]",
+            "search.asha={grace_epochs: 1, reduction_factor: 2}",
+            "resources.max_concurrent=1",
+        )
+    )
+    succeeded(done)
+    results = table(place.folder / "runs/beside")
+    assert len(results) == 4
+    assert set(results["status"]) == {"done", "stopped"}
+
+
 @pytest.fixture
 def killed_sweep(place: Workplace) -> Path:
     """A sweep with Ray of its own, killed as a whole once its first trial has ended."""

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from tests.test_results import result
 from tuning.config import SweepConfig, TrackingConfig, parse_config
-from tuning.tracking import Tracking, TrackingError, check_reachable, resolve_uri, start_sweep
+from tuning.tracking import METRICS, Tracking, TrackingError, check_reachable, resolve_uri, start_sweep
 
 CHOICE = {"arch": "c3d", "sampler": "balanced", "lr": 0.0003, "num_frames": 16}
 
@@ -56,12 +56,12 @@ def test_two_sweeps_may_have_trials_of_one_id(tracking: Tracking, config: SweepC
     assert tracking.start_trial("same", CHOICE) != other.start_trial("same", CHOICE)
 
 
-def test_epochs_are_steps_and_the_last_is_known(tracking: Tracking, client: MlflowClient) -> None:
+def test_epochs_are_steps_and_those_logged_are_known(tracking: Tracking, client: MlflowClient) -> None:
     run = tracking.start_trial("t2", CHOICE)
-    assert tracking.last_epoch(run) == 0
+    assert tracking.logged_epochs(run) == set()
     for epoch in (1, 2, 3):
         tracking.log_epoch(run, epoch, {"val_macro_f1": epoch / 10})
-    assert tracking.last_epoch(run) == 3
+    assert tracking.logged_epochs(run) == {1, 2, 3}
     history = client.get_metric_history(run, "val_macro_f1")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
@@ -70,7 +70,7 @@ def test_the_end_of_each_trial_is_told(tracking: Tracking, client: MlflowClient)
     rows = [
         result("done", 0.5),
         result("diverged", 0.1, "diverged"),
-        replace(result("error", math.nan, "error", "")),
+        replace(result("error", math.nan, "error", ""), best_epoch=0),
         result("unfinished", 0.2, "unfinished"),
     ]
     runs = {row.id: tracking.start_trial(row.id, CHOICE) for row in rows}
@@ -84,6 +84,15 @@ def test_the_end_of_each_trial_is_told(tracking: Tracking, client: MlflowClient)
     }
     assert found["done"].data.metrics["best_val_macro_f1"] == 0.5
     assert "best_val_macro_f1" not in found["error"].data.metrics
+
+
+def test_epochs_that_were_not_heard_of_are_logged_at_the_end(tracking: Tracking, client: MlflowClient) -> None:
+    run = tracking.start_trial("gap", CHOICE)
+    history = tuple(dict.fromkeys(METRICS, float(epoch)) for epoch in (1, 2, 3))
+    tracking.log_epoch(run, 2, history[1])
+    tracking.end_trials([replace(result("gap", 0.5), history=history)])
+    points = client.get_metric_history(run, "val_loss")
+    assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 def test_what_is_saved_reads_back(tracking: Tracking, tmp_path: Path) -> None:

@@ -47,14 +47,16 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     Raises:
         ClusterError: Ray can't be started or joined, or its State API is off.
     """
+    port = _free_port()
     try:
-        ray.init(
-            address=address or "local",
-            **(_LOCAL if address is None else {}),
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            runtime_env=_runtime_env(address),
-        )
+        with _environment(RAY_GCS_SERVER_PORT=str(port)):
+            ray.init(
+                address=address or "local",
+                **(_LOCAL if address is None else {}),
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                runtime_env=_runtime_env(address, port),
+            )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         where = (
             f"at {address!r} can't be joined; if it asks for a token, copy ~/.ray/auth_token of its head here"
@@ -94,14 +96,40 @@ def check_address(address: str | None) -> None:
         ) from None
 
 
-def _runtime_env(address: str | None) -> dict[str, Any]:
-    """Workers must import this project's `data` and `models`, whatever else bears those names there."""
+def _runtime_env(address: str | None, local_port: int) -> dict[str, Any]:
+    """Workers must import this project's `data` and `models`, whatever else bears those names there.
+
+    And they must know their cluster by name: what frees a stopped trial's place asks the State API, which would else
+    ask the cluster last started on that machine by `ray start`, be it another or long gone, and wait for ever.
+    """
     if address is None:
-        return {"env_vars": {**WORKER_ENV, "PYTHONPATH": str(PROJECT)}}
+        here = {"RAY_ADDRESS": f"127.0.0.1:{local_port}", "PYTHONPATH": str(PROJECT)}
+        return {"env_vars": {**WORKER_ENV, **here}}
+    variables = WORKER_ENV if address == "auto" else {**WORKER_ENV, "RAY_ADDRESS": address}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         # A submitted job's working directory is there already.
-        return {"env_vars": WORKER_ENV}
-    return {"env_vars": WORKER_ENV, "working_dir": str(PROJECT), "excludes": [".git", "/tests", "/benchmarks"]}
+        return {"env_vars": variables}
+    return {"env_vars": variables, "working_dir": str(PROJECT), "excludes": [".git", "/tests", "/benchmarks"]}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _check_state_api(patience: float = 60.0) -> None:

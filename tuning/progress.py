@@ -10,9 +10,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from tuning.space import AXES
-from tuning.tracking import Tracking
-
-METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr", "seconds")
+from tuning.tracking import METRICS, Tracking
 
 
 class TrackingCallback(Callback):
@@ -21,24 +19,22 @@ class TrackingCallback(Callback):
     def __init__(self, tracking: Tracking) -> None:
         self.tracking = tracking
         self.runs: dict[str, str] = {}
-        self.logged: dict[str, int] = {}
+        self.logged: dict[str, set[int]] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run; one that goes on after a restart keeps the epochs that it has."""
         run_id = self.tracking.start_trial(trial.trial_id, {axis: trial.config[axis] for axis in AXES})
         self.runs[trial.trial_id] = run_id
-        self.logged[trial.trial_id] = self.tracking.last_epoch(run_id)
+        self.logged[trial.trial_id] = self.tracking.logged_epochs(run_id)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log each epoch once, though a restarted trial may report it twice, or only after its restart."""
-        rows = [*result.get("earlier", []), result]
-        for row in rows if result["status"] != "diverged" else rows[:-1]:
-            epoch = int(row["epoch"])
-            if epoch > self.logged[trial.trial_id]:
-                self.tracking.log_epoch(self.runs[trial.trial_id], epoch, {key: float(row[key]) for key in METRICS})
-                self.logged[trial.trial_id] = epoch
+        """Log an epoch once, though a restarted trial may report it twice."""
+        epoch, logged = int(result["epoch"]), self.logged[trial.trial_id]
+        if epoch not in logged and result["status"] != "diverged":
+            self.tracking.log_epoch(self.runs[trial.trial_id], epoch, {key: float(result[key]) for key in METRICS})
+            logged.add(epoch)
 
 
 class TrialTable(ProgressReporter):

@@ -37,6 +37,8 @@ class TrialResult:
     best_epoch: int
     checkpoint: str
     """Absolute folder of the best epoch's checkpoint; empty when there is none."""
+    history: tuple[dict[str, float], ...] = ()
+    """Metrics of each epoch that has left a checkpoint, the first epoch's first."""
 
     @property
     def title(self) -> str:
@@ -49,7 +51,7 @@ def trial_title(arch: str, sampler: str, num_frames: int, lr: float) -> str:
     return f"{arch} · {sampler} · {num_frames}f · lr {lr:.3g}"
 
 
-COLUMNS = tuple(field.name for field in fields(TrialResult) if field.name != "checkpoint")
+COLUMNS = tuple(field.name for field in fields(TrialResult) if field.name not in ("checkpoint", "history"))
 
 
 def summarise_trial(
@@ -60,7 +62,9 @@ def summarise_trial(
     checkpoints: Mapping[Path, Manifest],
     sweep: SweepConfig,
 ) -> TrialResult:
-    """One row from a trial's last report and its checkpoints.
+    """One row from a trial's checkpoints and its last report.
+
+    The checkpoints come first: a sweep that was killed may not have heard of a trial's last epochs.
 
     Args:
         trial_id: Tune's id.
@@ -72,30 +76,34 @@ def summarise_trial(
     """
     by_epoch = sorted(checkpoints.items(), key=lambda item: item[1].epoch)
     best = max(by_epoch, key=lambda item: item[1].metrics[sweep.search.metric], default=None)
+    history = by_epoch[-1][1].history if by_epoch else ()
+    epochs = max(len(history), int(last["epoch"]) if last else 0)
+    seconds = max(history[-1]["seconds"] if history else 0.0, float(last["seconds"]) if last else 0.0)
     return TrialResult(
         id=trial_id,
         arch=choice["arch"],
         sampler=choice["sampler"],
         lr=choice["lr"],
         num_frames=choice["num_frames"],
-        epochs=int(last["epoch"]) if last else 0,
+        epochs=epochs,
         val_accuracy=best[1].metrics["val_accuracy"] if best else math.nan,
         val_macro_f1=best[1].metrics["val_macro_f1"] if best else math.nan,
-        seconds=round(float(last["seconds"]), 1) if last else 0.0,
-        status=_status(tune_status, last, sweep.train.epochs),
+        seconds=round(seconds, 1),
+        status=_status(tune_status, last, epochs, sweep.train.epochs),
         best_epoch=best[1].epoch if best else 0,
         checkpoint=str(best[0]) if best else "",
+        history=history,
     )
 
 
-def _status(tune_status: str, last: dict[str, Any] | None, epochs: int) -> str:
+def _status(tune_status: str, last: dict[str, Any] | None, epochs: int, all_epochs: int) -> str:
     if tune_status == "ERROR":
         return "error"
-    if tune_status != "TERMINATED" or last is None:
+    if tune_status != "TERMINATED" or epochs == 0:
         return "unfinished"
-    if last["status"] == "diverged":
+    if last is not None and last["status"] == "diverged":
         return "diverged"
-    return "done" if last["epoch"] >= epochs else "stopped"
+    return "done" if epochs >= all_epochs else "stopped"
 
 
 def rank(results: Sequence[TrialResult], metric: str) -> list[TrialResult]:

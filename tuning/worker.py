@@ -48,8 +48,6 @@ class _Training:
     val_batches: DataLoader[Any]
     history: list[dict[str, float]] = field(default_factory=list)
     """Each epoch's metrics, those before a restart included."""
-    unseen: int = 0
-    """Epochs at the start of `history` that an earlier process reported, perhaps to a sweep that was killed."""
 
     @property
     def bare_model(self) -> nn.Module:
@@ -70,8 +68,6 @@ def train(payload: dict[str, Any]) -> None:
     torch.backends.cudnn.deterministic = True
     training = _prepare(trial, data, int(payload["cpus"]))
     spent_before = training.history[-1]["seconds"] if training.history else 0.0
-    if len(training.history) == trial.train.epochs:
-        ray.train.report(_row(training))
     while len(training.history) < trial.train.epochs:
         epoch = len(training.history) + 1
         try:
@@ -161,7 +157,6 @@ def _go_on(training: _Training, folder: Path) -> None:
     training.schedule.load_state_dict(state.schedule)
     training.scaler.load_state_dict(state.scaler)
     training.history = list(manifest.history)
-    training.unseen = len(manifest.history)
 
 
 def _channels_last(model: nn.Module) -> nn.Module:
@@ -241,19 +236,13 @@ def _gather(part: Predictions) -> Predictions:
 
 
 def _report(training: _Training) -> None:
+    row = {"epoch": len(training.history), "status": "running", **training.history[-1]}
     if ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(_row(training))
+        ray.train.report(row)
         return
     with tempfile.TemporaryDirectory() as folder:
         _save(training, Path(folder))
-        ray.train.report(_row(training), checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-def _row(training: _Training) -> dict[str, Any]:
-    """What Tune gets of the last epoch; the first row after a restart bears the epochs before it too."""
-    rows = [{"epoch": number, **metrics} for number, metrics in enumerate(training.history, 1)]
-    earlier, training.unseen = rows[: training.unseen], 0
-    return {"status": "running", "earlier": earlier, **rows[-1]}
+        ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _save(training: _Training, folder: Path) -> None:
