@@ -298,11 +298,43 @@ def epochs(place: Workplace, run: str, trial: str) -> dict[tuple[str, int], floa
     return {(key, point.step): point.value for key, points in history.items() for point in points}
 
 
-@pytest.fixture
-def mlflow_server(tmp_path: Path) -> Iterator[str]:
+def test_the_ui_command_serves_the_runs(asha_run: tuple[Path, str], place: Workplace) -> None:
+    port = free_port()
+    pages = subprocess.Popen(
+        [sys.executable, "-m", "tuning", "ui", f"--port={port}"],
+        cwd=place.folder,
+        env=place.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}")
+        served = MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
+        assert served.get_experiment_by_name("test") is not None
+    finally:
+        os.killpg(pages.pid, signal.SIGTERM)
+        pages.wait(timeout=30)
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def wait_for_server(uri: str) -> None:
+    for _ in range(600):
+        with contextlib.suppress(TrackingError):
+            check_reachable(uri)
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"nobody answers at {uri}")
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path) -> Iterator[str]:
+    port = free_port()
     store = [
         "--backend-store-uri",
         f"sqlite:///{tmp_path}/served.db",
@@ -317,11 +349,7 @@ def mlflow_server(tmp_path: Path) -> Iterator[str]:
     )
     uri = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(300):
-            with contextlib.suppress(TrackingError):
-                check_reachable(uri)
-                break
-            time.sleep(0.2)
+        wait_for_server(uri)
         yield uri
     finally:
         os.killpg(server.pid, signal.SIGTERM)

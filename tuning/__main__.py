@@ -302,7 +302,9 @@ def _ui(args: argparse.Namespace) -> int:
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
     print(f"MLflow at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
-    return subprocess.call(ui_command(uri, args.host, args.port))
+    # Pages alone: MLflow would else start a dozen processes for jobs that nobody here sends.
+    pages_alone = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return subprocess.call(ui_command(uri, args.host, args.port), env=pages_alone)
 
 
 if __name__ == "__main__":

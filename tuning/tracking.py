@@ -197,7 +197,8 @@ def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], confi
 
 def ui_command(uri: str, host: str, port: int) -> list[str]:
     """The command line that serves MLflow's pages over this database."""
-    return [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    where = ["--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    return [sys.executable, "-m", "mlflow", "ui", "--workers", "1", *where]
 
 
 def _client(uri: str) -> Any:
@@ -214,7 +215,10 @@ def _experiment(client: Any, uri: str, name: str, runs_dir: Path) -> str:
         return known.experiment_id
     # A server knows where its artifacts go; beside a local database they would land in the current directory.
     local = uri.startswith("sqlite:")
-    return client.create_experiment(name, (runs_dir / "mlflow-artifacts").as_uri() if local else None)
+    made = client.create_experiment(name, (runs_dir / "mlflow-artifacts").as_uri() if local else None)
+    # MLflow's pages then open on runs and metrics, not on traces of language models.
+    client.set_experiment_tag(made, "mlflow.experimentKind", "custom_model_development")
+    return made
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
