@@ -95,6 +95,12 @@ def test_epochs_that_were_not_heard_of_are_logged_at_the_end(tracking: Tracking,
     assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
+def test_a_sweep_that_was_closed_is_reopened(tracking: Tracking, client: MlflowClient) -> None:
+    tracking.end_sweep("KILLED")
+    tracking.reopen_sweep()
+    assert client.get_run(tracking.parent_run_id).info.status == "RUNNING"
+
+
 def test_what_is_saved_reads_back(tracking: Tracking, tmp_path: Path) -> None:
     tracking.save(tmp_path / "mlflow.json")
     assert Tracking.load(tmp_path / "mlflow.json") == tracking

@@ -92,6 +92,7 @@ def run_sweep(
         Interrupted: stopped by a signal; a later call goes on.
     """
     tracking = Tracking.load(run.tracking)
+    tracking.reopen_sweep()
     job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
     total = trial_count(config)
     print(
@@ -106,7 +107,8 @@ def run_sweep(
     results = read_trials(run, config)
     write_results(rank(results, config.search.metric), run.results)
     tracking.end_trials(results)
-    if any(row.status == "unfinished" for row in results):
+    # Tune makes a trial when there is room for it: one that is missing was never begun.
+    if len(results) < total or any(row.status == "unfinished" for row in results):
         tracking.end_sweep("KILLED")
         raise Interrupted
     return results

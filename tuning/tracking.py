@@ -115,6 +115,10 @@ class Tracking:
                 client.log_metric(run_id, "best_epoch", row.best_epoch)
             client.set_terminated(run_id, _run_status(row.status))
 
+    def reopen_sweep(self) -> None:
+        """The parent run is running, also when an earlier process had closed it."""
+        _client(self.uri).update_run(self.parent_run_id, status="RUNNING")
+
     def end_sweep(self, status: str) -> None:
         """Close the parent run: `FINISHED`, `FAILED` or `KILLED`."""
         _client(self.uri).set_terminated(self.parent_run_id, status)
