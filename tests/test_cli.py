@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import data.__main__
 import tuning.__main__
 from tests.sweep_runs import Workplace, succeeded
 from tests.video_files import moving_square, write_video
+from tuning.config import parse_config
+from tuning.prepare import prepare, scan
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +144,13 @@ def test_groups_beside_a_split(place: Workplace, refused: Refused, clips: Path) 
     refused(place.sweep_command("bad", "--split", "split.csv"), "data.groups has no effect")
 
 
+def test_settings_may_stand_anywhere_among_the_options(place: Workplace, refused: Refused) -> None:
+    command = place.sweep_command("bad")
+    at = command.index("--data")
+    scattered = [*command[:at], "train.epochs=3", *command[at:], "train.epoch=3"]
+    refused(scattered, "did you mean 'train.epochs'?")
+
+
 def test_a_config_with_a_typo(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "train.epoch=3"), "did you mean 'train.epochs'?")
 
@@ -187,6 +197,39 @@ def test_resume_takes_no_other_setting_and_needs_a_run(place: Workplace, refused
     sweep = place.sweep_command("")[:4]
     refused([*sweep, "--resume", "some"], "no run 'some'")
     refused(sweep, "give --config FILE")
+
+
+def test_a_runs_folder_that_cannot_be_written(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "runs_dir=small.yaml"), "small.yaml' is a file")
+
+
+def test_a_trial_that_fits_nowhere(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "resources.cpus=64"), "no trial fits")
+    assert not (place.folder / "frame_store").exists(), "refused before clips are decoded"
+
+
+def test_a_database_that_cannot_be_made(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "tracking.uri=sqlite:////proc/x/m.db"), "MLflow at sqlite:////proc/x/m.db")
+
+
+def test_a_port_that_is_taken_or_none(place: Workplace, refused: Refused) -> None:
+    (place.folder / "runs").mkdir()
+    (place.folder / "runs/mlflow.db").touch()
+    ui = [*place.sweep_command("")[:3], "ui"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused([*ui, f"--port={taken.getsockname()[1]}"], "Address already in use): give another --port")
+    refused([*ui, "--port=99999"], "give another --port")
+
+
+def test_identical_files_in_two_classes_are_named(place: Workplace, clips: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(clips / "squat", place.folder / "copies" / name)
+    config = parse_config({"data": {"dir": str(place.folder / "copies")}, "store": {"dir": str(place.folder / "s")}})
+    prepared = prepare(scan(config.data), config, progress=False)
+    assert len(prepared.copies()) == 4
+    assert prepared.copies()[0].startswith("one/")
 
 
 def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from data.cache import BuildReport
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
-    from tuning.prepare import ScannedData
+    from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
     from tuning.sweep import Outcome
 
@@ -31,7 +31,7 @@ EXIT_INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (2: something that the user can mend, named in one line)."""
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     try:
         return args.command(args)
     except KeyboardInterrupt:
@@ -40,6 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DataError, ModelError, TuningError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """As argparse does, but KEY=VALUE may stand before, between and behind the options."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if hasattr(args, "overrides"):
+        args.overrides += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +125,7 @@ def _sweep(args: argparse.Namespace) -> int:
     from tuning.cluster import check_address, connected, plan_slots
     from tuning.prepare import prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
-    from tuning.sweep import Interrupted, finish, new_run, refuse_existing, run_sweep
+    from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
     from tuning.tracking import check_reachable, resolve_uri
 
     assert config.name is not None
@@ -122,13 +134,15 @@ def _sweep(args: argparse.Namespace) -> int:
         refuse_existing(run)
     check_address(address)
     check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
+    check_writable(run)
     scanned = scan(config.data)
     _print_scan(scanned, config)
     _print_weights(prepare_weights(config, len(scanned.split.classes)), config)
-    prepared = prepare(scanned, config, progress=True)
-    _print_build(prepared.build, run)
     with connected(address, verbose=args.verbose):
+        # Before the clips are decoded: that may take long, and a trial that fits nowhere is known now.
         slot, at_once = plan_slots(config.resources)
+        prepared = prepare(scanned, config, progress=True)
+        _print_build(prepared, run)
         if not args.resume:
             new_run(run, config, prepared)
         try:
@@ -207,7 +221,8 @@ def _print_weights(reports: Mapping[str, WeightsReport], config: SweepConfig) ->
         _print_named("values of the model start at random", (*report.missing, *report.mismatched))
 
 
-def _print_build(build: BuildReport, run: RunFolder) -> None:
+def _print_build(prepared: PreparedData, run: RunFolder) -> None:
+    build = prepared.build
     print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
     damaged = [clip for clip in build.stored if clip.damage]
     for what, reasons in (
@@ -216,6 +231,7 @@ def _print_build(build: BuildReport, run: RunFolder) -> None:
     ):
         for path, reason in reasons:
             print(f"note: {path} is {what}: {reason} (listed in {run.failed_clips})", flush=True)
+    _print_named("pairs of identical files stand in two splits or classes: give them one group", prepared.copies())
 
 
 def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
@@ -291,7 +307,7 @@ def _ui(args: argparse.Namespace) -> int:
     import subprocess
 
     from tuning.config import ConfigError, TrackingConfig
-    from tuning.tracking import check_reachable, resolve_uri, ui_command
+    from tuning.tracking import check_port, check_reachable, resolve_uri, ui_command
 
     runs = args.runs.resolve()
     uri = resolve_uri(TrackingConfig(), runs)
@@ -299,6 +315,7 @@ def _ui(args: argparse.Namespace) -> int:
     if uri.startswith("http"):
         print(f"MLFLOW_TRACKING_URI is a server already: open {uri}")
         return 0
+    check_port(args.host, args.port)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
     print(f"MLflow at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)

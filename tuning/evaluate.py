@@ -65,7 +65,7 @@ class Champion:
             DataError: it can't be decoded.
         """
         if not file.is_file():
-            raise DataError("no such file")
+            raise DataError("it is a folder: give video files" if file.is_dir() else "no such file")
         stored = decode_clip(file, self.manifest.decode).frames
         frames = eval_frames(stored, self.manifest.trial.num_frames, self.transform)
         batch = Batch(frames[None], torch.zeros(1, dtype=torch.int64), [str(file)])

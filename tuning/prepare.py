@@ -9,7 +9,7 @@ from pathlib import Path
 from data.cache import BuildReport, FrameStore, LabelledFrames
 from data.clips import Clip, read_groups, scan_clips
 from data.errors import DataError
-from data.splits import SPLITS, Split, check_split, make_split, read_split
+from data.splits import SPLITS, Assigned, Split, check_split, make_split, read_split
 from models.errors import ModelError
 from models.registry import build_model
 from models.weights import WeightsReport, load_weights
@@ -46,6 +46,19 @@ class PreparedData:
             for clip in self.split.clips(split)
             if clip.path in digests
         ]
+
+    def copies(self) -> list[str]:
+        """Files with the same bytes that stand in two splits or under two labels, as `A = B`."""
+        digests, found = self.build.digests(), []
+        first: dict[str, Assigned] = {}
+        for row in self.split.rows:
+            digest = digests.get(row.clip.path)
+            if digest is None:
+                continue
+            other = first.setdefault(digest, row)
+            if (other.split, other.clip.label) != (row.split, row.clip.label):
+                found.append(f"{other.clip.path} = {row.clip.path}")
+        return found
 
     def trial_data(self) -> TrialData:
         """What training workers get: the test clips are not in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import shutil
@@ -49,7 +50,10 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
         TrackingError: MLflow refuses.
     """
     refuse_existing(run)
-    run.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"runs_dir {str(run.path.parent)!r} can't be made: {error.strerror}") from None
     aside = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent)))
     try:
         write_split(prepared.split, aside.split)
@@ -60,7 +64,25 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
         aside.path.rename(run.path)
     except BaseException:
         shutil.rmtree(aside.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            run.path.parent.rmdir()  # Only if nothing else is in it.
+        # Another sweep may have taken the name while this one decoded.
+        refuse_existing(run)
         raise
+
+
+def check_writable(run: RunFolder) -> None:
+    """See that run folders can be made, before anything that takes long.
+
+    Raises:
+        ConfigError: they can't.
+    """
+    folder = run.path.parent
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"runs_dir {str(folder)!r} can't be made: {str(nearest)!r} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ConfigError(f"runs_dir {str(folder)!r} can't be written: no permission for {str(nearest)!r}")
 
 
 def refuse_existing(run: RunFolder) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import sys
 import time
 import urllib.error
@@ -176,6 +177,21 @@ def check_reachable(uri: str) -> None:
         ) from None
 
 
+def check_port(host: str, port: int) -> None:
+    """See that pages can be served there: MLflow's server ends without a word on its exit code.
+
+    Raises:
+        TrackingError: the port is taken, or is none.
+    """
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise TrackingError(f"can't serve at {host}:{port} ({reason}): give another --port") from None
+
+
 def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], config_file: Path) -> Tracking:
     """Open the experiment and the sweep's parent run.
 
@@ -194,7 +210,7 @@ def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], confi
         for key, value in {**params, **_flat(config.model_dump(mode="json"))}.items():
             client.log_param(run.info.run_id, key, value)
         client.log_artifact(run.info.run_id, str(config_file))
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise TrackingError(f"MLflow at {uri} refuses: {str(error).splitlines()[0]}") from None
     return Tracking(uri, experiment_id, run.info.run_id)
 
