@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -37,13 +38,14 @@ def ray_address() -> Iterator[str]:
         port = probe.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     head = ["start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
-    # Token authentication is on, as Ray has it by default.
+    # Tokens are on, as Ray has it where a token exists; this one lies in no home folder.
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     process = subprocess.Popen(
         [*ray, *head, "--include-dashboard=true", "--dashboard-port=0", "--disable-usage-stats"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={k: v for k, v in os.environ.items() if k != "RAY_AUTH_MODE"},
+        env={**os.environ, "RAY_AUTH_MODE": "token"},
     )
     try:
         assert process.stdout is not None
@@ -52,3 +54,4 @@ def ray_address() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=60)
+        del os.environ["RAY_AUTH_TOKEN"]

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tuning import cluster
-from tuning.cluster import ClusterError, check_address, plan_slots
+from tuning.cluster import plan_slots
 from tuning.config import ResourcesConfig
 from tuning.job import Slot
+from tuning.ray_address import ClusterError, check_address, use_token_if_asked
 
 PROJECT = Path(__file__).parents[1]
 LAPTOP = {"CPU": 2.0}
@@ -60,6 +64,33 @@ def test_a_trial_that_fits_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, r
 def test_what_is_no_address_is_refused_at_once(address: str) -> None:
     with pytest.raises(ClusterError, match=address.replace("ray://", "")):
         check_address(address)
+
+
+def test_a_token_is_sent_where_it_is_asked_for(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    use_token_if_asked(ray_address)
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def test_a_missing_token_is_named(ray_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match="asks for a token: copy ~/.ray/auth_token"):
+        use_token_if_asked(ray_address)
+
+
+def test_no_token_is_sent_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cluster without tokens no more is needed here than a server that answers otherwise."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        use_token_if_asked(f"127.0.0.1:{port}")
+    finally:
+        server.stop(0)
+    assert "RAY_AUTH_MODE" not in os.environ
 
 
 def test_the_cluster_file_passes_rays_own_schema() -> None:

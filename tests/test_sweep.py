@@ -252,8 +252,8 @@ def test_workers_import_this_projects_packages(where: str, place: Workplace, ray
 
 
 WHERE = """
-from tuning.__main__ import _use_ray_token
-_use_ray_token()
+from tuning.ray_address import use_token_if_asked
+use_token_if_asked({address!r})
 import ray
 from tuning.cluster import connected
 def where():

@@ -116,13 +116,15 @@ def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _sweep(args: argparse.Namespace) -> int:
+    from tuning.ray_address import check_address, use_token_if_asked
+
     config = _resumed_config(args) if args.resume else _new_config(args)
     address = args.address or os.environ.get("RAY_ADDRESS") or None
-    if address is not None:
-        _use_ray_token()
+    check_address(address)
+    use_token_if_asked(address)
 
     # Once the settings are known to be good: these take seconds to import.
-    from tuning.cluster import check_address, connected, plan_slots
+    from tuning.cluster import connected, plan_slots
     from tuning.prepare import prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
     from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
@@ -132,7 +134,6 @@ def _sweep(args: argparse.Namespace) -> int:
     run = RunFolder(Path(config.runs_dir) / config.name)
     if not args.resume:
         refuse_existing(run)
-    check_address(address)
     check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
     check_writable(run)
     scanned = scan(config.data)
@@ -152,16 +153,6 @@ def _sweep(args: argparse.Namespace) -> int:
             return EXIT_INTERRUPTED
     _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
-
-
-def _use_ray_token() -> None:
-    """Ray clusters ask for a token by default, but Ray sends its token to a named address only when told to.
-
-    Must come before Ray is imported: it reads this once.
-    """
-    given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if given or (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:

@@ -16,13 +16,17 @@ import ray
 from ray.util.state import list_actors
 
 from tuning.config import ResourcesConfig
-from tuning.errors import TuningError
 from tuning.job import Slot
+from tuning.ray_address import ClusterError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# The default of 2 s is also how long each report of a trial waits before the scheduler sees it.
-WORKER_ENV = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1"}
+WORKER_ENV = {
+    # The default of 2 s is also how long each report of a trial waits before the scheduler sees it.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    # A busy machine, or a node yet to start, may take longer than the default of 60 s to give a trial its place.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
+}
 
 
 # Ray warns of more processes than it expects to start at once, which is one a core; each trial has five.
@@ -30,10 +34,6 @@ _LOCAL: dict[str, Any] = {
     "include_dashboard": True,
     "_system_config": {"worker_maximum_startup_concurrency": 32},
 }
-
-
-class ClusterError(TuningError):
-    """Ray can't be reached or can't run a trial."""
 
 
 @contextmanager
@@ -69,31 +69,6 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def check_address(address: str | None) -> None:
-    """See that somebody answers there: Ray itself tries for minutes before it gives up.
-
-    Raises:
-        ClusterError: it is no `HOST:PORT`, or nobody answers.
-    """
-    if address is None or address == "auto":
-        return
-    if "://" in address:
-        raise ClusterError(
-            f"Ray address {address!r} is not HOST:PORT: a sweep runs inside the cluster, send it there with "
-            "'ray job submit'"
-        )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ClusterError(f"Ray address {address!r} is not HOST:PORT (such as 10.0.0.1:6379)")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {address!r} ({error}): start one with 'ray start --head', or leave the "
-            "address out to run on this machine"
-        ) from None
 
 
 def _runtime_env(address: str | None, local_port: int) -> dict[str, Any]:
