@@ -77,6 +77,21 @@ def test_stopped_trials_let_later_ones_start(asha_run: tuple[Path, str]) -> None
     assert results["val_macro_f1"].between(0, 1).all()
 
 
+def test_an_ended_sweep_leaves_nothing_held_on_its_cluster(asha_run: tuple[Path, str], ray_address: str) -> None:
+    script = f"""
+import ray
+from ray.util.state import list_placement_groups
+ray.init({ray_address!r}, log_to_driver=False, logging_level="ERROR")
+address = ray.get_runtime_context().gcs_address
+print([g.state for g in list_placement_groups(address=address, limit=1000) if g.state != "REMOVED"])
+"""
+    token = {**os.environ, "RAY_AUTH_MODE": "token"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=PROJECT, env=token, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert succeeded(done).stdout.splitlines()[-1] == "[]"
+
+
 def test_the_run_folder_is_whole(asha_run: tuple[Path, str], place: Workplace) -> None:
     run, _ = asha_run
     assert {"config.yaml", "split.csv", "results.csv", "failed_clips.csv", "best", "test"} <= set(os.listdir(run))

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.state import list_actors
+from ray import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.state import list_actors, list_placement_groups
 
 from tuning.config import ResourcesConfig
 from tuning.job import Slot
@@ -68,6 +70,8 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
         _check_state_api()
         yield
     finally:
+        if address is not None:
+            _free_places()
         ray.shutdown()
 
 
@@ -127,6 +131,19 @@ def _check_state_api(patience: float = 60.0) -> None:
                     f"({type(error).__name__}: {' '.join(str(error).split())[:200]})"
                 ) from None
         time.sleep(1)
+
+
+def _free_places() -> None:
+    """On a cluster that goes on, free what the trials stopped last still hold: Ray's cleaner ends with this job."""
+    context = ray.get_runtime_context()
+    mine = [("creator_job_id", "=", context.get_job_id()), ("state", "!=", "REMOVED")]
+    try:
+        left = list_placement_groups(address=context.gcs_address, filters=mine, limit=10_000, timeout=20)
+    except Exception as error:
+        print(f"note: what stopped trials held on the cluster may not be free: {type(error).__name__}", flush=True)
+        return
+    for group in left:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group.placement_group_id))))
 
 
 def plan_slots(resources: ResourcesConfig) -> tuple[Slot, int]:
