@@ -38,7 +38,8 @@ def test_overrides_are_typed_and_one_value_stands_for_a_list_of_one() -> None:
     assert config.train.epochs == 5
     assert config.space.arch == ("c3d",)
     assert config.space.lr == (0.001, 0.01)
-    assert config.options("c3d") == {"batch_norm": True, "width": 8, "head": "pool"}
+    assert config.options("c3d") == {**load_config(CONFIGS / "demo.yaml").options("c3d"), "width": 8}
+    assert config.options("c3d")["batch_norm"] is True
     assert config.search.asha is None
     assert config.data.dir == "a folder = with: signs"
 
@@ -64,14 +65,15 @@ def test_overrides_are_typed_and_one_value_stands_for_a_list_of_one() -> None:
         ("space.num_frames=12", "12"),
         ("space.num_frames=24", "set store.frames=24"),
         ("train.size=20", "20"),
-        ("space.num_frames=1", "c3d can't take 1 frames"),
+        ("space.num_frames=1", "resnet18 with subtract_mean_frame can't take 1 frame"),
+        ("space.num_frames=4", "c3d can't take 4 frames"),
         ("models.c3d.widht=3", "width"),
         ("models.c3d.weights=imagenet", "imagenet"),
         ("models.resnet.hidden=3", "resnet18"),
         ("search.trials=4", "search.trials has no effect on a grid"),
         ("search.algorithm=random", "needs search.trials"),
         ("search.asha.grace_epochs=99", "no trial could be stopped"),
-        ("train.warmup_epochs=12", "warmup_epochs (12) must be below epochs (12)"),
+        ("train.warmup_epochs=99", "warmup_epochs (99) must be below epochs ("),
         ("data.val=0.9", "nothing is left to train on"),
         ("data.few_groups=drop", "data.few_groups is 'drop'"),
         ("resources.gpus=1.5", "above 1 Ray takes whole numbers only"),
