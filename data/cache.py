@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
-from data.decode import DECODER_VERSION, DecodeSettings, decode_clip
+from data.clips import Clip
+from data.decode import DECODER_VERSION, ClipFacts, DecodeSettings, UnusableClip, decode_clip
 from data.errors import DataError
 
 
@@ -35,8 +36,7 @@ class StoredClip:
     path: str
     digest: str
     """SHA-256 of the video file's bytes, hexadecimal."""
-    damage: str = ""
-    """Empty, or what is wrong with a clip that decodes only in part."""
+    facts: ClipFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class FailedClip:
     """A clip that gives no frames."""
 
     path: str
+    defect: str
+    """The defect's name, such as `unreadable`."""
     reason: str
 
 
@@ -68,6 +70,11 @@ class BuildReport:
     def digests(self) -> dict[str, str]:
         """Clip path to digest, for the clips that have frames."""
         return {clip.path: clip.digest for clip in self.stored}
+
+    def labelled(self, clips: Iterable[Clip], classes: Sequence[str]) -> list[LabelledFrames]:
+        """Those of the clips that have frames, with their label as its index in `classes`."""
+        digests, index = self.digests(), {name: i for i, name in enumerate(classes)}
+        return [LabelledFrames(c.path, digests[c.path], index[c.label]) for c in clips if c.path in digests]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +176,9 @@ def _decode_all(
                 try:
                     yield job.result()
                 except FutureTimeoutError:
-                    yield FailedClip(path, f"decoding took more than {seconds:g} s"), False
+                    yield FailedClip(path, "unreadable", f"decoding took more than {seconds:g} s"), False
                 except ProcessExpired as error:
-                    yield FailedClip(path, f"the decoder crashed (exit code {error.exitcode})"), False
+                    yield FailedClip(path, "unreadable", f"the decoder crashed (exit code {error.exitcode})"), False
         except BaseException:
             pool.stop()
             raise
@@ -182,19 +189,18 @@ def _store_clip(file: Path, path: str, store: FrameStore) -> tuple[StoredClip | 
     try:
         digest = file_sha256(file)
         entry = _entry(store.folder, digest)
-        note = entry.with_suffix(".damage")
+        note = entry.with_suffix(".json")
         if entry.exists():
-            return StoredClip(path, digest, note.read_text() if note.exists() else ""), False
+            return StoredClip(path, digest, ClipFacts(**json.loads(note.read_text()))), False
         decoded = decode_clip(file, store.settings)
-    except DataError as error:
-        return FailedClip(path, str(error)), False
+    except UnusableClip as error:
+        return FailedClip(path, error.defect, str(error)), False
     except OSError as error:
-        return FailedClip(path, f"it can't be read: {error.strerror}"), False
+        return FailedClip(path, "unreadable", f"it can't be read: {error.strerror}"), False
     entry.parent.mkdir(exist_ok=True)
-    if decoded.damage:
-        note.write_text(decoded.damage)
+    note.write_text(json.dumps(asdict(decoded.facts)))
     _write_entry(entry, decoded.frames)
-    return StoredClip(path, digest, decoded.damage), True
+    return StoredClip(path, digest, decoded.facts), True
 
 
 def _entry(folder: Path, digest: str) -> Path:

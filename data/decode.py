@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from data.errors import DataError
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Raise this when the same file and settings give other pixels: stored frames are then decoded anew."""
 
 LONGEST_ASPECT = 4
@@ -45,6 +45,45 @@ class DecodeSettings:
             raise DataError(f"the short side of a kept frame must be 16 to 2160 pixels, not {self.short_side}")
 
 
+class UnusableClip(DataError):
+    """A file that gives no frames, or too few to stand for the clip; the message is the reason without its name."""
+
+    def __init__(self, defect: str, reason: str) -> None:
+        super().__init__(reason)
+        self.defect = defect
+        """The defect's name: `unreadable`, `no video stream`, `truncated`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFacts:
+    """What decoding a file tells of it; plain values."""
+
+    container: str
+    """FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`."""
+    codec: str
+    """FFmpeg's name of the decoder, such as `h264`."""
+    width: int
+    """Pixels as coded, before rotation."""
+    height: int
+    """Pixels as coded, before rotation."""
+    rotation: int
+    """Degrees clockwise by which a player turns the picture: 0, 90, 180 or 270."""
+    fps: float
+    """Mean frames a second over the clip."""
+    variable_rate: bool
+    """Whether the time between frames differs by more than the rounding of time stamps."""
+    packets: int
+    """Video packets in the file: the frames that it should give."""
+    frames: int
+    """Frames that decoded."""
+    duration: float
+    """Seconds from the first picture to the end of the last."""
+    sought: bool
+    """Sampled by seeking, since it is long: fewer frames than packets are then no damage."""
+    damage: str
+    """Empty, or what was wrong with a clip of which most still decodes."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedClip:
     """The kept frames of one clip."""
@@ -52,9 +91,7 @@ class DecodedClip:
     frames: np.ndarray
     """uint8 RGB, `(F, H, W, 3)` with F as set; time instants before the first or after the last frame that
     decodes hold that frame."""
-
-    damage: str
-    """Empty, or what was wrong with a clip of which most still decodes."""
+    facts: ClipFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +101,30 @@ class _Timeline:
     start: float
     end: float
     packets: int
+    variable: bool
 
 
 def decode_clip(path: Path, settings: DecodeSettings) -> DecodedClip:
     """Decode one video file.
 
     Raises:
-        DataError: the file is empty, not a video, has no video stream, decodes no frame, or loses more than
-            half of its time span to damage; the message is the reason without the file's name.
+        UnusableClip: the file is empty, not a video, has no video stream, decodes no frame, or loses more than
+            half of its time span to damage.
+        OSError: the file can't be opened.
     """
     if path.stat().st_size == 0:
-        raise DataError("the file is empty")
+        raise UnusableClip("unreadable", "the file is empty")
     try:
         timeline = _read_timeline(path)
         with av.open(str(path)) as container:
             return _decode_wanted(container, _video_stream(container), timeline, settings)
     except av.error.FFmpegError as error:
-        raise DataError(f"FFmpeg can't read it: {error.strerror or error}") from error
+        raise UnusableClip("unreadable", f"FFmpeg can't read it: {error.strerror or error}") from error
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
     if not container.streams.video:
-        raise DataError("it has no video stream")
+        raise UnusableClip("no video stream", "it has no video stream")
     stream = container.streams.video[0]
     # One thread a clip: clips are decoded side by side, and FFmpeg's own threads would fight over the cores.
     stream.codec_context.thread_count = 1
@@ -98,6 +137,7 @@ def _read_timeline(path: Path) -> _Timeline:
         stream = _video_stream(container)
         step = float(1 / (stream.average_rate or stream.guessed_rate or Fraction(25)))
         first, last, packets = math.inf, -math.inf, 0
+        stamps: list[float] = []
         try:
             for packet in container.demux(stream):
                 if packet.size == 0:
@@ -109,14 +149,21 @@ def _read_timeline(path: Path) -> _Timeline:
                 shown = float(stamp * packet.time_base)
                 length = float(packet.duration * packet.time_base) if packet.duration else step
                 first, last = min(first, shown), max(last, shown + length)
+                stamps.append(shown)
         except av.error.FFmpegError:
             if packets == 0:
                 raise
     if packets == 0:
-        raise DataError("it has no video packets")
+        raise UnusableClip("unreadable", "it has no video packets")
     if not math.isfinite(first):
         first, last = 0.0, packets * step
-    return _Timeline(first, last, packets)
+    return _Timeline(first, last, packets, _varies(stamps))
+
+
+def _varies(stamps: list[float]) -> bool:
+    """Milliseconds of rounding (Matroska's time stamps) are no variation."""
+    steps = np.diff(np.sort(stamps))
+    return len(steps) > 1 and float(steps.max() - steps.min()) > 0.0025
 
 
 def _decode_wanted(
@@ -138,15 +185,30 @@ def _decode_wanted(
     except av.error.FFmpegError as error:
         broken = error.strerror or str(error)
     if on_screen is None:
-        raise DataError("none of its frames decodes" + (f": {broken}" if broken else ""))
+        raise UnusableClip("unreadable", "none of its frames decodes" + (f": {broken}" if broken else ""))
     covered = decoded / timeline.packets
     if broken and covered < 0.5:
-        raise DataError(f"truncated: {decoded} of {timeline.packets} frames decode ({broken})")
+        raise UnusableClip("truncated", f"{decoded} of {timeline.packets} frames decode ({broken})")
     if len(kept) < len(wanted):
         last = _to_picture(on_screen, stream, settings.short_side)
         kept += [last] * (len(wanted) - len(kept))
     damage = f"{decoded} of {timeline.packets} frames decode ({broken})" if broken else ""
-    return DecodedClip(_stack(kept), damage)
+    duration = timeline.end - timeline.start
+    facts = ClipFacts(
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        width=on_screen.width,
+        height=on_screen.height,
+        rotation=-round(on_screen.rotation) % 360,
+        fps=timeline.packets / duration if duration > 0 else 0.0,
+        variable_rate=timeline.variable,
+        packets=timeline.packets,
+        frames=decoded,
+        duration=duration,
+        sought=False,
+        damage=damage,
+    )
+    return DecodedClip(_stack(kept), facts)
 
 
 def _timed_frames(

@@ -74,6 +74,7 @@ def test_failed_clips_are_named_with_their_reason(clips: Path, tmp_path: Path) -
     )
     assert [clip.path for clip in report.stored] == PATHS
     reasons = {clip.path: clip.reason for clip in report.failed}
+    assert {clip.defect for clip in report.failed} == {"unreadable"}
     assert reasons["squat/broken.mp4"].startswith("FFmpeg can't read it")
     assert reasons["squat/gone.mp4"] == "it can't be read: No such file or directory"
 

@@ -33,7 +33,7 @@ def test_every_common_container_gives_equally_spaced_frames(tmp_path: Path, name
     decoded = decode_clip(write_video(tmp_path / name, source, codec=codec, pixels=pixels), SETTINGS)
     assert decoded.frames.shape == (8, 32, 43, 3)
     assert decoded.frames.dtype == np.uint8
-    assert decoded.damage == ""
+    assert decoded.facts.damage == ""
     wanted = [source[int((i + 0.5) * 3)].mean() for i in range(8)]
     # GIF has 256 colours; elsewhere limited-range YUV costs a level or two.
     np.testing.assert_allclose(levels(decoded.frames), wanted, atol=20 if codec == "gif" else 4)
@@ -125,3 +125,15 @@ def test_a_sound_file_has_no_video_stream(tmp_path: Path) -> None:
 def test_settings_out_of_range_are_refused(field: str, value: int) -> None:
     with pytest.raises(DataError, match=str(value)):
         DecodeSettings(**{field: value})
+
+
+def test_the_facts_of_a_file_are_those_it_was_written_with(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "clip.mp4", moving_square(0, count=30), fps=30, rotation=90)
+    facts = decode_clip(file, SETTINGS).facts
+    assert (facts.codec, facts.width, facts.height, facts.rotation) == ("h264", 64, 48, 270)
+    assert (facts.packets, facts.frames, facts.sought, facts.damage) == (30, 30, False, "")
+    assert facts.duration == pytest.approx(1.0, abs=0.01)
+    assert facts.fps == pytest.approx(30, abs=0.3)
+    assert not facts.variable_rate
+    uneven = write_video(tmp_path / "vfr.mkv", grey_levels(6), stamps=[0, 20, 40, 300, 700, 720])
+    assert decode_clip(uneven, SETTINGS).facts.variable_rate

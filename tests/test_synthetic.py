@@ -31,7 +31,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[DemoClip]
 def frames(demo: tuple[Path, list[DemoClip]]) -> dict[str, np.ndarray]:
     out, plan = demo
     decoded = {clip.path: decode_clip(out / clip.path, DecodeSettings(frames=16, short_side=64)) for clip in plan}
-    assert not any(clip.damage for clip in decoded.values())
+    assert not any(clip.facts.damage for clip in decoded.values())
     return {path: clip.frames.astype(np.float64) for path, clip in decoded.items()}
 
 

@@ -215,10 +215,10 @@ def _print_weights(reports: Mapping[str, WeightsReport], config: SweepConfig) ->
 def _print_build(prepared: PreparedData, run: RunFolder) -> None:
     build = prepared.build
     print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
-    damaged = [clip for clip in build.stored if clip.damage]
+    damaged = [clip for clip in build.stored if clip.facts.damage]
     for what, reasons in (
         ("left out", [(clip.path, clip.reason) for clip in build.failed]),
-        ("used in part", [(clip.path, clip.damage) for clip in damaged]),
+        ("used in part", [(clip.path, clip.facts.damage) for clip in damaged]),
     ):
         for path, reason in reasons:
             print(f"note: {path} is {what}: {reason} (listed in {run.failed_clips})", flush=True)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from data.cache import BuildReport, FrameStore, LabelledFrames
-from data.clips import Clip
 from data.decode import decode_clip
 from data.errors import DataError
 from data.loading import Batch, EvalDataset, eval_frames, eval_loader
@@ -94,7 +93,10 @@ def evaluate_run(run: RunFolder, *, progress: bool) -> TestReport:
         seconds_per_clip=config.store.seconds_per_clip,
         progress=progress,
     )
-    predictions = champion.predict_stored(_labelled(clips, build, champion.manifest.classes), store)
+    labelled = build.labelled(clips, champion.manifest.classes)
+    if not labelled:
+        raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
+    predictions = champion.predict_stored(labelled, store)
     scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), champion.manifest.classes)
     _write_report(run, champion.manifest, predictions, scores, build)
     return TestReport(scores, run.test)
@@ -106,14 +108,6 @@ def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
             f"the checkpoint {run.best} was trained on split {manifest.split_sha256[:12]}, but {run.split} is "
             f"{sha256[:12]}: its test clips may have been trained on; restore the run's own split.csv"
         )
-
-
-def _labelled(clips: Sequence[Clip], build: BuildReport, classes: Sequence[str]) -> list[LabelledFrames]:
-    digests, index = build.digests(), {name: i for i, name in enumerate(classes)}
-    found = [LabelledFrames(clip.path, digests[clip.path], index[clip.label]) for clip in clips if clip.path in digests]
-    if not found:
-        raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
-    return found
 
 
 def _write_report(

@@ -39,13 +39,7 @@ class PreparedData:
 
     def labelled(self, split: str) -> list[LabelledFrames]:
         """The clips of one split that decode, with class indices."""
-        digests = self.build.digests()
-        index = {name: i for i, name in enumerate(self.split.classes)}
-        return [
-            LabelledFrames(clip.path, digests[clip.path], index[clip.label])
-            for clip in self.split.clips(split)
-            if clip.path in digests
-        ]
+        return self.build.labelled(self.split.clips(split), self.split.classes)
 
     def copies(self) -> list[str]:
         """Files with the same bytes that stand in two splits or under two labels, as `A = B`."""

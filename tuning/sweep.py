@@ -231,9 +231,9 @@ def _trainable(job: TrialJob) -> Any:
 
 def _write_failed_clips(run: RunFolder, prepared: PreparedData) -> None:
     """Also the clips that decode only in part: they are used, and named."""
-    damaged = [(clip.path, "used in part", clip.damage) for clip in prepared.build.stored if clip.damage]
-    failed = [(clip.path, "left out", clip.reason) for clip in prepared.build.failed]
+    damaged = [(c.path, "used in part", "truncated", c.facts.damage) for c in prepared.build.stored if c.facts.damage]
+    failed = [(clip.path, "left out", clip.defect, clip.reason) for clip in prepared.build.failed]
     with run.failed_clips.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "what", "reason"])
+        writer.writerow(["path", "what", "defect", "reason"])
         writer.writerows(sorted(damaged + failed))
