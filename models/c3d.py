@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.errors import ModelError
+from models.motion import less_mean_frame
 
 # Output channels of each convolution as multiples of the first's, and after which ones a pool follows.
 _WIDTHS = (1, 2, 4, 4, 8, 8, 8, 8)
@@ -76,7 +77,7 @@ class C3D(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised float frames `(B, T, 3, H, W)` to logits `(B, K)`."""
         if self.subtract_mean_frame:
-            frames = frames - frames.mean(1, keepdim=True)
+            frames = less_mean_frame(frames)
         return self.head(self.features(frames.transpose(1, 2)))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from models.errors import ModelError
+from models.motion import less_mean_frame
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,6 @@ class ResNet18Average(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised float frames `(B, T, 3, H, W)` to logits `(B, K)`."""
         if self.subtract_mean_frame:
-            frames = frames - frames.mean(1, keepdim=True)
+            frames = less_mean_frame(frames)
         features = self.backbone(frames.flatten(0, 1))  # (B*T, 512)
         return self.head(features.unflatten(0, frames.shape[:2]).mean(1))

@@ -42,21 +42,6 @@ class WeightsReport:
     """The model's keys that the file has in another shape, such as a head for other classes: they keep theirs too."""
 
 
-def prepare_weights(name: str, weights: str) -> None:
-    """See that weights are at hand and readable, downloading those with a name, before any worker needs them.
-
-    Args:
-        name: the architecture.
-        weights: `none`, a name that the architecture knows, or a file.
-
-    Raises:
-        ModelError: they can't be had or read.
-    """
-    check_weights(name, weights)
-    if weights != "none":
-        _read(name, weights)
-
-
 def load_weights(model: nn.Module, name: str, weights: str) -> WeightsReport:
     """Fill a model of the architecture `name` in place.
 
@@ -74,7 +59,7 @@ def load_weights(model: nn.Module, name: str, weights: str) -> WeightsReport:
     check_weights(name, weights)
     if weights == "none":
         return WeightsReport()
-    own, found = model.state_dict(), _read(name, weights)
+    own, found = model.state_dict(), read_weights(name, weights)
     file_keys = {_own_key(key, own): key for key in found}
     shared = [key for key in own if key in file_keys]
     loaded = {key: found[file_keys[key]] for key in shared if found[file_keys[key]].shape == own[key].shape}
@@ -100,7 +85,12 @@ def _first(state: Mapping[str, torch.Tensor]) -> str:
     return ", ".join(shown + ["…"] * (len(state) > 3)) or "nothing"
 
 
-def _read(name: str, weights: str) -> dict[str, torch.Tensor]:
+def read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
+    """The state dict of weights for the architecture `name`: a name that it knows (downloaded if need be), or a file.
+
+    Raises:
+        ModelError: they can't be had or read.
+    """
     known = architecture(name).weights
     if weights in known:
         return _read_file(_at_hand(known[weights], weights))

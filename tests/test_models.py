@@ -28,10 +28,11 @@ from torch import nn
 
 from models import weights as weights_module
 from models.c3d import C3DConfig
+from models.ensemble import Ensemble
 from models.errors import ModelError
 from models.registry import ARCHITECTURES, architecture, build_model, check_weights, parse_options
 from models.resnet18 import ResNet18Config
-from models.weights import WeightsReport, load_weights, prepare_weights
+from models.weights import WeightsReport, load_weights, read_weights
 
 # Small enough for one core: name, options, frames, size.
 SMALL: list[tuple[str, dict[str, Any], int, int]] = [
@@ -380,12 +381,11 @@ def test_none_leaves_a_model_as_it_is() -> None:
     start = {key: value.clone() for key, value in model.state_dict().items()}
     assert load_weights(model, "resnet18", "none") == WeightsReport()
     assert all(torch.equal(value, start[key]) for key, value in model.state_dict().items())
-    prepare_weights("c3d", "none")
 
 
 def test_a_missing_file_is_refused() -> None:
     message = "c3d's weights 'no/where.pt' are no file: give the path of one, or set weights to none"
-    assert refusal(prepare_weights, "c3d", "no/where.pt") == message
+    assert refusal(read_weights, "c3d", "no/where.pt") == message
     assert refusal(load_weights, small(*SMALL[1]), "c3d", "no/where.pt") == message
 
 
@@ -404,7 +404,7 @@ def test_a_pickle_of_other_classes_is_refused_and_not_run(zipped: bool, tmp_path
     file, mark = tmp_path / "w.pt", tmp_path / "ran"
     for content in ({"conv1.weight": Malicious(mark)}, nn.Linear(2, 2)):
         torch.save(content, file, _use_new_zipfile_serialization=zipped)
-        assert refusal(prepare_weights, "c3d", str(file)) == (
+        assert refusal(read_weights, "c3d", str(file)) == (
             f"{file} is not loaded: it holds other objects than tensors; save a model's state_dict() with torch.save"
         )
     assert not mark.exists()
@@ -413,7 +413,7 @@ def test_a_pickle_of_other_classes_is_refused_and_not_run(zipped: bool, tmp_path
 @pytest.mark.parametrize("content", [b"", b"hello world", b"PK\x03\x04", b"\x80\x02", b'{"a": 1}'])
 def test_a_file_that_is_no_weight_file_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "w.pt").write_bytes(content)
-    assert refusal(prepare_weights, "c3d", str(tmp_path / "w.pt")).endswith(
+    assert refusal(read_weights, "c3d", str(tmp_path / "w.pt")).endswith(
         "w.pt is not loaded: it is damaged or no weight file; save a model's state_dict() with torch.save"
     )
 
@@ -421,7 +421,7 @@ def test_a_file_that_is_no_weight_file_is_refused(content: bytes, tmp_path: Path
 @pytest.mark.parametrize("content", [[torch.ones(2)], torch.ones(2), {"a": 1}, {1: torch.ones(2)}, {"state_dict": 3}])
 def test_a_file_that_is_no_state_dict_is_refused(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pt")
-    assert "it is no state dict" in refusal(prepare_weights, "c3d", str(tmp_path / "w.pt"))
+    assert "it is no state dict" in refusal(read_weights, "c3d", str(tmp_path / "w.pt"))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -439,7 +439,7 @@ def test_damage_ends_in_a_model_error_whatever_it_is(zipped: bool, tmp_path: Pat
                 damaged[dice.randrange(400)] = dice.randrange(256)
         file.write_bytes(damaged)
         try:
-            prepare_weights("c3d", str(file))
+            read_weights("c3d", str(file))
         except ModelError:
             refused += 1
     assert refused > 200
@@ -492,7 +492,7 @@ def _take_imagenet_from(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_named_weights_are_downloaded_once_and_then_read_from_the_hub_folder(hub: Path, site: Site) -> None:
-    prepare_weights("resnet18", "imagenet")
+    read_weights("resnet18", "imagenet")
     assert [file.name for file in hub.iterdir()] == [site.file.name]
     site.server.shutdown()
     site.server.server_close()
@@ -505,14 +505,14 @@ def test_named_weights_are_downloaded_once_and_then_read_from_the_hub_folder(hub
 
 def test_a_download_with_another_hash_is_refused_and_not_kept(hub: Path, site: Site) -> None:
     site.file.write_bytes(site.file.read_bytes()[:-1] + b"x")
-    message = refusal(prepare_weights, "resnet18", "imagenet")
+    message = refusal(read_weights, "resnet18", "imagenet")
     assert "the imagenet weights can't be downloaded (invalid hash value" in message
     assert list(hub.iterdir()) == []
 
 
 def test_a_file_that_the_site_lacks_is_named(hub: Path, site: Site) -> None:
     site.file.unlink()
-    assert refusal(prepare_weights, "resnet18", "imagenet") == (
+    assert refusal(read_weights, "resnet18", "imagenet") == (
         f"the imagenet weights can't be downloaded (File not found): get {site.url} elsewhere and put it at "
         f"{hub / site.file.name}, or set weights to none"
     )
@@ -528,7 +528,7 @@ def test_another_file_under_the_name_is_refused_and_left(hub: Path) -> None:
         f"{file} is damaged or another file: its SHA-256 begins with {found}, not f37072fd; delete it and download "
         f"{url} again"
     )
-    assert refusal(prepare_weights, "resnet18", "imagenet") == message
+    assert refusal(read_weights, "resnet18", "imagenet") == message
     assert refusal(load_weights, small(*SMALL[0]), "resnet18", "imagenet") == message
     assert file.exists()
 
@@ -539,7 +539,7 @@ def test_without_a_network_the_error_comes_soon_and_says_what_to_do(hub: Path, m
         # A port where nobody listens: refused at once, on machines with a network too.
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
         started = time.monotonic()
-        message = refusal(prepare_weights, "resnet18", "imagenet")
+        message = refusal(read_weights, "resnet18", "imagenet")
     assert time.monotonic() - started < 5
     assert message == (
         "the imagenet weights can't be downloaded "
@@ -556,7 +556,7 @@ def test_a_silent_server_is_given_up(hub: Path, monkeypatch: pytest.MonkeyPatch)
         silent.listen()
         _take_imagenet_from(f"http://127.0.0.1:{silent.getsockname()[1]}/resnet18-f37072fd.pth", monkeypatch)
         started = time.monotonic()
-        assert "can't be downloaded (timed out)" in refusal(prepare_weights, "resnet18", "imagenet")
+        assert "can't be downloaded (timed out)" in refusal(read_weights, "resnet18", "imagenet")
     assert time.monotonic() - started < 5
     assert socket.getdefaulttimeout() is None
 
@@ -578,7 +578,7 @@ def test_a_download_that_stalls_is_given_up(hub: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(weights_module, "DOWNLOAD_TIMEOUT_S", 0.8)
     _take_imagenet_from(f"http://127.0.0.1:{server.server_port}/resnet18-f37072fd.pth", monkeypatch)
     started = time.monotonic()
-    assert "can't be downloaded (timed out)" in refusal(prepare_weights, "resnet18", "imagenet")
+    assert "can't be downloaded (timed out)" in refusal(read_weights, "resnet18", "imagenet")
     assert time.monotonic() - started < 5
     assert socket.getdefaulttimeout() is None
     assert list(hub.iterdir()) == []
@@ -590,7 +590,7 @@ def test_a_download_that_stalls_is_given_up(hub: Path, monkeypatch: pytest.Monke
 def test_a_hub_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file"))
-    assert str(tmp_path / "file") in refusal(prepare_weights, "resnet18", "imagenet")
+    assert str(tmp_path / "file") in refusal(read_weights, "resnet18", "imagenet")
 
 
 def test_importing_the_registry_does_not_import_torchvision() -> None:
@@ -646,3 +646,13 @@ def small_c3d(width: int) -> torch.nn.Module:
 def _poison() -> None:
     blocks = [torch.full((2**power,), float("nan")) for power in range(8, 24) for _ in range(3)]
     del blocks
+
+
+def test_an_ensemble_answers_with_the_mean_probability() -> None:
+    members = [small(*SMALL[0]).eval() for _ in range(2)]
+    frames = torch.randn(2, 8, 3, 64, 64)
+    with torch.inference_mode():
+        answer = Ensemble(members)(frames)
+        mean = torch.stack([member(frames).softmax(1) for member in members]).mean(0)
+    torch.testing.assert_close(answer.softmax(1), mean)
+    torch.testing.assert_close(answer.exp().sum(1), torch.ones(2))
