@@ -1,107 +1,110 @@
 """The shared frame store: each clip decoded once, for every trial, epoch and worker.
 
-Layout: `ROOT/KEY/settings.json` and `ROOT/KEY/ab/abcd….npy`, one array `(F, H, W, 3)` uint8 a clip. KEY covers
-every decode setting and the decoder's version, the file name is the SHA-256 of the video's bytes. So a changed
-clip or setting is another entry, a clip that stands in two folders is stored once, a killed build goes on where
-it was, and an entry is either whole or not there (written aside, then renamed).
+Layout: `ROOT/KEY/settings.json`, `ROOT/KEY/ab/abcd….npy`, one array `(F, H, W, 3)` uint8 a clip, and `index.sqlite`,
+which is for builders alone. KEY covers every decode setting and the decoder's version, an entry's name is the SHA-256
+of the video's bytes. So a changed clip or setting is another entry, a clip that stands in two folders is stored once,
+a killed build goes on where it was, and an entry is either whole or not there (written aside, then renamed).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock, Timeout
-from pebble import ProcessExpired, ProcessPool
-from tqdm import tqdm
 
-from data.clips import Clip
-from data.decode import DECODER_VERSION, ClipFacts, DecodeSettings, UnusableClip, decode_clip
+from data.build_report import BuildReport, FailedClip, LabelledFrames, StoredClip
+from data.copies import NodeCopies
+from data.decode import DECODER_VERSION, ClipFacts, DecodeSettings
+from data.entries import ENTRY_FORMAT, DamagedEntry, EntryFolder, map_frames
 from data.errors import DataError
+from data.store_build import Decode, StorePlace, build_store, decode_here, file_sha256
 
+if TYPE_CHECKING:
+    from data.bucket import Bucket
 
-@dataclass(frozen=True, slots=True)
-class StoredClip:
-    """A clip whose frames are in the store."""
-
-    path: str
-    digest: str
-    """SHA-256 of the video file's bytes, hexadecimal."""
-    facts: ClipFacts
-
-
-@dataclass(frozen=True, slots=True)
-class FailedClip:
-    """A clip that gives no frames."""
-
-    path: str
-    defect: str
-    """The defect's name, such as `unreadable`."""
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledFrames:
-    """A clip as training sees it: its frames by digest, its class by index."""
-
-    clip_id: str
-    digest: str
-    label: int
-
-
-@dataclass(frozen=True, slots=True)
-class BuildReport:
-    """What a build found and did."""
-
-    stored: tuple[StoredClip, ...]
-    failed: tuple[FailedClip, ...]
-    decoded: int
-    """Clips decoded by this build; the others were in the store."""
-
-    def digests(self) -> dict[str, str]:
-        """Clip path to digest, for the clips that have frames."""
-        return {clip.path: clip.digest for clip in self.stored}
-
-    def labelled(self, clips: Iterable[Clip], classes: Sequence[str]) -> list[LabelledFrames]:
-        """Those of the clips that have frames, with their label as its index in `classes`."""
-        digests, index = self.digests(), {name: i for i, name in enumerate(classes)}
-        return [LabelledFrames(c.path, digests[c.path], index[c.label]) for c in clips if c.path in digests]
+__all__ = ["BuildReport", "FailedClip", "FrameStore", "LabelledFrames", "StoredClip", "file_sha256"]
 
 
 @dataclass(frozen=True, slots=True)
 class FrameStore:
     """Frames of clips under one root and one set of decode settings."""
 
-    root: Path
+    root: Path | str
+    """A folder, or the address of a bucket (`data/bucket.py`)."""
     settings: DecodeSettings
+    local: Path | None = None
+    """A folder on this node's own disk where it keeps copies of what it reads. A bucket needs one; a root on a network
+    file system is read faster by one."""
+
+    def __post_init__(self) -> None:
+        if self.local is None and self._in_bucket:
+            raise DataError(f"the frame store {self.root} needs a local folder for each node's copies: set store.local")
+
+    @property
+    def _in_bucket(self) -> bool:
+        return "://" in str(self.root)
 
     @property
     def folder(self) -> Path:
-        """Where this store's entries lie; its name is the key over all decode settings."""
-        text = json.dumps({"decoder": DECODER_VERSION, **asdict(self.settings)}, sort_keys=True)
-        return self.root / hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Where this store's entries lie, or their copies if it is in a bucket; its name is the key over all decode
+        settings."""
+        root = self.local if self._in_bucket and self.local is not None else Path(self.root)
+        return root / _key(self.settings)
+
+    @property
+    def _shelf(self) -> EntryFolder | Bucket:
+        if self._in_bucket:
+            # Late, since pyarrow takes longer to import than all else that a training process needs of the store.
+            from data.bucket import Bucket
+
+            return Bucket(str(self.root), _key(self.settings), EntryFolder(self.folder))
+        return EntryFolder(self.folder)
+
+    @property
+    def _copies(self) -> NodeCopies | None:
+        if self.local is None:
+            return None
+        return NodeCopies(self._shelf, EntryFolder(self.local / _key(self.settings)))
 
     def read(self, digest: str) -> np.ndarray:
         """The clip's frames, uint8 `(F, H, W, 3)`, mapped read-only: workers of a node share the pages.
 
         Raises:
-            DataError: the store has no entry for this digest.
+            DataError: the store has no entry for this digest, the entry is cut short or no entry at all, or this node
+                can't copy it.
         """
+        copies = self._copies
+        file = EntryFolder(self.folder).file(digest) if copies is None else copies.file(digest)
         try:
-            return np.load(_entry(self.folder, digest), mmap_mode="r")
+            return map_frames(file)
         except FileNotFoundError:
             raise DataError(
                 f"the frame store {self.folder} has no frames for digest {digest}: build it again"
             ) from None
+        except DamagedEntry as error:
+            mend = "build the store again" if copies is None else "remove this copy"
+            raise DataError(f"the frame store's entry {file} is damaged ({error}): {mend}") from None
+
+    def fetch(self, digests: Iterable[str], *, progress: bool = True) -> int:
+        """Copy to this node what it lacks of these entries, so that no later read waits for the network.
+
+        Each is copied once, however many processes of a node call this.
+
+        Returns:
+            Bytes that this call copied; 0 for a store without `local`.
+
+        Raises:
+            DataError: as `read`.
+        """
+        copies = self._copies
+        return copies.fetch(digests, progress=progress) if copies is not None else 0
 
     def build(
         self,
@@ -110,120 +113,60 @@ class FrameStore:
         *,
         workers: int | None = None,
         seconds_per_clip: float = 300.0,
+        verify: bool = True,
+        rehash: bool = False,
         progress: bool = True,
     ) -> BuildReport:
         """Decode the clips that the store lacks, in parallel processes.
 
         A clip that crashes the decoder or takes longer than `seconds_per_clip` costs that clip alone. Two builds
-        at once take turns, so that each clip is still decoded once.
+        at once take turns, so that each clip is still decoded once. Memory does not grow with the clips, but for
+        what the report tells of each.
+
+        A file whose size, times and inode are as they were is taken for unchanged and not read. What that can't
+        notice: bytes altered below the file system (a failing disk), or on one that keeps no time of change and
+        had the time of writing set back.
 
         Args:
             data_dir: the folder to which `paths` are relative.
             paths: the clips, as POSIX paths.
             workers: processes; default: one a core.
             seconds_per_clip: time limit to decode one clip.
+            verify: compare the checksums of the clips' entries, else their sizes alone; damaged ones are decoded anew.
+                In a bucket it is always the sizes; there checksums are compared when an entry is copied to a node.
+            rehash: read all files again, also those that look unchanged; those that could not be decoded are tried
+                again.
             progress: show a bar.
 
         Raises:
-            DataError: the store's folder can't be written.
+            DataError: the store's folder can't be written, or its disk is full; clips stored so far are kept.
         """
-        with _one_builder(self.folder):
-            _write_settings(self.folder, self.settings)
-            results = list(
-                tqdm(
-                    _decode_all(data_dir, paths, self, workers or os.cpu_count() or 1, seconds_per_clip),
-                    total=len(paths),
-                    desc="frames",
-                    unit="clip",
-                    disable=not progress,
-                )
-            )
-        return BuildReport(
-            stored=tuple(clip for clip, _ in results if isinstance(clip, StoredClip)),
-            failed=tuple(clip for clip, _ in results if isinstance(clip, FailedClip)),
-            decoded=sum(fresh for _, fresh in results),
-        )
+        processes = max(1, min(workers or os.cpu_count() or 1, len(paths)))
+        decode = partial(decode_here, workers=processes, seconds=seconds_per_clip)
+        return self.build_with(decode, data_dir, paths, verify=verify, rehash=rehash, progress=progress)
+
+    def build_with(
+        self,
+        decode: Decode,
+        data_dir: Path,
+        paths: Sequence[str],
+        *,
+        verify: bool = True,
+        rehash: bool = False,
+        progress: bool = True,
+    ) -> BuildReport:
+        """As `build`, but clips are decoded by `decode`, perhaps on other machines."""
+        place = StorePlace(self.folder, self._shelf, self.settings, _description(self.settings))
+        return build_store(place, data_dir, paths, decode, verify=verify, rehash=rehash, progress=progress)
 
 
-@contextmanager
-def _one_builder(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            tqdm.write(f"another process is building {folder}; waiting for it")
-            lock.acquire()
-    except OSError as error:
-        raise DataError(f"the frame store {folder} can't be written ({error.strerror}): set store.dir") from error
-    try:
-        yield
-    finally:
-        lock.release()
+@lru_cache
+def _key(settings: DecodeSettings) -> str:
+    return hashlib.sha256(_description(settings).encode()).hexdigest()[:16]
 
 
-def _decode_all(
-    data_dir: Path, paths: Sequence[str], store: FrameStore, workers: int, seconds: float
-) -> Iterator[tuple[StoredClip | FailedClip, bool]]:
-    """Results in the order of `paths`; a process that dies or hangs is replaced, its clip named."""
-    # Never fork: the caller may hold threads (Ray, MLflow), and a forked child can deadlock on their locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPool(max_workers=max(1, min(workers, len(paths))), context=context) as pool:
-        jobs = [pool.schedule(_store_clip, args=(data_dir / path, path, store), timeout=seconds) for path in paths]
-        try:
-            for path, job in zip(paths, jobs, strict=True):
-                try:
-                    yield job.result()
-                except FutureTimeoutError:
-                    yield FailedClip(path, "unreadable", f"decoding took more than {seconds:g} s"), False
-                except ProcessExpired as error:
-                    yield FailedClip(path, "unreadable", f"the decoder crashed (exit code {error.exitcode})"), False
-        except BaseException:
-            pool.stop()
-            raise
-
-
-def _store_clip(file: Path, path: str, store: FrameStore) -> tuple[StoredClip | FailedClip, bool]:
-    """Runs in a decoding process: the clip's entry, and whether it was decoded just now."""
-    try:
-        digest = file_sha256(file)
-        entry = _entry(store.folder, digest)
-        note = entry.with_suffix(".json")
-        if entry.exists():
-            return StoredClip(path, digest, ClipFacts(**json.loads(note.read_text()))), False
-        decoded = decode_clip(file, store.settings)
-    except UnusableClip as error:
-        return FailedClip(path, error.defect, str(error)), False
-    except OSError as error:
-        return FailedClip(path, "unreadable", f"it can't be read: {error.strerror}"), False
-    entry.parent.mkdir(exist_ok=True)
-    note.write_text(json.dumps(asdict(decoded.facts)))
-    _write_entry(entry, decoded.frames)
-    return StoredClip(path, digest, decoded.facts), True
-
-
-def _entry(folder: Path, digest: str) -> Path:
-    return folder / digest[:2] / f"{digest}.npy"
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_entry(entry: Path, frames: np.ndarray) -> None:
-    descriptor, aside = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            np.save(stream, frames)
-        os.replace(aside, entry)
-    except BaseException:
-        os.unlink(aside)
-        raise
-
-
-def _write_settings(folder: Path, settings: DecodeSettings) -> None:
-    """For people who wonder what a folder of the store holds; nothing reads it back."""
-    (folder / "settings.json").write_text(json.dumps({"decoder": DECODER_VERSION, **asdict(settings)}) + "\n")
+def _description(settings: DecodeSettings) -> str:
+    """All on which an entry's content depends."""
+    facts = [field.name for field in fields(ClipFacts)]
+    versions = {"decoder": DECODER_VERSION, "entry": ENTRY_FORMAT, "facts": facts}
+    return json.dumps({**versions, **asdict(settings)}, sort_keys=True)
