@@ -57,12 +57,15 @@ class Scan:
     ignored: tuple[str, ...]
     """Sorted names, relative to the data folder, of what was passed over: files in a class folder that are no
     video, and sub-folders without any video, which end in `/`. Hidden files are not among them."""
+    unmatched_groups: tuple[str, ...]
+    """Sorted paths that were given a group but are no clip here."""
 
 
 def scan_clips(root: Path, groups: Mapping[str, str] | None = None) -> Scan:
     """Return the clips in `root`, which has one sub-folder a class; clips may lie deeper below it.
 
-    `groups` maps every clip's path to its group; without it each clip is its own group. Links are followed,
+    `groups` maps every clip's path to its group (paths that are no clip here are reported in
+    `Scan.unmatched_groups`); without it each clip is its own group. Links are followed,
     save those to a folder that they lie in.
 
     Raises DataError where `root` is no readable folder or holds fewer than two classes, where a name can't be
@@ -89,7 +92,7 @@ def scan_clips(root: Path, groups: Mapping[str, str] | None = None) -> Scan:
         groups = {path: path for path in paths}
     _check_groups(sorted(paths), groups)
     clips = sorted(Clip(path, label, groups[path]) for path, label in paths.items())
-    return Scan(tuple(clips), tuple(sorted(ignored)))
+    return Scan(tuple(clips), tuple(sorted(ignored)), tuple(sorted(groups.keys() - paths.keys())))
 
 
 def read_groups(spec: str) -> dict[str, str]:

@@ -1,47 +1,49 @@
-"""How clips go to train, val and test (stratified by class, whole groups), and the CSV file that keeps it."""
+"""How clips go to train, val and test, or to folds and test (stratified, whole groups), and the CSV that keeps it."""
 
 import csv
 import hashlib
-import heapq
 import io
 import math
 import os
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 
 from data.clips import Clip, read_table
 from data.errors import DataError
+from data.group_search import NoPlacement, place_groups
 
 SPLITS = ("train", "val", "test")
+"""The parts of a plain split. One with folds has fold-1, fold-2 and so on in place of val; its train, if any, is
+trained on in every round."""
 LEFT_OUT = "left-out"
-"""Stands in place of a split for the clips of a class that is left out."""
+"""Stands in place of a part for the clips of a class that is left out."""
 FEW_GROUPS = ("refuse", "leave-out", "train")
 """What to do with a class that has fewer than three groups."""
 
 _COLUMNS = ("path", "label", "group", "split")
-_TRAIN = 0
-_FREE = -1
-_FIRST_STEPS = 200
-_RESTARTS = 8
-_IMPROVE_ROUNDS = 20
-# All pairs of a class's groups are tried; with more groups than this, moving single ones comes close enough.
-_PAIRS_UP_TO = 32
-_ATTEMPTS = 100
-_ATTEMPT_BUDGET = 20_000
-_WEIGHT_UNIT = 10**9
+_LEAST_GROUPS = 3
+_FOLD = re.compile(r"fold-[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A clip and where it goes: one of SPLITS, or LEFT_OUT."""
+    """A clip and where it goes: one of its split's parts, or LEFT_OUT."""
 
     clip: Clip
     split: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one training learns from and what scores it; both sorted by path."""
+
+    train: tuple[Clip, ...]
+    val: tuple[Clip, ...]
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,44 @@ class Split:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(sorted(self.rows, key=lambda row: row.clip.path)))
 
-    def clips(self, split: str) -> list[Clip]:
-        """Return the clips of one of SPLITS (or LEFT_OUT), sorted by path."""
-        assert split in (*SPLITS, LEFT_OUT), split
-        return [row.clip for row in self.rows if row.split == split]
+    @cached_property
+    def folds(self) -> int:
+        """How many folds there are; 0 for a split into train, val and test."""
+        return len({row.split for row in self.rows if _FOLD.fullmatch(row.split)})
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The names that clips in use may have: SPLITS, or the folds, then train if it has clips, then test."""
+        if not self.folds:
+            return SPLITS
+        train = ("train",) if any(row.split == "train" for row in self.rows) else ()
+        return (*fold_names(self.folds), *train, "test")
+
+    def clips(self, part: str) -> list[Clip]:
+        """Return the clips of one of `parts` (or of LEFT_OUT, or of an empty train), sorted by path."""
+        assert part in (*self.parts, "train", LEFT_OUT), part
+        return [row.clip for row in self.rows if row.split == part]
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Return what is trained on and what it is scored by: once for a plain split, else once a fold.
+
+        In round k (from 0) of a split with folds, fold k + 1 scores what the other folds and train taught.
+        """
+        scored = fold_names(self.folds) or ("val",)
+        learnt = {"train", *fold_names(self.folds)}
+        return tuple(
+            Round(
+                tuple(row.clip for row in self.rows if row.split in learnt and row.split != name),
+                tuple(row.clip for row in self.rows if row.split == name),
+            )
+            for name in scored
+        )
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """The labels to train on, sorted: a class's index here is its index in the logits."""
-        return tuple(sorted({row.clip.label for row in self.rows if row.split == "train"}))
+        learnt = {"train", *fold_names(self.folds)}
+        return tuple(sorted({row.clip.label for row in self.rows if row.split in learnt}))
 
     @cached_property
     def sha256(self) -> str:
@@ -76,20 +107,10 @@ class Split:
         writer.writerows((row.clip.path, row.clip.label, row.clip.group, row.split) for row in self.rows)
         return text.getvalue().encode()
 
-    def summary(self) -> str:
-        """Return a printable table, a line a class: its clips in each split and, in brackets, their groups."""
-        columns = SPLITS + ((LEFT_OUT,) if any(row.split == LEFT_OUT for row in self.rows) else ())
-        cells: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        for row in self.rows:
-            cells[row.clip.label, row.split].append(row.clip.group)
-            cells["", row.split].append(row.clip.group)
-        labels = sorted({row.clip.label for row in self.rows})
-        table = [["clips (groups)", *columns]]
-        for label in (*labels, ""):
-            found = [cells[label, split] for split in columns]
-            table.append([label or "all", *(f"{len(groups)} ({len(set(groups))})" for groups in found)])
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in table)
+
+def fold_names(folds: int) -> tuple[str, ...]:
+    """Return the names of so many folds: fold-1, fold-2 and so on."""
+    return tuple(f"fold-{number}" for number in range(1, folds + 1))
 
 
 def make_split(
@@ -98,32 +119,51 @@ def make_split(
     """Return a split that keeps groups whole and has every class in train, val and test.
 
     Of each class, the parts of clips in val and test are as near `val` and `test` as was found. A class with
-    fewer than three groups can't stand in three splits: `few_groups` says whether to `refuse` it, to
+    fewer than three groups can't stand in three parts: `few_groups` says whether to `refuse` it, to
     `leave-out` its clips, or to `train` on it (whole groups, whatever else is in them) and never test it.
 
-    The same clips, in any order, and the same settings give the same bytes on every machine: names are ordered
-    by a hash of them and the seed, and everything is counted in whole numbers.
+    The same clips, in any order, and the same settings give the same bytes on every machine.
 
-    Raises DataError for fractions that leave a split without clips, for classes with too few groups, and where
+    Raises DataError for fractions that leave a part without clips, for classes with too few groups, and where
     groups with clips of several classes make the split impossible.
     """
-    shares = _whole_shares(val, test)
-    if few_groups not in FEW_GROUPS:
-        raise DataError(f"few_groups is {few_groups!r}: give one of {', '.join(FEW_GROUPS)}")
-    clips = sorted(clips)
-    assert len({clip.path for clip in clips}) == len(clips), "a clip was given twice"
-    by_label: defaultdict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        by_label[clip.label].append(clip)
-    few = {label for label, found in by_label.items() if len({clip.group for clip in found}) < len(SPLITS)}
-    _check_few(by_label, few, few_groups)
-    kept = [clip for clip in clips if clip.label not in few]
-    pinned = {clip.group for clip in clips if clip.label in few} if few_groups == "train" else set()
-    places = _place_groups(kept, shares, seed, pinned)
-    rows = [Assigned(clip, SPLITS[places[clip.group]]) for clip in kept]
-    few_split = "train" if few_groups == "train" else LEFT_OUT
-    rows += [Assigned(clip, few_split) for clip in clips if clip.label in few]
-    return Split(tuple(rows))
+    shares = _shares(val=val, test=test)
+    return _divide(clips, dict(zip(SPLITS, shares, strict=True)), seed, few_groups, needed="train, val and test")
+
+
+def make_folds(
+    clips: Sequence[Clip], *, folds: int, test: float = 0.15, seed: int = 0, few_groups: str = "refuse"
+) -> Split:
+    """Return a split into test and so many folds, which keeps groups whole and has every class in test.
+
+    Of each class, the part of clips in test is as near `test` as was found, and the rest is spread over the
+    folds as evenly as was found. A class stands in every fold if it has that many groups beside the one in test,
+    else in as many as its groups allow. It needs two, to be trained on whichever fold scores: for one with fewer
+    than three groups `few_groups` says whether to `refuse` it, to `leave-out` its clips, or to `train` on it in
+    every round (whole groups, whatever else is in them) and never score it.
+
+    The same clips, in any order, and the same settings give the same bytes on every machine.
+
+    Raises DataError as `make_split` does, and for more folds than the groups of any class can fill.
+    """
+    rest, part = _shares(test=test)
+    if folds < 2:
+        raise DataError(f"folds is {folds}: give a number from 2")
+    groups = Counter(label for label, _ in {(clip.label, clip.group) for clip in clips})
+    most = max(groups.values(), default=0) - 1
+    if folds > most >= 2:
+        raise DataError(
+            f"folds is {folds}, but no class has the {folds + 1} groups that test and {folds} folds need: "
+            f"give at most {most}"
+        )
+    shares = {**dict.fromkeys(fold_names(folds), rest / folds), "test": part}
+    split = _divide(clips, shares, seed, few_groups, needed="test and two folds")
+    if split.folds < folds:
+        raise DataError(
+            f"folds is {folds}, but whole groups fill only {split.folds} of them: give fewer folds, or add clips from "
+            "other sources"
+        )
+    return split
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -147,14 +187,15 @@ def read_split(path: Path) -> Split:
     """Return the split that a file holds, whatever its order of rows and line ends.
 
     Raises DataError for a file that isn't such a CSV, a clip that stands in it twice or lies outside the data
-    folder, a group in more than one split, fewer than two classes to train on, an empty val or test, and a
-    class in val or test that train lacks.
+    folder, a group in more than one part, folds beside a val or with a gap in their numbers, fewer than two
+    classes to train on, an empty val or test, and a class in val, test or a fold that nothing else trains.
     """
     rows: dict[str, Assigned] = {}
     for line, (name, label, group, split) in read_table(path, _COLUMNS):
         where = f"'{path}', line {line}"
-        if split not in (*SPLITS, LEFT_OUT):
-            raise DataError(f"{where}: the split is {split!r}; give one of {', '.join((*SPLITS, LEFT_OUT))}")
+        if split not in (*SPLITS, LEFT_OUT) and not _FOLD.fullmatch(split):
+            known = ", ".join((*SPLITS, LEFT_OUT, *fold_names(2)))
+            raise DataError(f"{where}: the split is {split!r}; give one of {known} and so on")
         if name in rows:
             raise DataError(f"{where}: clip {name!r} stands further up too; keep one of the lines")
         try:
@@ -190,115 +231,71 @@ def check_split(split: Split, root: Path, clips: Sequence[Clip]) -> list[str]:
     return sorted(path for path in labels if path not in listed)
 
 
-class _Board:
-    """Groups being placed in splits, and how far each class is from its share.
-
-    Groups, classes and splits are numbers. Clips are counted in units of 1 / sum(shares), so that shares of
-    them are whole. The cost is the sum over classes and splits of (clips - share of clips)² / clips of the
-    class.
-    """
-
-    def __init__(self, groups: Sequence[Counter[int]], shares: tuple[int, int, int], seconds: Sequence[int]):
-        unit = sum(shares)
-        sizes: Counter[int] = Counter()
-        for group in groups:
-            sizes.update(group)
-        self.unit = unit
-        self.profiles = [{label: unit * count for label, count in group.items()} for group in groups]
-        self.sizes = [group.total() for group in groups]
-        self.members: list[list[int]] = [[] for _ in sizes]
-        for number, profile in enumerate(self.profiles):
-            for label in profile:
-                self.members[label].append(number)
-        self.weights = [_WEIGHT_UNIT // sizes[label] for label in range(len(sizes))]
-        self.excess = [[-sizes[label] * share for share in shares] for label in range(len(sizes))]
-        self.total_excess = [0] * len(SPLITS)
-        self.shares = shares
-        self.held = [[0] * len(SPLITS) for _ in sizes]
-        self.free = [len(members) for members in self.members]
-        self.place = [_FREE] * len(groups)
-        self.seconds = seconds
-        self.failures = [0] * len(sizes)
-
-    def put(self, group: int, split: int) -> None:
-        assert self.place[group] == _FREE
-        self.place[group] = split
-        self._count(group, split, 1)
-
-    def lift(self, group: int) -> None:
-        split, self.place[group] = self.place[group], _FREE
-        self._count(group, split, -1)
-
-    def _count(self, group: int, split: int, sign: int) -> None:
-        for label, clips in self.profiles[group].items():
-            self.excess[label][split] += sign * clips
-            self.held[label][split] += sign
-            self.free[label] -= sign
-        for other, share in enumerate(self.shares):
-            self.total_excess[other] += sign * self.sizes[group] * (self.unit * (other == split) - share)
-
-    def slack(self, label: int) -> int:
-        """How many free groups of the class there are beyond those it needs to stand in every split."""
-        return self.free[label] - self.held[label].count(0)
-
-    def urgency(self, label: int) -> tuple[int, int, int, int]:
-        """Sorts the classes: least slack first, then fewest splits to go (their groups have the least choice)."""
-        lacking = self.held[label].count(0)
-        return self.free[label] - lacking, lacking, -self.failures[label], label
-
-    def preferences(self, group: int) -> list[int]:
-        """The splits for a free group: first those that its classes lack, then the cheapest, then the emptiest.
-
-        What is still equal goes first to train, then to the group's own second choice.
-        """
-        profile = self.profiles[group]
-
-        def rank(split: int) -> tuple[int, int, int, bool, bool]:
-            lacking = sum(not self.held[label][split] for label in profile)
-            cost = sum(
-                self.weights[label] * clips * (2 * self.excess[label][split] + clips)
-                for label, clips in profile.items()
-            )
-            return -lacking, cost, self.total_excess[split], split != _TRAIN, split != self.seconds[group]
-
-        return sorted(range(len(SPLITS)), key=rank)
-
-    def cost(self, labels: Sequence[int]) -> int:
-        return sum(self.weights[label] * excess**2 for label in labels for excess in self.excess[label])
-
-    def shift_cost(self, profile: dict[int, int], source: int, target: int) -> int:
-        """What it adds to the cost when so many clips of each class (or fewer, if negative) change splits."""
-        return sum(
-            2 * self.weights[label] * clips * (self.excess[label][target] - self.excess[label][source] + clips)
-            for label, clips in profile.items()
-        )
-
-    def can_leave(self, group: int, joining: dict[int, int]) -> bool:
-        """Whether the group's classes stay in its split when it leaves and clips of `joining` come."""
-        split = self.place[group]
-        return all(self.held[label][split] > 1 or label in joining for label in self.profiles[group])
-
-
-def _whole_shares(val: float, test: float) -> tuple[int, int, int]:
-    for name, value in (("val", val), ("test", test)):
+def _shares(**parts: float) -> list[Fraction]:
+    """Return what the parts leave over, and then the parts, as exact fractions."""
+    for name, value in parts.items():
         if not (math.isfinite(value) and value > 0):
             raise DataError(f"{name} is {value}: give a fraction above 0, such as 0.15")
     # The decimal number that was typed is meant, not the binary one next to it.
-    parts = Fraction(str(val)), Fraction(str(test))
-    if sum(parts) >= 1:
-        raise DataError(f"val {val} and test {test} leave nothing to train on: their sum must be below 1")
-    unit = math.lcm(*(part.denominator for part in parts))
-    val_share, test_share = (int(part * unit) for part in parts)
-    return unit - val_share - test_share, val_share, test_share
+    exact = [Fraction(str(value)) for value in parts.values()]
+    if sum(exact) >= 1:
+        given = " and ".join(f"{name} {value}" for name, value in parts.items())
+        leave, those = ("leaves", "it") if len(parts) == 1 else ("leave", "their sum")
+        raise DataError(f"{given} {leave} nothing to train on: {those} must be below 1")
+    return [1 - sum(exact, Fraction()), *exact]
 
 
-def _check_few(by_label: dict[str, list[Clip]], few: set[str], few_groups: str) -> None:
+def _divide(clips: Sequence[Clip], shares: Mapping[str, Fraction], seed: int, few_groups: str, *, needed: str) -> Split:
+    """Give clips their parts, of which the last is test; `needed` says in words where every class must stand."""
+    if few_groups not in FEW_GROUPS:
+        raise DataError(f"few_groups is {few_groups!r}: give one of {', '.join(FEW_GROUPS)}")
+    clips = sorted(clips)
+    assert len({clip.path for clip in clips}) == len(clips), "a clip was given twice"
+    by_label: defaultdict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        by_label[clip.label].append(clip)
+    few = {label for label, found in by_label.items() if _count_groups(found) < _LEAST_GROUPS}
+    _check_few(by_label, few, few_groups, needed)
+    trained = {clip.group for clip in clips if clip.label in few} if few_groups == "train" else set()
+    try:
+        part_of = _place([clip for clip in clips if clip.label not in few], shares, trained, seed)
+    except NoPlacement as error:
+        raise DataError(
+            f"found no split that has class {error.label!r} ({_counts(by_label[error.label])}) in {needed}: groups "
+            "that it shares with other classes go together; add clips of it in groups of their own"
+        ) from error
+    left_out = few if few_groups == "leave-out" else set()
+    return Split(tuple(Assigned(clip, LEFT_OUT if clip.label in left_out else part_of[clip.group]) for clip in clips))
+
+
+def _place(clips: Sequence[Clip], shares: Mapping[str, Fraction], trained: set[str], seed: int) -> dict[str, str]:
+    """Return the part of each group. Those in `trained` go to train, whether it is one of the parts or not."""
+    parts = list(shares)
+    least = {clip.label: _LEAST_GROUPS for clip in clips}
+    contents: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        if clip.group not in trained or "train" in parts:
+            contents[clip.group][clip.label] += 1
+        else:
+            # It is trained on in every round, so one fold is enough to score it.
+            least[clip.label] = _LEAST_GROUPS - 1
+    pinned = {group: parts.index("train") for group in trained & contents.keys()}
+    unit = math.lcm(*(share.denominator for share in shares.values()))
+    whole = [int(share * unit) for share in shares.values()]
+    # A fold is as small as test, and a group too large for its share would as soon go to test, where no round trains
+    # on it: the more folds, the more test's share counts.
+    stress = 1 if "train" in parts else (len(parts) - 1) ** 2
+    places = place_groups(contents, whole, least=least, pinned=pinned, stress=stress, seed=seed)
+    return {group: parts[place] for group, place in places.items()} | dict.fromkeys(trained, "train")
+
+
+def _check_few(by_label: Mapping[str, Sequence[Clip]], few: set[str], few_groups: str, needed: str) -> None:
     if len(by_label) < 2:
         raise DataError(f"a split needs clips of at least two classes, not {len(by_label)}: add clips of others")
     named = ", ".join(f"class {label!r} has {_counts(by_label[label])}" for label in sorted(few))
     if few and few_groups == "refuse":
         raise DataError(
-            f"{named}, but train, val and test need 3 groups: pass --few-groups leave-out (drop the class) or "
+            f"{named}, but {needed} need 3 groups: pass --few-groups leave-out (drop the class) or "
             "--few-groups train (train on it, never test it)"
         )
     left = len(by_label) - len(few)
@@ -309,221 +306,61 @@ def _check_few(by_label: dict[str, list[Clip]], few: set[str], few_groups: str) 
         )
     if left == 0:
         raise DataError(
-            f"{named}: no class has the 3 groups that train, val and test need, so val and test would be empty; "
+            f"{named}: no class has the 3 groups that {needed} need, so nothing would be tested; "
             "add clips from other sources"
         )
 
 
+def _count_groups(clips: Sequence[Clip]) -> int:
+    return len({clip.group for clip in clips})
+
+
 def _counts(clips: Sequence[Clip]) -> str:
-    groups = len({clip.group for clip in clips})
+    groups = _count_groups(clips)
     return f"{len(clips)} clip{'' if len(clips) == 1 else 's'} in {groups} group{'' if groups == 1 else 's'}"
 
 
-def _place_groups(clips: Sequence[Clip], shares: tuple[int, int, int], seed: int, pinned: set[str]) -> dict[str, int]:
-    """Return the index in SPLITS for each group of `clips`; those in `pinned` go to train."""
-    labels = sorted({clip.label for clip in clips})
-    index = {label: number for number, label in enumerate(labels)}
-    contents: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    for clip in clips:
-        contents[clip.group][index[clip.label]] += 1
-    keys = {group: hashlib.sha256(f"{seed}\n{group}".encode()).digest() for group in contents}
-    names = sorted(contents, key=lambda group: (-contents[group].total(), keys[group]))
-    board = _Board([contents[name] for name in names], shares, [1 + keys[name][0] % 2 for name in names])
-    for group, name in enumerate(names):
-        if name in pinned:
-            board.put(group, _TRAIN)
-    attempts = max(1, min(_ATTEMPTS, _ATTEMPT_BUDGET // sum(map(len, contents.values()))))
-    orders = [
-        [hashlib.sha256(keys[name] + bytes([attempt])).digest() if attempt else b"" for name in names]
-        for attempt in range(attempts)
-    ]
-    for component in _components(board):
-        if not _place_component(board, component, orders):
-            label = labels[_blamed(board, component)]
-            counts = _counts([clip for clip in clips if clip.label == label])
-            raise DataError(
-                f"found no split that has class {label!r} ({counts}) in train, val and test: groups that it "
-                "shares with other classes go together; add clips of it in groups of their own"
-            )
-    return dict(zip(names, board.place, strict=True))
-
-
-def _place_component(board: _Board, labels: Sequence[int], orders: Sequence[Sequence[bytes]]) -> bool:
-    """Place the free groups of these classes, which no other class shares; False where no split was found.
-
-    One local optimum can be a poor one, so the groups are gone through in each of `orders` (sort keys of all
-    groups), and the cheapest end is kept.
-    """
-    groups = sorted({g for label in labels for g in board.members[label] if board.place[g] == _FREE})
-    best: dict[int, int] = {}
-    lowest: int | None = None
-    for order in orders:
-        for movable in (groups, *(board.members[label] for label in labels)):
-            movable.sort(key=order.__getitem__)
-        if _cover(board, labels) is None:
-            break
-        for group in groups:
-            if board.place[group] == _FREE:
-                board.put(group, board.preferences(group)[0])
-        _improve(board, labels, groups)
-        cost = board.cost(labels)
-        if lowest is None or cost < lowest:
-            lowest, best = cost, {group: board.place[group] for group in groups}
-        for group in groups:
-            board.lift(group)
-    for group, split in best.items():
-        board.put(group, split)
-    return lowest is not None
-
-
-def _components(board: _Board) -> list[list[int]]:
-    """Return the classes in lists, those that share groups (directly or through others) in one."""
-    unseen = set(range(len(board.members)))
-    components = []
-    for start in range(len(board.members)):
-        if start not in unseen:
-            continue
-        unseen.remove(start)
-        component = [start]
-        for label in component:
-            near = {other for group in board.members[label] for other in board.profiles[group]} & unseen
-            unseen -= near
-            component += sorted(near)
-        components.append(component)
-    return components
-
-
-def _cover(board: _Board, labels: Sequence[int]) -> list[int] | None:
-    """Place groups until each class of `labels` stands in each split; return the groups placed.
-
-    A depth-first search that is begun anew, with more steps each time, and goes first to the classes that
-    failed most (Boussemart et al., Boosting systematic search by weighting constraints, ECAI 2004): small
-    problems are searched completely, large ones up to a limit. None, with the board as it was, where nothing
-    was found.
-    """
-    if any(board.slack(label) < 0 for label in labels):
-        return None
-    wanted = set(labels)
-    steps = _FIRST_STEPS + len(SPLITS) * len(labels)
-    for _ in range(_RESTARTS):
-        trail: list[tuple[int, list[int]]] = []
-        queue = [board.urgency(label) for label in labels]
-        heapq.heapify(queue)
-        for _ in range(steps):
-            while queue and (queue[0] != board.urgency(queue[0][-1]) or all(board.held[queue[0][-1]])):
-                heapq.heappop(queue)
-            if not queue:
-                return [group for group, _ in trail]
-            group = next(g for g in board.members[queue[0][-1]] if board.place[g] == _FREE)
-            trail.append((group, board.preferences(group)))
-            while trail and not _advance(board, *trail[-1], wanted, queue):
-                trail.pop()
-            if not trail:
-                return None
-        for group, _ in trail:
-            board.lift(group)
-        steps *= 2
-    return None
-
-
-def _advance(
-    board: _Board,
-    group: int,
-    untried: list[int],
-    wanted: set[int],
-    queue: list[tuple[int, int, int, int]],
-) -> bool:
-    """Put the group in the next untried split, if any, that leaves its `wanted` classes enough free groups."""
-    profile = [label for label in board.profiles[group] if label in wanted]
-    if board.place[group] != _FREE:
-        board.lift(group)
-    while untried and board.place[group] == _FREE:
-        board.put(group, untried.pop(0))
-        starved = [label for label in profile if board.slack(label) < 0]
-        for label in starved:
-            board.failures[label] += 1
-        if starved:
-            board.lift(group)
-    for label in profile:
-        heapq.heappush(queue, board.urgency(label))
-    return board.place[group] != _FREE
-
-
-def _blamed(board: _Board, component: Sequence[int]) -> int:
-    """Return the first class, those with the fewest groups first, that can't be covered beside those before."""
-    labels = sorted(component, key=lambda label: (len(board.members[label]), label))
-    fits, fails = 0, len(labels)
-    while fails - fits > 1:
-        middle = (fits + fails) // 2
-        placed = _cover(board, labels[:middle])
-        if placed is None:
-            fails = middle
-        else:
-            fits = middle
-            for group in placed:
-                board.lift(group)
-    return labels[fails - 1]
-
-
-def _improve(board: _Board, labels: Sequence[int], movable: Sequence[int]) -> None:
-    """Move groups, and swap pairs of them, as long as that lowers the cost and every class stays in each split."""
-    free_to_move = set(movable)
-    for _ in range(_IMPROVE_ROUNDS):
-        changes = sum([_move(board, group) for group in movable])
-        for label in labels:
-            pairs = [group for group in board.members[label] if group in free_to_move]
-            if len(pairs) <= _PAIRS_UP_TO and any(abs(excess) >= board.unit for excess in board.excess[label]):
-                changes += sum([_swap(board, one, other) for one, other in combinations(pairs, 2)])
-        if not changes:
-            return
-
-
-def _move(board: _Board, group: int) -> bool:
-    source, profile = board.place[group], board.profiles[group]
-    if not board.can_leave(group, {}):
-        return False
-    targets = (split for split in range(len(SPLITS)) if split != source)
-    cost, target = min((board.shift_cost(profile, source, split), split) for split in targets)
-    if cost < 0:
-        board.lift(group)
-        board.put(group, target)
-    return cost < 0
-
-
-def _swap(board: _Board, one: int, other: int) -> bool:
-    source, target = board.place[one], board.place[other]
-    leaving, joining = board.profiles[one], board.profiles[other]
-    if source == target or leaving == joining:
-        return False
-    shift = {label: leaving.get(label, 0) - joining.get(label, 0) for label in leaving | joining}
-    gains = board.shift_cost(shift, source, target) < 0
-    if gains and board.can_leave(one, joining) and board.can_leave(other, leaving):
-        board.lift(one)
-        board.lift(other)
-        board.put(one, target)
-        board.put(other, source)
-        return True
-    return False
-
-
 def _check_usable(split: Split, path: Path) -> None:
-    place: dict[str, str] = {}
+    _check_groups_whole(split, path)
+    _check_kind(split, path)
+    learnt = {"train", *fold_names(split.folds)}
     labels: defaultdict[str, set[str]] = defaultdict(set)
     for row in split.rows:
         labels[row.split].add(row.clip.label)
+    if len(split.classes) < 2:
+        raise DataError(
+            f"'{path}': {'the folds have' if split.folds else 'train has'} {len(split.classes)} class(es), but at "
+            "least two are needed; add groups of others"
+        )
+    for part in split.parts:
+        if not labels[part]:
+            raise DataError(f"'{path}': {part} has no clips; make a new split, or move whole groups to it")
+        if part == "train":
+            continue
+        strange = sorted(labels[part].difference(*(labels[other] for other in learnt - {part})))
+        if strange:
+            folds = f"in no {'' if part == 'test' else 'other '}fold, nor in train"
+            elsewhere = folds if split.folds else "not in train"
+            raise DataError(f"'{path}': class {strange[0]!r} is in {part} but {elsewhere}; add groups of it there")
+
+
+def _check_groups_whole(split: Split, path: Path) -> None:
+    place: dict[str, str] = {}
+    for row in split.rows:
         if row.split != LEFT_OUT and place.setdefault(row.clip.group, row.split) != row.split:
             raise DataError(
                 f"'{path}': group {row.clip.group!r} is in {place[row.clip.group]} and in {row.split}, as "
                 f"{row.clip.path!r} is; keep each group in one split"
             )
-    if len(labels["train"]) < 2:
-        raise DataError(
-            f"'{path}': train has {len(labels['train'])} class(es), but at least two are needed; "
-            "add groups of others to it"
-        )
-    for name in ("val", "test"):
-        if not labels[name]:
-            raise DataError(f"'{path}': {name} has no clips; make a new split, or move whole groups to it")
-        strange = sorted(labels[name] - labels["train"])
-        if strange:
-            raise DataError(f"'{path}': class {strange[0]!r} is in {name} but not in train; add groups of it there")
+
+
+def _check_kind(split: Split, path: Path) -> None:
+    """Refuse a split that is neither train, val and test nor folds and test."""
+    if not split.folds:
+        return
+    found = {row.split for row in split.rows}
+    if "val" in found:
+        raise DataError(f"'{path}': it has folds and a val; put the clips of val in folds, or in train")
+    lacking = [name for name in fold_names(max(split.folds, 2)) if name not in found]
+    if lacking:
+        raise DataError(f"'{path}': it has folds, but none is called {lacking[0]}; number them from 1, two at least")

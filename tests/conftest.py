@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same cases in each run: what fails here must fail for whoever looks into it.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 PROJECT = Path(__file__).parents[1]
 

