@@ -2,97 +2,83 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from models.architecture import KINETICS, Architecture, Download, Entry, State
+from models.conv3d import PaddedConv3d
 from models.errors import ModelError
-from models.motion import less_mean_frame
+from models.motion import ClipModel
+from models.options import ClipOptions, Count, Share
 
-# Output channels of each convolution as multiples of the first's, and after which ones a pool follows.
+# Output channels of each convolution as multiples of the first's, and after which ones a pool ends a stage.
 _WIDTHS = (1, 2, 4, 4, 8, 8, 8, 8)
 _POOL_AFTER = (0, 1, 3, 5, 7)
 
+# How others call the convolutions, and the places of the fully connected layers in our head.
+_CONVOLUTIONS = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
+_FULLY_CONNECTED = {"fc6": 1, "fc7": 4, "fc8": 7, "classifier.0": 1, "classifier.3": 4, "classifier.6": 7}
 
-@dataclass(frozen=True)
-class C3DConfig:
-    """Options of `c3d`."""
+
+@dataclass(frozen=True, kw_only=True)
+class C3DConfig(ClipOptions):
+    """Options of `c3d`; where `subtract_mean_frame` takes off each clip's own mean, the paper takes off the mean of all
+    training clips."""
 
     batch_norm: bool = False
     """Batch norm after each convolution; the paper has none."""
 
-    width: int = 64
+    width: Count = 64
     """Channels of the first convolution, the others in proportion; the paper's is 64."""
 
-    fc: int = 4096
+    fc: Count = 4096
     """Width of the two hidden fully connected layers; for `head: fc` alone."""
 
-    dropout: float = 0.5
+    dropout: Share = 0.5
     """Share of units dropped in training before the last layer and, with `head: fc`, the one before it."""
 
     head: Literal["fc", "pool"] = "fc"
     """`fc`: the paper's three fully connected layers. `pool`: the average over space and time, then one layer."""
 
-    subtract_mean_frame: bool = False
-    """Take each clip's mean over time off its frames, so that a still background vanishes and what moves stays; the
-    paper takes off the mean of all training clips."""
-
     def __post_init__(self) -> None:
-        for name in ("width", "fc"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"c3d's {name} is {getattr(self, name)}: it must be 1 or more")
-        if not 0 <= self.dropout < 1:
-            raise ModelError(f"c3d's dropout is {self.dropout:g}: it must be from 0 to below 1")
         if self.head == "pool" and self.fc != 4096:
-            raise ModelError(f"c3d's fc ({self.fc}) has no effect with head: pool; leave it out, or set head: fc")
+            raise ModelError(f"fc ({self.fc}) has no effect with head: pool; leave it out, or set head: fc")
 
 
-class C3D(nn.Module):
+class C3D(ClipModel):
     """C3D for one frame count and size; with the defaults, 16 frames of 112x112, the paper's network.
 
     Frame counts are multiples of 8: an odd length would lose its last frames in a pool.
     """
 
     def __init__(self, config: C3DConfig, num_classes: int, num_frames: int, size: int) -> None:
-        super().__init__()
-        self.subtract_mean_frame = config.subtract_mean_frame
+        super().__init__(config)
+        stages: list[nn.Module] = []
         layers: list[nn.Module] = []
         before, shape = 3, (num_frames, size, size)
         for number, factor in enumerate(_WIDTHS):
             channels = factor * config.width
-            layers.append(_Conv3x3x3(before, channels, 3, padding=1, bias=not config.batch_norm))
+            layers.append(PaddedConv3d(before, channels, 3, padding=1, bias=not config.batch_norm))
             layers += [nn.BatchNorm3d(channels)] if config.batch_norm else []
             layers.append(nn.ReLU(inplace=True))
             before = channels
             if number in _POOL_AFTER:
                 pool, shape = _pool(_POOL_AFTER.index(number), shape)
-                layers.append(pool)
-        self.features = nn.Sequential(*layers)
+                stages.append(nn.Sequential(*layers, pool))
+                layers = []
+        self.features = nn.Sequential(*stages)
         self.head = _head(config, before, shape, num_classes)
         self.apply(_initialise)
+        self.register_load_state_dict_pre_hook(_rename_flat)
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Normalised float frames `(B, T, 3, H, W)` to logits `(B, K)`."""
-        if self.subtract_mean_frame:
-            frames = less_mean_frame(frames)
+    def logits(self, frames: torch.Tensor) -> torch.Tensor:
+        """`(B, T, 3, H, W)` to `(B, K)`."""
         return self.head(self.features(frames.transpose(1, 2)))
-
-
-class _Conv3x3x3(nn.Conv3d):
-    """A convolution with padding 1 that also learns from clips of length 2.
-
-    With torch 2.14.1 in bf16 on CPUs, the gradient of the weights is taken from uninitialised memory where the length
-    is exactly 2 (the last blocks of C3D at 16 frames) unless the padding over time is laid on beforehand.
-    """
-
-    def forward(self, clip: torch.Tensor) -> torch.Tensor:
-        if clip.shape[2] != 2:
-            return super().forward(clip)
-        padded = F.pad(clip, (0, 0, 0, 0, 1, 1))
-        return F.conv3d(padded, self.weight, self.bias, padding=(0, 1, 1))
 
 
 def _pool(number: int, shape: tuple[int, int, int]) -> tuple[nn.Module, tuple[int, int, int]]:
@@ -135,3 +121,90 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
     if isinstance(module, nn.Conv3d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+def translate(state: State) -> dict[str, Entry]:
+    """Files of the Sports-1M network that others ported, and our own from when `features` had no stages.
+
+    Ports name the convolutions `conv1` … `conv5b` (or `conv1a`, with `.conv` behind) and the fully connected layers
+    `fc6` … `fc8`, or number them as `features.0` … and `classifier.0` …. Their weights are those of the authors' Caffe
+    release, which takes pixels from 0 to 255 in the order blue, green, red, less the mean of all training clips. The
+    first convolution is turned into one for what we feed it; that mean and ours are nearly the same colour.
+    """
+    flat = _flat_names(state)
+    numbered = any(key.startswith("classifier.") for key in state)
+    entries = {}
+    for key, value in state.items():
+        layer, _, last = key.rpartition(".")
+        own, ported = _ports_layer(layer)
+        first = ported == 0 or (numbered and layer == "features.0")
+        entries[key] = Entry(
+            f"{own}.{last}" if own else flat.get(key, key), _from_caffe(value) if first and last == "weight" else value
+        )
+    return entries
+
+
+def _ports_layer(layer: str) -> tuple[str, int | None]:
+    """Our name of a layer that others named, and which convolution it is."""
+    if layer in _FULLY_CONNECTED:
+        return f"head.{_FULLY_CONNECTED[layer]}", None
+    bare = layer.removesuffix(".conv")
+    bare = bare.removesuffix("a") if bare in ("conv1a", "conv2a") else bare
+    if bare not in _CONVOLUTIONS:
+        return "", None
+    number = _CONVOLUTIONS.index(bare)
+    places = [name for name, layer_kind in _layers(batch_norm=False) if layer_kind == "convolution"]
+    return places[number], number
+
+
+def _from_caffe(weight: torch.Tensor) -> torch.Tensor:
+    if weight.dim() != 5 or weight.shape[1] != 3:
+        return weight
+    return weight.flip(1) * 255 * torch.tensor(ARCHITECTURE.std).reshape(3, 1, 1, 1)
+
+
+def _layers(*, batch_norm: bool) -> list[tuple[str, str]]:
+    """Names and kinds of the layers of `features`, in order."""
+    stage, within, layers = 0, 0, []
+    for number in range(len(_WIDTHS)):
+        kinds = ["convolution", *(["norm"] if batch_norm else []), "activation"]
+        kinds += ["pool"] if number in _POOL_AFTER else []
+        for kind in kinds:
+            layers.append((f"features.{stage}.{within}", kind))
+            within += 1
+        if number in _POOL_AFTER:
+            stage, within = stage + 1, 0
+    return layers
+
+
+def _flat_names(keys: Iterable[str], prefix: str = "") -> dict[str, str]:
+    """For keys from when `features` had no stages, today's."""
+    found = {key: re.fullmatch(rf"{re.escape(prefix)}features\.(\d+)\.([a-z_]+)", key) for key in keys}
+    flat = {key: (int(match[1]), match[2]) for key, match in found.items() if match is not None}
+    layers = _layers(batch_norm=any(last == "running_mean" for _, last in flat.values()))
+    return {key: f"{prefix}{layers[number][0]}.{last}" for key, (number, last) in flat.items() if number < len(layers)}
+
+
+def _rename_flat(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for old, new in _flat_names(state, prefix).items():
+        state[new] = state.pop(old)
+
+
+ARCHITECTURE = Architecture(
+    name="c3d",
+    config=C3DConfig,
+    build=C3D,
+    frame_counts=range(8, 65, 8),
+    sizes=range(48, 225),
+    default=(16, 112),
+    mean=KINETICS[0],
+    std=KINETICS[1],
+    stages=tuple(f"features.{number}." for number in range(len(_POOL_AFTER))),
+    # MMAction2's port of the authors' weights.
+    weights={
+        "sports1m": Download(
+            "https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m_pretrain_20201016-dcc47ddc.pth"
+        )
+    },
+    translate=translate,
+)

@@ -1,13 +1,9 @@
-"""Where weights to start from come from, and how they get into a model."""
+"""Weights to start from: which file or folder they are read from, and how they get into a model."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import socket
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.architecture import Entry
 from models.errors import ModelError
 from models.registry import architecture, check_weights
+from models.weight_files import file_sha256, obtain
 
-DOWNLOAD_TIMEOUT_S = 20.0
-"""Seconds without a byte after which a download is given up."""
-
-# A host has several addresses, each of which may take this long, and a firewall that drops packets lets all of them.
-_CONNECT_TIMEOUT_SHARE = 0.25
+# What a champion's folder holds.
+_MANIFEST, _MODEL = "checkpoint.json", "model.pt"
 
 
 @dataclass(frozen=True)
@@ -41,17 +36,23 @@ class WeightsReport:
     mismatched: tuple[str, ...] = ()
     """The model's keys that the file has in another shape, such as a head for other classes: they keep theirs too."""
 
+    note: str = ""
+    """What else is to be said, in one line: of an ensemble, which member was taken."""
 
-def load_weights(model: nn.Module, name: str, weights: str) -> WeightsReport:
+
+def load_weights(model: nn.Module, name: str, weights: str, weights_dir: Path | None = None) -> WeightsReport:
     """Fill a model of the architecture `name` in place.
 
-    Keys go by name: those of the model itself, or those of a torchvision network for the model's `backbone`, each with
-    or without DDP's `module.`. What doesn't fit in shape, as a head for other classes, stays as it was.
+    Keys go by name: those of the model itself, or those of the network that it wraps as `backbone`, or those of ports
+    that the architecture knows, each with or without DDP's `module.`. What doesn't fit in shape, as a head for other
+    classes, stays as it was. Of an ensemble the first member is taken.
 
     Args:
         model: as `build_model` returns it.
         name: its architecture.
-        weights: `none`, a name that the architecture knows, or a file with a state dict, bare or under `state_dict`.
+        weights: `none`, a name that the architecture knows, a file with a state dict (bare or under `state_dict`), or
+            the folder of an earlier champion (`checkpoint.json` and `model.pt`).
+        weights_dir: folder of the files of named weights; default: torch's own (`TORCH_HOME`).
 
     Raises:
         ModelError: the weights can't be had or read, or nothing of them fits outside the head.
@@ -59,25 +60,61 @@ def load_weights(model: nn.Module, name: str, weights: str) -> WeightsReport:
     check_weights(name, weights)
     if weights == "none":
         return WeightsReport()
-    own, found = model.state_dict(), read_weights(name, weights)
-    file_keys = {_own_key(key, own): key for key in found}
-    shared = [key for key in own if key in file_keys]
-    loaded = {key: found[file_keys[key]] for key in shared if found[file_keys[key]].shape == own[key].shape}
+    own, found = model.state_dict(), read_weights(name, weights, weights_dir)
+    file_keys, note = _one_models_keys(found)
+    translated = architecture(name).translate({bare: found[key] for bare, key in file_keys.items()})
+    entries = {file_keys[bare]: _fitted(entry, own) for bare, entry in translated.items()}
+    in_file = {entry.key: entry.value for entry in entries.values()}
+    shared = [key for key in own if key in in_file]
+    loaded = {key: in_file[key] for key in shared if in_file[key].shape == own[key].shape}
     # Batch norm's counters are scalars, which fit whatever the network.
-    if not any(value.dim() > 0 and not key.startswith("head.") for key, value in loaded.items()):
+    if not any(value.dim() > 0 and not key.startswith(architecture(name).head) for key, value in loaded.items()):
         raise ModelError(f"nothing in {weights!r} fits {name}: it holds {_first(found)}; the model has {_first(own)}")
     model.load_state_dict(loaded, strict=False)
     return WeightsReport(
         loaded=tuple(loaded),
-        missing=tuple(key for key in own if key not in file_keys),
-        unexpected=tuple(key for own_key, key in file_keys.items() if own_key not in own),
+        missing=tuple(key for key in own if key not in in_file),
+        unexpected=tuple(key for key, entry in entries.items() if entry.key not in own),
         mismatched=tuple(key for key in shared if key not in loaded),
+        note=note,
     )
 
 
-def _own_key(key: str, own: Mapping[str, torch.Tensor]) -> str:
-    bare = key.removeprefix("module.")
-    return f"backbone.{bare}" if f"backbone.{bare}" in own else bare
+def read_weights(name: str, weights: str, weights_dir: Path | None = None) -> dict[str, torch.Tensor]:
+    """The state dict of weights for the architecture `name`, as it was saved.
+
+    Args:
+        name: the architecture.
+        weights: as for `load_weights`, but not `none`.
+        weights_dir: as for `load_weights`.
+
+    Raises:
+        ModelError: they can't be had or read.
+    """
+    known = architecture(name).weights
+    if weights in known:
+        return _read_file(obtain(known[weights], f"{name}'s {weights}", weights_dir))
+    path = Path(weights)
+    if path.is_dir():
+        return _read_champion(path, name)
+    if not path.is_file():
+        raise ModelError(f"{name}'s weights {weights!r} are no file: give the path of one, or set weights to none")
+    return _read_file(path)
+
+
+def _one_models_keys(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, str], str]:
+    """The file's keys by those of one model, and what is to be said of that."""
+    keys = {key.removeprefix("module."): key for key in found}
+    members = {key.split(".")[1] for key in keys if key.startswith("members.")}
+    if not members:
+        return keys, ""
+    first = {key.removeprefix("members.0."): file_key for key, file_key in keys.items() if key.startswith("members.0.")}
+    return first, f"an ensemble of {len(members)}: its first member was taken, the others' values are not used"
+
+
+def _fitted(entry: Entry, own: Mapping[str, torch.Tensor]) -> Entry:
+    wrapped = f"backbone.{entry.key}"
+    return Entry(wrapped, entry.value) if wrapped in own else entry
 
 
 def _first(state: Mapping[str, torch.Tensor]) -> str:
@@ -85,19 +122,23 @@ def _first(state: Mapping[str, torch.Tensor]) -> str:
     return ", ".join(shown + ["…"] * (len(state) > 3)) or "nothing"
 
 
-def read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
-    """The state dict of weights for the architecture `name`: a name that it knows (downloaded if need be), or a file.
-
-    Raises:
-        ModelError: they can't be had or read.
-    """
-    known = architecture(name).weights
-    if weights in known:
-        return _read_file(_at_hand(known[weights], weights))
-    file = Path(weights)
-    if not file.is_file():
-        raise ModelError(f"{name}'s weights {weights!r} are no file: give the path of one, or set weights to none")
-    return _read_file(file)
+def _read_champion(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        arch, digest = manifest["trial"]["arch"], manifest["model_sha256"]
+    except OSError as error:
+        raise ModelError(
+            f"{str(folder)!r} is no champion's folder ({_MANIFEST}: {error.strerror}): give one such as runs/NAME/best"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(
+            f"{folder / _MANIFEST} is damaged or no champion's: give a folder such as runs/NAME/best"
+        ) from None
+    if arch != name:
+        raise ModelError(f"the champion in {str(folder)!r} is a {arch}: a {name} can't start from it")
+    if file_sha256(folder / _MODEL) != digest:
+        raise ModelError(f"{folder / _MODEL} is damaged: its SHA-256 is not the one in {_MANIFEST}")
+    return _read_file(folder / _MODEL)
 
 
 def _read_file(file: Path) -> dict[str, torch.Tensor]:
@@ -116,49 +157,3 @@ def _read_file(file: Path) -> dict[str, torch.Tensor]:
     ):
         raise ModelError(f"{file} is not loaded: it is no state dict; save a model's state_dict() with torch.save")
     return content
-
-
-def _at_hand(url: str, weights: str) -> Path:
-    """The file in torch's hub folder (`TORCH_HOME`), downloaded there if it isn't yet, its hash compared each time."""
-    file = Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[1])
-    hash_start = file.stem.rsplit("-", 1)[1]
-    if not file.exists():
-        _download(url, file, weights, hash_start)
-    try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{file} can't be read: {error.strerror or error}") from None
-    if not digest.startswith(hash_start):
-        raise ModelError(
-            f"{file} is damaged or another file: its SHA-256 begins with {digest[:8]}, not {hash_start}; delete it and "
-            f"download {url} again"
-        )
-    return file
-
-
-def _download(url: str, file: Path, weights: str, hash_start: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        head = urllib.request.Request(url, method="HEAD")
-        with urllib.request.urlopen(head, timeout=DOWNLOAD_TIMEOUT_S * _CONNECT_TIMEOUT_SHARE):
-            pass
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            torch.hub.download_url_to_file(url, str(file), hash_start, progress=False)
-    # torch.hub raises RuntimeError for a wrong hash; URLError, refusals and time-outs are all OSError.
-    except (OSError, http.client.HTTPException, RuntimeError) as error:
-        raise ModelError(
-            f"the {weights} weights can't be downloaded ({getattr(error, 'reason', None) or error}): get {url} "
-            f"elsewhere and put it at {file}, or set weights to none"
-        ) from None
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """`torch.hub` takes no timeout: without one a silent server would hold the sweep for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

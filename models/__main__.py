@@ -1,0 +1,124 @@
+"""The models' command line: `python -m models {list,fetch}`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (2: something that the user can mend, named in one line)."""
+    from models.errors import ModelError
+
+    args = _parser().parse_args(argv)
+    try:
+        return args.command(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m models", description="Architectures and pretrained weights.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="what architectures take and cost, and which weights are at hand")
+    listing.add_argument("--classes", type=int, default=22, metavar="K", help="classes to tell apart; default: 22")
+    listing.set_defaults(command=_list)
+    fetch = commands.add_parser(
+        "fetch", help="download weights, for here or for machines that can't; the hash is checked"
+    )
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="an architecture, or ARCHITECTURE:WEIGHTS")
+    fetch.set_defaults(command=_fetch)
+    for command in (listing, fetch):
+        command.add_argument(
+            "--dir",
+            type=Path,
+            metavar="DIR",
+            help="folder of the weight files (a sweep's --weights-dir); default: torch's own (TORCH_HOME)",
+        )
+    return parser
+
+
+def _list(args: argparse.Namespace) -> int:
+    from tabulate import tabulate
+
+    from models.architecture import spelled
+    from models.registry import ARCHITECTURES
+
+    header = ("name", "parameters", "GFLOPs a clip", "at", "frames", "sizes", "weights")
+    rows = [
+        (
+            arch.name,
+            *_cost(arch.name, args.classes),
+            "{}x{}²".format(*arch.default),
+            spelled(arch.frame_counts),
+            spelled(arch.sizes),
+            _weights(arch.name, args.dir),
+        )
+        for arch in ARCHITECTURES.values()
+    ]
+    print(tabulate(rows, header, disable_numparse=True, colalign=("left", "right", "right", *["left"] * 4)))
+    print(
+        f"\nParameters and work (forwards, a multiply-add is two) are for {args.classes} classes and the frames and "
+        f"size under 'at'. Weights marked * are at hand; others would be downloaded to\n{_folder(args.dir)}"
+    )
+    return 0
+
+
+def _cost(name: str, num_classes: int) -> tuple[str, str]:
+    from models.cost import default_cost
+    from models.errors import ModelError
+
+    try:
+        cost = default_cost(name, num_classes)
+    except ModelError:
+        return "not installed", ""
+    return f"{cost.parameters:,}", f"{cost.flops / 1e9:.1f}"
+
+
+def _weights(name: str, weights_dir: Path | None) -> str:
+    from models.registry import architecture
+    from models.weight_files import place
+
+    shown = []
+    for weights, source in architecture(name).weights.items():
+        file = place(source, weights_dir)
+        shown.append(f"{weights}*" if file is not None and file.exists() else weights)
+    return ", ".join(shown)
+
+
+def _folder(weights_dir: Path | None) -> Path:
+    from models.weight_files import weights_folder
+
+    return weights_folder(weights_dir)
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from models.errors import ModelError
+    from models.registry import architecture
+    from models.weight_files import file_sha256, obtain
+
+    for name in args.names:
+        arch_name, _, weights = name.partition(":")
+        known = architecture(arch_name).weights
+        weights = weights or next(iter(known))
+        if weights not in known:
+            raise ModelError(f"{arch_name} has no weights {weights!r} to fetch: there are {', '.join(known)}")
+        file = obtain(known[weights], f"{arch_name}'s {weights}", args.dir)
+        print(
+            f"{arch_name}:{weights}  {file.stat().st_size / 1e6:.1f} MB  SHA-256 {file_sha256(file)}  {file}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

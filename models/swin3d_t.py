@@ -1,0 +1,54 @@
+"""Video Swin Transformer, tiny: attention within shifted windows of clips (Liu et al. 2021, arXiv 2106.13230)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from models.architecture import IMAGENET, Architecture, Download
+from models.options import Share
+from models.video import VideoModel, VideoOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swin3DTConfig(VideoOptions):
+    """Options of `swin3d_t`."""
+
+    stochastic_depth: Share = 0.1
+    """Share of clips that skip the last block in training; the first block's is 0, those between rise evenly."""
+
+
+def _build(config: Swin3DTConfig, num_classes: int, num_frames: int, size: int) -> VideoModel:
+    from torchvision.models.video import swin3d_t
+    from torchvision.ops import StochasticDepth
+
+    backbone = swin3d_t(weights=None)
+    # torchvision fixes the share.
+    skips = [module for module in backbone.modules() if isinstance(module, StochasticDepth)]
+    for number, skip in enumerate(skips):
+        skip.p = config.stochastic_depth * number / (len(skips) - 1)
+    backbone.head = nn.Identity()  # (B, 3, T, H, W) to (B, 768)
+    return VideoModel(config, backbone, 768, num_classes)
+
+
+ARCHITECTURE = Architecture(
+    name="swin3d_t",
+    config=Swin3DTConfig,
+    build=_build,
+    frame_counts=range(2, 65, 2),
+    # Below 224 the last stage is smaller than a window, and torchvision then reads the relative positions of other
+    # patches than those at hand.
+    sizes=range(224, 449, 32),
+    default=(32, 224),
+    mean=IMAGENET[0],
+    std=IMAGENET[1],
+    # Even numbers are the stages' blocks, odd ones merge patches between them.
+    stages=(
+        "backbone.patch_embed.",
+        *(f"backbone.features.{number}." for number in range(7)),
+        "backbone.norm.",
+    ),
+    # torchvision's `KINETICS400_V1`, 77.7 % top-1 by clips of 32 frames.
+    weights={"kinetics400": Download("https://download.pytorch.org/models/swin3d_t-7615ae03.pth")},
+)

@@ -1,0 +1,65 @@
+"""From the features of a clip's frames to the features of the clip."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+Temporal = Literal["average", "lstm", "attention"]
+"""`average`: the mean over time, blind to the order. `lstm`: a long short-term memory reads the frames in turn (Donahue
+et al. 2014, arXiv 1411.4389). `attention`: a Transformer's encoder over frames with learned positions and a token that
+gathers (Neimark et al. 2021, arXiv 2102.00719)."""
+
+ATTENTION_HEADS = 8
+
+
+def temporal(kind: Temporal, features: int, width: int, num_frames: int, dropout: float) -> tuple[nn.Module, int]:
+    """A module from frames' features `(B, T, features)` to a clip's `(B, D)`, and D."""
+    if kind == "average":
+        return FrameAverage(), features
+    if kind == "lstm":
+        return LastOfLSTM(features, width), width
+    return FrameAttention(features, width, num_frames, dropout), width
+
+
+class FrameAverage(nn.Module):
+    """The mean over time."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """`(B, T, D)` to `(B, D)`."""
+        return features.mean(1)
+
+
+class LastOfLSTM(nn.Module):
+    """What an LSTM holds after the last frame."""
+
+    def __init__(self, features: int, width: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(features, width, batch_first=True)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """`(B, T, D)` to `(B, width)`."""
+        return self.lstm(features)[0][:, -1]
+
+
+class FrameAttention(nn.Module):
+    """One layer of self-attention over a fixed number of frames and one token that the clip's features come from."""
+
+    def __init__(self, features: int, width: int, num_frames: int, dropout: float) -> None:
+        super().__init__()
+        self.project = nn.Linear(features, width)
+        self.token = nn.Parameter(torch.zeros(width))
+        self.positions = nn.Parameter(torch.empty(num_frames, width))
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        self.layer = nn.TransformerEncoderLayer(
+            width, ATTENTION_HEADS, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """`(B, T, D)` to `(B, width)`."""
+        frames = self.project(features) + self.positions
+        token = self.token.to(frames.dtype).expand(frames.shape[0], 1, -1)
+        return self.norm(self.layer(torch.cat([token, frames], 1))[:, 0])

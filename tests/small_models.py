@@ -1,0 +1,69 @@
+"""Each architecture at a size that one core trains in a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from models.errors import ModelError
+from models.motion import ClipModel
+from models.registry import build_model
+
+Case = tuple[str, dict[str, Any], int, int]
+"""Name, options, frames, size."""
+
+SMALL: list[Case] = [
+    ("resnet18", {"hidden": 8}, 3, 32),
+    ("resnet18", {"hidden": 8, "temporal": "lstm", "temporal_width": 8}, 3, 32),
+    ("resnet18", {"hidden": 8, "temporal": "attention", "temporal_width": 16}, 3, 32),
+    ("resnet50", {"hidden": 8}, 2, 32),
+    ("efficientnet_lite0", {"hidden": 8}, 2, 32),
+    ("tsm_resnet18", {"hidden": 8}, 3, 32),
+    ("c3d", {"width": 2, "fc": 8}, 8, 48),
+    ("c3d", {"width": 2, "batch_norm": True, "head": "pool"}, 8, 48),
+    ("r3d_18", {}, 2, 32),
+    ("mc3_18", {}, 2, 32),
+    ("r2plus1d_18", {}, 2, 32),
+    ("s3d", {}, 8, 32),
+    ("mvit_v2_s", {"stochastic_depth": 0.0}, 4, 64),
+    ("swin3d_t", {"stochastic_depth": 0.0}, 2, 224),
+]
+"""The last two at the smallest clips that they take."""
+
+CASES = pytest.mark.parametrize(
+    ("name", "options", "num_frames", "size"),
+    SMALL,
+    ids=["-".join([name, *map(str, options.values())]) for name, options, _, _ in SMALL],
+)
+
+
+def case(name: str) -> Case:
+    """The first case of an architecture."""
+    return next(each for each in SMALL if each[0] == name)
+
+
+def small(name: str, options: dict[str, Any], num_frames: int, size: int, num_classes: int = 3) -> ClipModel:
+    return build_model(name, options, num_classes=num_classes, num_frames=num_frames, size=size)
+
+
+def refusal(function: Any, *args: Any, **kwargs: Any) -> str:
+    """The message, one line, of the ModelError that a call ends in."""
+    with pytest.raises(ModelError) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "\x1b" not in message
+    return message
+
+
+@pytest.fixture(autouse=True)
+def one_seed_one_thread() -> Iterator[None]:
+    """On models as small as these, threads that wait for each other on a busy machine cost minutes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
