@@ -15,10 +15,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from data.cache import FrameStore, LabelledFrames
+from data.intervals import wilson_interval
 from data.splits import read_split
 from data.synthetic import TIME_PAIR, write_demo
 from tuning.evaluate import Champion
-from tuning.metrics import wilson_interval
 from tuning.results import TrialResult, rank
 from tuning.run_folder import find_run
 from tuning.sweep import read_trials

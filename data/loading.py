@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
 
 from data.cache import FrameStore, LabelledFrames
-from data.sampling import Draw, EpochSampler, derived_seed, eval_frame_indices, train_frame_indices
+from data.sampling import Draw, EpochSampler, FrameSelection, derived_seed
 from data.transforms import EvalTransform, TrainTransform
 
 
@@ -36,50 +36,62 @@ class TrainDataset(Dataset[_Item]):
         clips: Sequence[LabelledFrames],
         store: FrameStore,
         *,
-        num_frames: int,
+        selection: FrameSelection,
         transform: TrainTransform,
         seed: int,
     ) -> None:
-        self.clips, self.store, self.num_frames = clips, store, num_frames
+        self.clips, self.store, self.selection = clips, store, selection
         self.transform, self.seed = transform, seed
 
     def __getitem__(self, draw: Draw) -> _Item:
         clip = self.clips[draw.clip]
         rng = np.random.default_rng(derived_seed(self.seed, draw.epoch, draw.position, draw.clip))
         stored = self.store.read(clip.digest)
-        frames = _pick(stored, train_frame_indices(len(stored), self.num_frames, rng))
+        frames = _pick(stored, self.selection.train_indices(len(stored), rng))
         return _Item(self.transform(frames, rng), clip.label, clip.clip_id)
 
 
 class EvalDataset(Dataset[_Item]):
-    """The same frames and crop of a clip each time."""
+    """The same frames and crop of a clip each time: those of one of several views."""
 
     def __init__(
-        self, clips: Sequence[LabelledFrames], store: FrameStore, *, num_frames: int, transform: EvalTransform
+        self,
+        clips: Sequence[LabelledFrames],
+        store: FrameStore,
+        *,
+        selection: FrameSelection,
+        transform: EvalTransform,
+        view: int = 0,
+        views: int = 1,
     ) -> None:
-        self.clips, self.store, self.num_frames, self.transform = clips, store, num_frames, transform
+        self.clips, self.store, self.selection, self.transform = clips, store, selection, transform
+        self.view, self.views = view, views
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> _Item:
         clip = self.clips[index]
-        stored = self.store.read(clip.digest)
-        return _Item(eval_frames(stored, self.num_frames, self.transform), clip.label, clip.clip_id)
+        frames = eval_frames(self.store.read(clip.digest), self.selection, self.transform, self.view, self.views)
+        return _Item(frames, clip.label, clip.clip_id)
 
 
-def eval_frames(stored: np.ndarray, num_frames: int, transform: EvalTransform) -> torch.Tensor:
+def eval_frames(
+    stored: np.ndarray, selection: FrameSelection, transform: EvalTransform, view: int = 0, views: int = 1
+) -> torch.Tensor:
     """What evaluation and prediction show a model of a clip.
 
     Args:
         stored: uint8 `(F, H, W, 3)` as decoded.
-        num_frames: T.
+        selection: gives the number of frames T.
         transform: gives the size S.
+        view: which of the `views` views of the clip.
+        views: how many views share out the clip.
 
     Returns:
         uint8 `(T, 3, S, S)`.
     """
-    return transform(_pick(stored, eval_frame_indices(len(stored), num_frames)))
+    return transform(_pick(stored, selection.eval_indices(len(stored), view, views)))
 
 
 def _pick(stored: np.ndarray, indices: np.ndarray) -> torch.Tensor:

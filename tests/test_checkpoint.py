@@ -8,30 +8,32 @@ import pytest
 import torch
 
 from data.decode import DecodeSettings
-from models.registry import build_model
+from models.registry import ARCHITECTURES, build_model
 from tuning.checkpoint import (
     MANIFEST,
     MODEL,
     TRAINING,
     CheckpointError,
     Manifest,
-    TrainingState,
     copy_champion,
     load_model,
+    load_models,
     load_training,
     read_manifest,
     save_checkpoint,
 )
 from tuning.config import TrainConfig, TrialConfig
-from tuning.loop import build_optimizer
+from tuning.learner import Learner, TrainingState, build_learner
 
 TRIAL = TrialConfig(
     arch="c3d",
     options={"width": 8, "batch_norm": True, "head": "pool"},
     weights="none",
     sampler="balanced",
+    loss="plain",
     lr=0.01,
     num_frames=8,
+    selection="uniform",
     train=TrainConfig(epochs=3, size=48),
     metric="val_macro_f1",
 )
@@ -40,6 +42,7 @@ MANIFEST_VALUES = Manifest(
     classes=("dip", "pull Up"),
     split_sha256="ab" * 32,
     decode=DecodeSettings(frames=16, short_side=64),
+    folds=1,
     precision="fp32",
     history=({"val_macro_f1": 0.25, "seconds": 0.5}, {"val_macro_f1": 0.5, "seconds": 1.5}),
 )
@@ -49,18 +52,23 @@ def small_model() -> torch.nn.Module:
     return build_model("c3d", TRIAL.options, num_classes=2, num_frames=8, size=48)
 
 
+def learner_of(model: torch.nn.Module) -> Learner:
+    stages = ARCHITECTURES["c3d"].stages
+    device = torch.device("cpu")
+    return build_learner(model, 0.01, TRIAL.train, stages=stages, steps_per_epoch=4, device=device, precision="fp32")
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
     torch.manual_seed(0)
     model = small_model()
-    optimizer, schedule = build_optimizer(model, 0.01, TRIAL.train, 4)
+    learner = learner_of(model)
     model(torch.randn(2, 8, 3, 48, 48)).sum().backward()
-    optimizer.step()
-    schedule.step()
+    learner.optimizer.step()
+    learner.schedule.step()
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    state = TrainingState(optimizer.state_dict(), schedule.state_dict(), {})
-    save_checkpoint(folder, MANIFEST_VALUES, model.state_dict(), state)
+    save_checkpoint(folder, MANIFEST_VALUES, [model], [learner.state()])
     return folder, model
 
 
@@ -74,15 +82,29 @@ def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.
     assert (manifest.epoch, manifest.metrics["val_macro_f1"]) == (2, 0.5)
 
 
+def test_the_models_of_all_folds_answer_together(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    models = [small_model().eval() for _ in range(3)]
+    manifest = MANIFEST_VALUES.model_copy(update={"folds": 3})
+    save_checkpoint(tmp_path, manifest, models, [TrainingState({"fold": k}, {}, {}) for k in range(3)])
+    loaded, _ = load_model(tmp_path)
+    frames = torch.randn(2, 8, 3, 48, 48)
+    with torch.inference_mode():
+        mean = torch.stack([model(frames).softmax(1) for model in models]).mean(0)
+        torch.testing.assert_close(loaded(frames).softmax(1), mean)
+        for model, again in zip(models, load_models(tmp_path)[0], strict=True):
+            torch.testing.assert_close(again.eval()(frames), model(frames))
+    assert [state.optimizer["fold"] for state in load_training(tmp_path)] == [0, 1, 2]
+
+
 def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
-    state = load_training(folder)
+    (state,) = load_training(folder)
     model = small_model()
-    optimizer, schedule = build_optimizer(model, 0.01, TRIAL.train, 4)
-    optimizer.load_state_dict(state.optimizer)
-    schedule.load_state_dict(state.schedule)
-    assert schedule.last_epoch == 1
-    assert len(optimizer.state) == len(list(model.parameters()))
+    learner = learner_of(model)
+    learner.load_state(state)
+    assert learner.schedule.last_epoch == 1
+    assert len(learner.optimizer.state) == len(list(model.parameters()))
 
 
 def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:

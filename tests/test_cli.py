@@ -139,6 +139,29 @@ def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, cl
     refused(command[:at] + command[at + 2 :], "'squat/missing.mp4'")
 
 
+def test_the_same_file_in_two_splits(place: Workplace, refused: Refused, clips: Path) -> None:
+    folder = place.folder.parent / f"{place.folder.name}-data"
+    shutil.copytree(clips, folder)
+    shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "squat/zz.mp4")
+    succeeded(place.data("split", str(folder), "--out", "split.csv"))
+    rows = pd.read_csv(place.folder / "split.csv").set_index("path")
+    first = next(path for path in rows.index if path.startswith("squat") and path != "squat/zz.mp4")
+    rows.loc["squat/zz.mp4", "split"] = "train" if rows.loc[first, "split"] != "train" else "val"
+    rows.to_csv(place.folder / "split.csv")
+    command = place.sweep_command("bad", "--split", "split.csv")
+    command[command.index("--data") + 1] = str(folder)
+    at = command.index("--groups")
+    refused(command[:at] + command[at + 2 :], "stand in two splits with the same bytes")
+
+
+def test_the_same_file_under_two_labels(place: Workplace, refused: Refused, clips: Path) -> None:
+    def make(folder: Path) -> None:
+        shutil.copytree(clips, folder, dirs_exist_ok=True)
+        shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "pull Up/zz.mp4")
+
+    refused(other_folder(place, make), "stand under two labels with the same bytes")
+
+
 def test_groups_beside_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
     succeeded(place.data("split", str(clips), "--out", "split.csv"))
     refused(place.sweep_command("bad", "--split", "split.csv"), "data.groups has no effect")
@@ -223,13 +246,17 @@ def test_a_port_that_is_taken_or_none(place: Workplace, refused: Refused) -> Non
     refused([*ui, "--port=99999"], "give another --port")
 
 
-def test_identical_files_in_two_classes_are_named(place: Workplace, clips: Path) -> None:
-    for name in ("one", "two"):
-        shutil.copytree(clips / "squat", place.folder / "copies" / name)
-    config = parse_config({"data": {"dir": str(place.folder / "copies")}, "store": {"dir": str(place.folder / "s")}})
+def test_identical_files_never_stand_in_two_splits_of_a_new_split(place: Workplace, clips: Path) -> None:
+    folder = place.folder / "copies"
+    shutil.copytree(clips, folder)
+    for file in sorted((folder / "squat").glob("*.mp4")):
+        shutil.copy(file, file.with_name(f"copy {file.name}"))
+    config = parse_config({"data": {"dir": str(folder)}, "store": {"dir": str(place.folder / "s")}})
     prepared = prepare(scan(config.data), config, progress=False)
-    assert len(prepared.copies()) == 4
-    assert prepared.copies()[0].startswith("one/")
+    assert len(prepared.copies) == 4
+    place_of = {row.clip.path: row.split for row in prepared.split.rows}
+    assert all(len({place_of[path] for path in same}) == 1 for same in prepared.copies)
+    assert {defect.name for defect in prepared.defects} == {"duplicate", "too short"}
 
 
 def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:
@@ -264,7 +291,7 @@ def test_a_refusal_as_a_user_sees_it(place: Workplace) -> None:
 @pytest.mark.parametrize("module", ["data", "tuning"])
 def test_help_names_every_command(place: Workplace, module: str) -> None:
     python = place.sweep_command("")[0]
-    commands = {"data": ["demo", "split"], "tuning": ["sweep", "evaluate", "predict", "ui"]}[module]
+    commands = {"data": ["demo", "audit", "split"], "tuning": ["sweep", "evaluate", "predict", "ui"]}[module]
     top = succeeded(place.run([python, "-m", module, "--help"])).stdout
     for command in commands:
         assert command in top

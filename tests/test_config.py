@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data.sampling import SAMPLERS
+from data.sampling import SAMPLERS, SELECTIONS
 from data.splits import FEW_GROUPS
 from tuning.config import (
+    AXES,
     ConfigError,
     DataConfig,
     LogRange,
@@ -17,6 +20,7 @@ from tuning.config import (
     absolute_paths,
     load_config,
     parse_config,
+    refuse_unused,
     save_config,
     unused_models,
 )
@@ -69,12 +73,29 @@ def test_overrides_are_typed_and_one_value_stands_for_a_list_of_one() -> None:
         ("space.num_frames=4", "c3d can't take 4 frames"),
         ("models.c3d.widht=3", "width"),
         ("models.c3d.weights=imagenet", "imagenet"),
-        ("models.resnet.hidden=3", "resnet18"),
+        ("models.resnet.hidden=3", "no architecture is called 'resnet'; did you mean 'resnet"),
         ("search.trials=4", "search.trials has no effect on a grid"),
         ("search.algorithm=random", "needs search.trials"),
         ("search.asha.grace_epochs=99", "no trial could be stopped"),
         ("train.warmup_epochs=99", "warmup_epochs (99) must be below epochs ("),
+        ("train.trainable=body", "train.trainable is 'body': Input should be 'all' or 'head'"),
+        ("train.trainable=0", "train.trainable is 0: Input should be greater than or equal to 1"),
+        ("train.unfreeze_every=2", "unfreeze_every has no effect where all trains from the start"),
+        ("train.patience=14", "patience (14) has no effect on trials of 14 epochs"),
+        ("train.micro_batch=8", "micro_batch (8) has no effect on batches of 8"),
+        ("train.ema=1.0", "train.ema is 1.0: Input should be less than 1"),
+        ("train.randaugment=31", "train.randaugment is 31: Input should be less than or equal to 30"),
+        ("train.randaugment=0.5", "train.randaugment is 0.5: Input should be a valid integer"),
+        ("train.erasing=1.5", "train.erasing is 1.5"),
+        ("train.mixup=-0.1", "train.mixup is -0.1"),
+        ("train.min_span=0", "train.min_span is 0"),
+        ("train.backbone_lr=0", "train.backbone_lr is 0"),
         ("data.val=0.9", "nothing is left to train on"),
+        ("data.folds=1", "one fold leaves nothing to train on"),
+        ("space.loss=[plain,weighted]", "balanced with weighted loss, which corrects the imbalance twice"),
+        ("space.balanced_and_weighted=try", "has no effect: no trial has both"),
+        ("train.stride=2", "train.stride has no effect on uniform frames"),
+        ("space.selection=sparse", "is 'sparse': Input should be 'uniform' or 'dense'"),
         ("data.few_groups=drop", "data.few_groups is 'drop'"),
         ("resources.gpus=1.5", "above 1 Ray takes whole numbers only"),
         ("name=a/b", "name is 'a/b'"),
@@ -90,6 +111,165 @@ def test_what_cannot_be_used_is_refused_in_one_line(override: str, message: str)
     assert "\n" not in str(caught.value)
 
 
+BOTH = ["space.loss=[plain,weighted]", "space.sampler=[imbalanced,sqrt,balanced]"]
+
+
+def test_a_balanced_sampler_with_a_weighted_loss_must_be_asked_for_by_name() -> None:
+    with pytest.raises(ConfigError, match="sqrt with weighted loss, balanced with weighted loss.*leave-out.*or try"):
+        load_config(CONFIGS / "demo.yaml", BOTH)
+    assert load_config(CONFIGS / "demo.yaml", [*BOTH, "space.balanced_and_weighted=try"])
+    assert load_config(CONFIGS / "demo.yaml", [*BOTH, "space.balanced_and_weighted=leave-out"])
+    with pytest.raises(ConfigError, match="works on a grid, not with search.algorithm=random"):
+        load_config(
+            CONFIGS / "demo.yaml",
+            [*BOTH, "space.balanced_and_weighted=leave-out", "search.algorithm=random", "search.trials=3"],
+        )
+    only = ["space.loss=weighted", "space.sampler=balanced", "space.balanced_and_weighted=leave-out"]
+    with pytest.raises(ConfigError, match="leaves no trial"):
+        load_config(CONFIGS / "demo.yaml", only)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.trainable=head", "train.backbone_lr=0.1"], "backbone_lr has no effect where the head alone trains"),
+        (["train.trainable=head", "train.frozen_statistics=true"], "frozen_statistics has no effect where the head"),
+        (["train.trainable=head", "train.checkpoint_activations=true"], "checkpoint_activations has no effect"),
+        (["train.trainable=head", "train.unfreeze_every=14"], "unfreeze_every (14) has no effect on trials of 14"),
+        (["train.batch_size=1", "train.mixup=0.2"], "mixup has no effect on batches of one clip"),
+        (["train.batch_size=1", "train.cutmix=1"], "cutmix has no effect on batches of one clip"),
+        (["train.min_span=0.5", "space.selection=dense"], "train.min_span has no effect on dense frames"),
+        (["train.compile=true", "train.checkpoint_activations=true"], "compile does not go with checkpoint_activ"),
+        (
+            ["train.compile=true", "train.trainable=head", "train.unfreeze_every=2"],
+            "compile does not go with unfreeze_every",
+        ),
+    ],
+)
+def test_settings_of_training_that_others_make_void_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(CONFIGS / "demo.yaml", overrides)
+
+
+PRETRAINED = {"models": {"resnet18": {"weights": "imagenet"}, "c3d": {"weights": "c3d.pt"}}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": {"trainable": "head"}}, "train.trainable=head would keep what resnet18 has of its random start"),
+        ({"train": {"frozen_statistics": True}}, "train.frozen_statistics=true would keep what resnet18 has of its"),
+        ({**PRETRAINED, "train": {"trainable": 6}}, "train.trainable is 6, but c3d's backbone has 5 stages"),
+        (
+            {**PRETRAINED, "train": {"trainable": 5, "unfreeze_every": 2}},
+            "train.unfreeze_every has no effect on c3d, all of whose 5 stages train",
+        ),
+        (
+            {**PRETRAINED, "space": {"arch": "c3d"}, "train": {"frozen_statistics": True}},
+            "train.frozen_statistics has no effect on c3d, which has no batch norm",
+        ),
+    ],
+)
+def test_fine_tuning_that_an_architecture_cannot_have_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_config(settings)
+
+
+@pytest.mark.parametrize(
+    "train",
+    [{"trainable": 5}, {"trainable": "head", "unfreeze_every": 3, "backbone_lr": 0.1}, {"frozen_statistics": True}],
+    ids=str,
+)
+def test_fine_tuning_from_weights_is_accepted(train: dict[str, Any]) -> None:
+    assert parse_config({**PRETRAINED, "train": train}).train.model_dump(include=set(train)) == train
+
+
+def test_settings_of_training_can_be_axes() -> None:
+    sweep = load_config(
+        CONFIGS / "demo.yaml", ["space.train.mixup=[0,0.2]", "space.train.ema=[null,0.9]", "space.train.size=[48,64]"]
+    )
+    assert sweep.space.axes["train.mixup"] == (0, 0.2)
+    assert [*sweep.space.axes] == [*AXES, "train.mixup", "train.ema", "train.size"]
+    assert len(sweep.trainings()) == 8
+    choice = dict(zip(AXES, ("c3d", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
+    further = {"train.mixup": 0.2, "train.ema": None, "train.size": 64}
+    trial = TrialConfig.choose(sweep, choice | further | {"seed": 7})
+    assert trial.train == sweep.train.model_copy(update={"mixup": 0.2, "ema": None, "size": 64, "seed": 7})
+    assert trial.train.mixup == 0.2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["space.train.mixupp=[0,1]"], "unknown setting 'space.train.mixupp'; did you mean 'space.train.mixup'?"),
+        (["space.train.mixup=[]"], "space: train.mixup has no value to try"),
+        (["space.train.mixup=[1,1]"], "space: train.mixup names a value twice"),
+        (["space.train.mixup=[0,-1]"], "space.train has mixup=-1: mixup is -1: Input should be greater than or equal"),
+        (["space.train.mixup={low: 1, high: 2}"], "mixup is {'low': 1, 'high': 2}: Input should be a valid number"),
+        (["space.train.flip=[true,0]"], "space.train has flip=0: flip is 0: Input should be a valid boolean"),
+        (["space.train.epochs=[3,5]"], "space.train.epochs can't be tried: the scheduler and the leaderboard"),
+        (["space.train.seed=[0,1]"], "space.train.seed can't be tried: a lucky seed would win"),
+        (["space.train.ema=[0.9,0.99]", "train.ema=0.5"], "train.ema=0.5 has no effect where space.train.ema tries"),
+        (
+            ["space.train.trainable=[all,head]", "space.train.backbone_lr=[1,0.1]"],
+            "space.train has trainable=head, backbone_lr=0.1: backbone_lr has no effect where the head alone trains",
+        ),
+        (["space.train.size=[48,40]"], "c3d can't take frames of size 40"),
+        (["space.train.trainable=[all,head]"], "train.trainable=head would keep what resnet18 has of its random"),
+        (
+            ["space.train.stride=[1,2]", "space.selection=[uniform,dense]"],
+            "space.train.stride has no effect on uniform frames",
+        ),
+        (["space.train.min_span=[1,0.5]", "space.selection=[uniform,dense]"], "space.train.min_span has no effect on"),
+        (["space.train.stride=[1,2]", "space.selection=dense"], "16 dense frames at train.stride=2 span 31 stored"),
+    ],
+)
+def test_axes_of_training_that_cannot_be_tried_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(CONFIGS / "demo.yaml", overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_frozen_statistics_are_tried_where_all_have_some() -> None:
+    both = {**PRETRAINED, "space": {"train": {"frozen_statistics": [False, True]}}}
+    with pytest.raises(ConfigError, match="frozen_statistics has no effect on c3d, which has no batch norm"):
+        parse_config(both)
+    assert parse_config({**both, "space": {**both["space"], "arch": "resnet18"}})
+
+
+def test_a_trial_selects_frames_by_the_settings_of_its_kind() -> None:
+    overrides = ["space.selection=[uniform,dense]", "train.min_span=0.5", "train.stride=1"]
+    sweep = load_config(CONFIGS / "demo.yaml", overrides)
+    choice = dict(zip(AXES, ("c3d", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
+    assert TrialConfig.choose(sweep, choice).frame_selection().min_span == 0.5
+    dense = TrialConfig.choose(sweep, choice | {"selection": "dense"}).frame_selection()
+    assert (dense.kind, dense.min_span) == ("dense", 1.0)
+
+
+def test_a_dense_window_must_fit_into_what_is_stored() -> None:
+    dense = ["space.selection=[uniform,dense]"]
+    assert load_config(CONFIGS / "demo.yaml", dense)
+    with pytest.raises(
+        ConfigError, match="16 dense frames at train.stride=2 span 31 stored frames.*set store.frames=31"
+    ):
+        load_config(CONFIGS / "demo.yaml", [*dense, "train.stride=2"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.split=a.csv", "data.test=0.2"], "data.test has no effect on an existing data.split"),
+        (["data.split=a.csv", "data.groups=b.csv", "data.folds=3"], "data.folds, data.groups has no effect"),
+        (["data.folds=3", "data.val=0.2"], "data.val has no effect with data.folds"),
+    ],
+)
+def test_settings_that_others_make_void_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        refuse_unused(load_config(CONFIGS / "demo.yaml", overrides).data)
+    refuse_unused(load_config(CONFIGS / "demo.yaml", overrides[:1]).data)
+
+
 def test_a_file_that_is_missing_or_no_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no config file"):
         load_config(tmp_path / "none.yaml")
@@ -103,7 +283,7 @@ def test_a_file_that_is_missing_or_no_yaml_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_saved_config_is_whole_and_reads_back(tmp_path: Path) -> None:
-    config = load_config(CONFIGS / "cluster.yaml", ["train.clip_norm=null"])
+    config = load_config(CONFIGS / "cluster.yaml", ["train.clip_norm=null", "space.train.cutmix=[0,1]"])
     assert isinstance(config.space.lr, LogRange)
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
@@ -129,7 +309,7 @@ def test_paths_are_made_absolute_but_names_of_weights_are_not(monkeypatch: pytes
 
 def test_a_trial_gets_the_settings_of_its_architecture_alone() -> None:
     sweep = load_config(CONFIGS / "demo.yaml")
-    trial = TrialConfig.choose(sweep, {"arch": "c3d", "sampler": "balanced", "lr": 0.01, "num_frames": 8})
+    trial = TrialConfig.choose(sweep, dict(zip(AXES, ("c3d", "balanced", "plain", 0.01, 8, "uniform"), strict=True)))
     assert (trial.arch, trial.weights, trial.options["width"]) == ("c3d", "none", sweep.options("c3d")["width"])
     assert trial.train == sweep.train
 
@@ -146,5 +326,5 @@ def test_models_that_are_set_but_not_tried_are_named() -> None:
 
 
 def test_the_choices_are_those_of_the_data_package() -> None:
-    assert set(SpaceConfig().sampler) == set(SAMPLERS)
+    assert SpaceConfig(sampler=SAMPLERS, selection=SELECTIONS)
     assert set(typing.get_args(DataConfig.model_fields["few_groups"].annotation)) == set(FEW_GROUPS)

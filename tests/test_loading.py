@@ -7,7 +7,7 @@ import torch
 from data.cache import FrameStore, LabelledFrames
 from data.decode import DecodeSettings
 from data.loading import Batch, EvalDataset, TrainDataset, eval_loader, train_loader
-from data.sampling import EpochSampler
+from data.sampling import EpochSampler, FrameSelection
 from data.transforms import EvalTransform, Normalise, TrainTransform
 from tests.video_files import moving_square, write_video
 
@@ -32,7 +32,7 @@ def epoch_of(
 ) -> list[Batch]:
     store, clips = shelf
     sampler = EpochSampler([clip.label for clip in clips], "imbalanced", seed=seed)
-    dataset = TrainDataset(clips, store, num_frames=4, transform=TrainTransform(32), seed=seed)
+    dataset = TrainDataset(clips, store, selection=FrameSelection(4), transform=TrainTransform(32), seed=seed)
     loader = train_loader(dataset, sampler, batch_size=3, workers=workers, pin_memory=False)
     sampler.set_epoch(epoch)
     return list(loader)
@@ -68,7 +68,7 @@ def test_evaluation_shows_each_clip_once_in_order_and_the_same_each_time(
     shelf: tuple[FrameStore, list[LabelledFrames]],
 ) -> None:
     store, clips = shelf
-    dataset = EvalDataset(clips, store, num_frames=4, transform=EvalTransform(32))
+    dataset = EvalDataset(clips, store, selection=FrameSelection(4), transform=EvalTransform(32))
     passes = [list(eval_loader(dataset, batch_size=3, workers=0, pin_memory=False)) for _ in range(2)]
     assert [clip_id for batch in passes[0] for clip_id in batch.clip_id] == [clip.clip_id for clip in clips]
     assert same(passes[0], passes[1])
@@ -76,7 +76,7 @@ def test_evaluation_shows_each_clip_once_in_order_and_the_same_each_time(
 
 def test_ranks_share_out_evaluation_without_repeats(shelf: tuple[FrameStore, list[LabelledFrames]]) -> None:
     store, clips = shelf
-    dataset = EvalDataset(clips, store, num_frames=4, transform=EvalTransform(32))
+    dataset = EvalDataset(clips, store, selection=FrameSelection(4), transform=EvalTransform(32))
     seen = [
         clip_id
         for rank in range(3)

@@ -1,20 +1,27 @@
 from __future__ import annotations
 
-import itertools
 import math
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from data.augment import Augment, Variety
 from data.loading import Batch
+from data.sampling import class_weights
 from data.transforms import Normalise
 from tuning.config import TrainConfig
-from tuning.loop import Diverged, Sums, build_optimizer, choose_precision, predict, train_one_epoch
+from tuning.learner import Learner, build_learner
+from tuning.loop import Diverged, Sums, choose_precision, clip_losses, predict, train_one_epoch
 
 CPU = torch.device("cpu")
 TRAIN = TrainConfig(epochs=4, warmup_epochs=1.0, weight_decay=0.0)
+NORMALISE = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+AUGMENT = Augment(NORMALISE, 2, Variety())
 
 
 class MeanColour(nn.Module):
@@ -40,39 +47,31 @@ def batches(sizes: tuple[int, ...] = (4, 4, 2)) -> list[Batch]:
     return made
 
 
-def run_epoch(model: nn.Module, train: TrainConfig = TRAIN, lr: float = 0.5, precision: str = "fp32") -> Sums:
-    optimizer, schedule = build_optimizer(model, lr, train, steps_per_epoch=3)
-    return train_one_epoch(
-        model,
-        Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        batches(),
-        optimizer,
-        schedule,
-        torch.amp.GradScaler("cpu", enabled=False),
-        device=CPU,
-        precision=precision,
-        train=train,
-    )
+def learner_of(model: nn.Module, train: TrainConfig = TRAIN, lr: float = 0.5, **settings: Any) -> Learner:
+    given = {"stages": (), "steps_per_epoch": 3, "device": CPU, "precision": "fp32", **settings}
+    return build_learner(model, lr, train, **given)
+
+
+def run_epoch(learner: Learner, clips: Sequence[Batch] | None = None, micro_batch: int = 4) -> Sums:
+    return train_one_epoch(learner, AUGMENT, clips or batches(), epoch=1, seed=0, micro_batch=micro_batch)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_learns_what_can_be_learnt(precision: str) -> None:
     torch.manual_seed(0)
-    model = MeanColour()
-    losses = [run_epoch(model, precision=precision).loss for _ in range(5)]
+    learner = learner_of(MeanColour(), TRAIN.model_copy(update={"epochs": 100}), precision=precision)
+    losses = [run_epoch(learner).loss for _ in range(5)]
     assert losses[-1] < 0.2 * losses[0]
-    assert run_epoch(model, precision=precision).correct == 10
+    assert run_epoch(learner).correct == 10
 
 
 def test_an_epoch_is_summed_over_clips_not_averaged_over_batches() -> None:
     torch.manual_seed(0)
     model = MeanColour()
-    still = TRAIN.model_copy(update={"weight_decay": 0.0})
-    sums = run_epoch(model, still, lr=0.0)
-    normalise = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    sums = run_epoch(learner_of(model, lr=0.0))
     with torch.no_grad():
         losses = [
-            float(nn.functional.cross_entropy(model(normalise(batch.frames)), batch.label, reduction="sum"))
+            float(nn.functional.cross_entropy(model(NORMALISE(batch.frames)), batch.label, reduction="sum"))
             for batch in batches()
         ]
     assert sums.clips == 10
@@ -83,7 +82,7 @@ def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:
     model = MeanColour()
     nn.init.constant_(model.head.weight, math.inf)
     with pytest.raises(Diverged, match="the training loss became"):
-        run_epoch(model)
+        run_epoch(learner_of(model))
 
 
 def test_gradients_are_clipped_to_their_norm() -> None:
@@ -91,34 +90,14 @@ def test_gradients_are_clipped_to_their_norm() -> None:
     seen: list[float] = []
     model = MeanColour()
     model.head.weight.register_hook(lambda gradient: 1e6 * gradient)
-    optimizer, schedule = build_optimizer(model, 1e-3, TRAIN, 3)
-    step = optimizer.step
-    optimizer.step = lambda *a, **k: (  # type: ignore[method-assign]
-        seen.append(math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))),
-        step(*a, **k),
-    )[1]
     for limit in (0.5, None):
-        train = TRAIN.model_copy(update={"clip_norm": limit})
-        scaler = torch.amp.GradScaler("cpu", enabled=False)
-        normalise = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-        train_one_epoch(
-            model, normalise, batches()[:1], optimizer, schedule, scaler, device=CPU, precision="fp32", train=train
+        learner = learner_of(model, TRAIN.model_copy(update={"clip_norm": limit}))
+        learner.optimizer.register_step_pre_hook(
+            lambda *_: seen.append(math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters())))
         )
+        run_epoch(learner, batches()[:1])
     assert seen[0] == pytest.approx(0.5, rel=1e-3)
     assert seen[1] > 100
-
-
-def test_the_learning_rate_warms_up_and_then_falls_to_zero() -> None:
-    optimizer, schedule = build_optimizer(MeanColour(), 0.1, TRAIN, steps_per_epoch=5)
-    rates = []
-    for _ in range(20):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    assert rates[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
-    assert all(later <= earlier for earlier, later in itertools.pairwise(rates[4:]))
-    assert schedule.get_last_lr()[0] == pytest.approx(0.0, abs=1e-9)
-    assert rates[12] == pytest.approx(0.05 * (1 + math.cos(math.pi * 7 / 15)))
 
 
 def test_predictions_keep_the_order_of_the_clips_and_do_not_train() -> None:
@@ -145,3 +124,113 @@ def test_precision_is_taken_as_asked_and_auto_is_one_of_them() -> None:
     flags = Path("/proc/cpuinfo").read_text()
     has_bf16 = "avx512_bf16" in flags or "amx_bf16" in flags
     assert choose_precision("auto", CPU) == ("bf16" if has_bf16 else "fp32")
+
+
+def test_a_weighted_loss_counts_classes_alike() -> None:
+    """Two of ten clips are of class 1: with weights of 1 / share it pulls as hard as the other eight."""
+    label = torch.tensor([0] * 8 + [1] * 2)
+    weights = class_weights(label.tolist(), 2)
+    frames = torch.zeros(10, 2, 3, 8, 8, dtype=torch.uint8)
+    model = MeanColour()
+    nn.init.zeros_(model.head.weight)
+    nn.init.zeros_(model.head.bias)
+    batch = Batch(frames, label, [str(i) for i in range(10)])
+    sums = run_epoch(learner_of(model, class_weights=weights), [batch], micro_batch=3)
+    # Nothing tells the clips apart, so an even pull leaves the bias where it was; unweighted it would lean to class 0.
+    assert model.head.bias.tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert sums.loss == pytest.approx(10 * math.log(2))
+
+
+def test_each_clip_costs_what_cross_entropy_says() -> None:
+    torch.manual_seed(0)
+    logits, label, weights = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 1, 1]), torch.tensor([0.5, 2.0, 1.0, 3.0])
+    target = nn.functional.one_hot(label, 4).float()
+    expected = nn.functional.cross_entropy(logits, label, label_smoothing=0.1, reduction="none")
+    torch.testing.assert_close(clip_losses(logits, target, 0.1, None), expected)
+    torch.testing.assert_close(clip_losses(logits, target, 0.1, weights), expected * weights[label])
+
+
+def test_a_mixed_clip_costs_what_its_parts_cost() -> None:
+    torch.manual_seed(0)
+    logits, weights = torch.randn(1, 3), torch.tensor([0.5, 2.0, 1.0])
+    parts = [float(clip_losses(logits, torch.eye(3)[[k]], 0.1, weights)) for k in range(3)]
+    mixed = clip_losses(logits, torch.tensor([[0.3, 0.7, 0.0]]), 0.1, weights)
+    assert float(mixed) == pytest.approx(0.3 * parts[0] + 0.7 * parts[1])
+
+
+class Small(MeanColour):
+    """Has memory for so many clips at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.seen: list[int] = []
+        self.held: list[weakref.ref[torch.Tensor]] = []
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        assert not any(activation() is not None for activation in self.held), "a failed pass still holds memory"
+        self.seen.append(len(frames))
+        activation = frames * 2
+        if len(frames) > self.room:
+            self.held.append(weakref.ref(activation))
+            raise torch.OutOfMemoryError("no room")
+        return super().forward(activation / 2)
+
+
+def trained_weights(room: int, micro_batch: int, clips: Sequence[Batch]) -> tuple[torch.Tensor, Sums, list[int]]:
+    torch.manual_seed(0)
+    model = Small(room)
+    sums = run_epoch(learner_of(model, lr=0.1), clips, micro_batch)
+    return model.head.weight.detach(), sums, model.seen
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 5])
+def test_a_batch_in_parts_is_the_batch_as_a_whole(micro_batch: int) -> None:
+    clips = batches((7, 7, 3))
+    whole, sums, _ = trained_weights(99, 7, clips)
+    parts, sums_of_parts, seen = trained_weights(99, micro_batch, clips)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+    assert max(seen) <= micro_batch
+    assert sums_of_parts.loss == pytest.approx(sums.loss, abs=1e-5)
+    assert (sums_of_parts.correct, sums_of_parts.clips) == (sums.correct, sums.clips)
+
+
+def test_parts_are_of_even_size() -> None:
+    assert trained_weights(99, 6, batches((8,)))[2] == [4, 4]
+
+
+def test_where_memory_runs_out_the_batch_is_done_again_in_smaller_parts() -> None:
+    clips = batches((8, 8, 3))
+    whole, _, _ = trained_weights(99, 8, clips)
+    halved, sums, seen = trained_weights(3, 8, clips)
+    torch.testing.assert_close(halved, whole, atol=1e-6, rtol=0)
+    assert sums.micro_batch == 2
+    assert seen == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]
+
+
+def test_memory_for_less_than_a_clip_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(torch.OutOfMemoryError, match="one clip at a time does not fit.*lower train.size"):
+        trained_weights(0, 4, batches())
+
+
+class Branching(MeanColour):
+    """What it does depends on the values that it sees, which no graph can hold."""
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return super().forward(frames if frames.sum() > 0 else -frames)
+
+
+def test_what_cannot_be_compiled_as_a_whole_is_an_error() -> None:
+    learner = learner_of(Branching(), TRAIN.model_copy(update={"compile": True}))
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException):
+        run_epoch(learner)
+
+
+def test_a_compiled_model_trains_as_it_does_otherwise() -> None:
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        learner = learner_of(MeanColour(), TRAIN.model_copy(update={"compile": compiled}))
+        results.append((run_epoch(learner).loss, learner.model.state_dict()["head.weight"]))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-4)
+    torch.testing.assert_close(results[0][1], results[1][1], atol=1e-4, rtol=0)

@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from tuning.metrics import score, wilson_interval
+from tuning.metrics import score
 
 CLASSES = ("dip", "plank", "squat")
 
@@ -27,15 +24,3 @@ def test_a_class_without_clips_is_not_averaged_but_its_false_alarms_count() -> N
     assert scores.per_class[1].support == 0
     assert scores.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
     assert scores.confusion == ((1, 1, 0), (0, 0, 0), (0, 0, 2))
-
-
-def test_the_published_98_clips_get_their_interval() -> None:
-    low, high = wilson_interval(93, 98)
-    assert (round(low, 3), round(high, 3)) == (0.886, 0.978)
-
-
-@given(trials=st.integers(1, 500), data=st.data())
-def test_wilson_agrees_with_scipy(trials: int, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, trials))
-    expected = binomtest(successes, trials).proportion_ci(method="wilson")
-    assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-9)

@@ -11,10 +11,27 @@ import pytest
 from tests.test_checkpoint import MANIFEST_VALUES
 from tuning.checkpoint import Manifest
 from tuning.config import SweepConfig, parse_config
-from tuning.report import leaderboard
-from tuning.results import COLUMNS, NoChampion, TrialResult, champion, rank, summarise_trial, write_results
+from tuning.report import finals_table, leaderboard
+from tuning.results import (
+    COLUMNS,
+    NoChampion,
+    TrialResult,
+    best_choices,
+    champion,
+    finalists,
+    rank,
+    summarise_trial,
+    write_results,
+)
 
-CHOICE = {"arch": "c3d", "sampler": "balanced", "lr": 0.001, "num_frames": 16}
+CHOICE = {
+    "arch": "c3d",
+    "sampler": "balanced",
+    "loss": "plain",
+    "lr": 0.001,
+    "num_frames": 16,
+    "selection": "uniform",
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +87,7 @@ def test_a_trial_without_a_checkpoint_has_no_score(sweep: SweepConfig) -> None:
 
 
 def result(trial: str, f1: float, status: str = "done", checkpoint: str = "/somewhere") -> TrialResult:
-    return TrialResult(trial, "c3d", "balanced", 1e-3, 16, 4, f1, f1, 1.0, status, 3, checkpoint)
+    return TrialResult(trial, *CHOICE.values(), 0, "search", 4, f1, f1, 1.0, status, 3, checkpoint)
 
 
 def test_the_champion_is_best_by_validation_among_trials_in_good_order() -> None:
@@ -96,3 +113,63 @@ def test_results_csv_and_leaderboard_name_every_trial(tmp_path: Path) -> None:
     table = leaderboard(rows)
     assert "0.250" in table
     assert "error" in table
+
+
+def test_what_is_as_usual_goes_without_saying(tmp_path: Path) -> None:
+    usual, other = result("a", 0.5), replace(result("b", 0.6), loss="weighted", sampler="imbalanced", selection="dense")
+    assert usual.title == "c3d · balanced · 16f · lr 0.001"
+    assert other.title == "c3d · imbalanced, weighted loss · 16f dense · lr 0.001"
+    assert "uniform" not in leaderboard([usual])
+    assert "plain" not in leaderboard([usual])
+    both = leaderboard([other, usual])
+    assert all(word in both for word in ("plain", "weighted", "uniform", "dense", "selection", "loss"))
+
+
+def final(trial: str, lr: float, seed: int, f1: float, status: str = "done") -> TrialResult:
+    return replace(result(trial, f1, status), lr=lr, seed=seed, stage="final")
+
+
+def test_the_best_mean_over_seeds_wins_and_its_median_trial_is_the_champion() -> None:
+    lucky = [final(f"a{seed}", 0.1, seed, f1) for seed, f1 in enumerate((0.95, 0.5, 0.5), 1)]
+    steady = [final(f"b{seed}", 0.01, seed, f1) for seed, f1 in enumerate((0.7, 0.8, 0.75), 1)]
+    search = [result("s", 0.99)]
+    assert champion(search + lucky + steady, "val_macro_f1", seeds=3).id == "b3"
+    first, second = finalists(search + lucky + steady, "val_macro_f1", 3)
+    assert (first.mean, first.worst, first.best) == (pytest.approx(0.75), 0.7, 0.8)
+    assert first.deviation == pytest.approx(0.05)
+    assert second.mean == pytest.approx(0.65)
+    table = finals_table([first, second], "val_macro_f1")
+    assert "0.750" in table
+    assert "0.01" in table
+
+
+def test_a_finalist_with_a_trial_that_failed_cannot_win() -> None:
+    rows = [final("a1", 0.1, 1, 0.9), final("a2", 0.1, 2, 0.0, "diverged"), final("b1", 0.2, 1, 0.4)]
+    with pytest.raises(
+        NoChampion, match="no finalist was trained in good order with all its 2 seeds: 1 diverged, 2 done"
+    ):
+        champion(rows, "val_macro_f1", seeds=2)
+    assert champion([*rows, final("b2", 0.2, 2, 0.3)], "val_macro_f1", seeds=2).id == "b2"
+
+
+def test_finalists_are_different_choices() -> None:
+    rows = [result("a", 0.9), replace(result("b", 0.8), lr=0.5), result("c", 0.85), replace(result("d", 0.7), lr=0.2)]
+    rows.append(replace(result("e", 0.99, "diverged"), lr=0.3))
+    assert [choice["lr"] for choice in best_choices(rows, "val_macro_f1", 2)] == [1e-3, 0.5]
+
+
+def test_axes_of_training_have_columns_of_their_own(sweep: SweepConfig, tmp_path: Path) -> None:
+    further = {"train.mixup": 0.2, "train.ema": None}
+    row = summarise_trial("a", CHOICE | further, "TERMINATED", report(4), {Path("/best"): checkpoint(0.5)}, sweep)
+    assert row.choice == CHOICE | further
+    assert row.title == "c3d · balanced · 16f · lr 0.001 · mixup 0.2 · ema null"
+    write_results([row], tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open() as stream:
+        (read,) = csv.DictReader(stream)
+    place = list(read).index("selection")
+    assert list(read)[place + 1 : place + 3] == ["train.mixup", "train.ema"]
+    assert [column for column in read if column not in further] == list(COLUMNS)
+    assert (read["train.mixup"], read["train.ema"]) == ("0.2", "")
+    assert best_choices([row], "val_macro_f1", 1) == [CHOICE | further]
+    header = leaderboard([row]).splitlines()[0].split()
+    assert header[header.index("frames") + 1 :][:2] == ["mixup", "ema"]

@@ -1,25 +1,82 @@
 from __future__ import annotations
 
+from typing import Any
+
+from ray.tune.experiment import Experiment
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 from ray.tune.search.sample import Float
 
-from tuning.config import parse_config
-from tuning.space import AXES, build_search, trial_count
+from tuning.config import AXES, SweepConfig, TrialConfig, parse_config
+from tuning.space import build_search, finals_search, grid_points, trial_count
 
 GRID = {"lr": [0.1, 0.01, 0.001], "num_frames": [8, 16]}
 RANGE = {"lr": {"low": 0.001, "high": 0.1}}
 
 
+def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
+    """The choices that Tune makes trials of."""
+    search = build_search(sweep, at_once=0)
+    search.algorithm.add_configurations(
+        Experiment("grid", run=lambda config: None, config=search.space, num_samples=search.samples)
+    )
+    trials = []
+    while (trial := search.algorithm.next_trial()) is not None:
+        trials.append(tuple(trial.config[axis] for axis in sweep.space.axes))
+    return trials
+
+
 def test_a_grid_has_every_combination() -> None:
     sweep = parse_config({"space": GRID})
     search = build_search(sweep, at_once=3)
-    assert trial_count(sweep) == 2 * 2 * 3 * 2
-    assert search.space["lr"] == {"grid_search": [0.1, 0.01, 0.001]}
-    assert tuple(search.space) == AXES
-    assert search.samples == 1
+    assert trial_count(sweep) == search.samples == 2 * 2 * 3 * 2
+    points = grid_points(sweep)
+    assert [tuple(point) for point in points] == [AXES] * 24
+    assert len({tuple(point.values()) for point in points}) == 24
+    assert {point["lr"] for point in points} == {0.1, 0.01, 0.001}
     assert isinstance(search.algorithm, BasicVariantGenerator)
     assert search.algorithm.max_concurrent == 3
+
+
+def test_tune_tries_the_points_of_a_grid_once_each_and_nothing_else() -> None:
+    sweep = parse_config(
+        {"space": GRID | {"loss": ["plain", "weighted"], "balanced_and_weighted": "leave-out", "arch": "c3d"}}
+    )
+    trials = tried(sweep)
+    assert sorted(trials) == sorted(tuple(point.values()) for point in grid_points(sweep))
+    assert len(trials) == trial_count(sweep) == 3 * 3 * 2
+    assert ("balanced", "weighted") not in {(sampler, loss) for _, sampler, loss, *_ in trials}
+
+
+FURTHER = {"train": {"mixup": [0, 0.2], "ema": [None, 0.9], "trainable": ["all", 2]}, "arch": "c3d"}
+WEIGHTS = {"c3d": {"weights": "c3d.pt"}}
+
+
+def test_settings_of_training_are_axes_of_a_grid() -> None:
+    sweep = parse_config({"space": FURTHER, "models": WEIGHTS})
+    points = grid_points(sweep)
+    assert [tuple(point) for point in points] == [(*AXES, "train.mixup", "train.ema", "train.trainable")] * 64
+    assert len({tuple(point.values()) for point in points}) == 64
+    assert tried(sweep) == [tuple(point.values()) for point in points]
+
+
+def test_random_search_draws_values_of_training_as_they_are_written() -> None:
+    sweep = parse_config(
+        {"space": FURTHER, "models": WEIGHTS, "search": {"algorithm": "random", "trials": 40, "seed": 1}}
+    )
+    drawn = tried(sweep)
+    place = list(sweep.space.axes).index("train.mixup")
+    assert {repr(values[place:]) for values in drawn} >= {"(0.2, None, 2)", "(0, 0.9, 'all')"}
+    for values in drawn:
+        assert TrialConfig.choose(sweep, dict(zip(sweep.space.axes, values, strict=True)))
+
+
+def test_finalists_keep_their_values_of_training() -> None:
+    sweep = parse_config({"space": FURTHER, "models": WEIGHTS, "search": {"finalists": {"top": 2, "seeds": 2}}})
+    search = finals_search(sweep, [grid_points(sweep)[number] for number in (0, 63)], at_once=1)
+    assert search.space["train.trainable"].categories == ["all", 2]
+    assert search.space["train.ema"].categories == [None, 0.9]
+    assert search.samples == 4
 
 
 def test_random_search_draws_as_many_as_asked_and_the_same_for_a_seed() -> None:
@@ -42,3 +99,20 @@ def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
     assert scheduler._time_attr == "epoch"
     off = parse_config({"search": {"asha": None}})
     assert isinstance(build_search(off, at_once=1).scheduler, FIFOScheduler)
+
+
+def test_finals_try_each_choice_with_seeds_that_the_search_did_not_use() -> None:
+    sweep = parse_config({"space": GRID, "train": {"seed": 5}, "search": {"finalists": {"top": 2, "seeds": 3}}})
+    choices = grid_points(sweep)[:2]
+    search = finals_search(sweep, choices, at_once=0)
+    assert search.samples == 6
+    assert isinstance(search.scheduler, FIFOScheduler)
+    search.algorithm.add_configurations(
+        Experiment("finals", run=lambda config: None, config=search.space, num_samples=search.samples)
+    )
+    trials = []
+    while (trial := search.algorithm.next_trial()) is not None:
+        trials.append(trial.config)
+    assert {trial["seed"] for trial in trials} == {6, 7, 8}
+    assert [{axis: trial[axis] for axis in AXES} for trial in trials[::3]] == choices
+    assert TrialConfig.choose(sweep, trials[0]).train.seed == 6

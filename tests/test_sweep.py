@@ -94,7 +94,7 @@ print([g.state for g in list_placement_groups(address=address, limit=1000) if g.
 
 def test_the_run_folder_is_whole(asha_run: tuple[Path, str], place: Workplace) -> None:
     run, _ = asha_run
-    assert {"config.yaml", "split.csv", "results.csv", "failed_clips.csv", "best", "test"} <= set(os.listdir(run))
+    assert {"config.yaml", "split.csv", "results.csv", "defects.csv", "best", "test"} <= set(os.listdir(run))
     assert not list(run.parent.glob(".*")), "nothing half-made lies beside it"
     metrics = json.loads((run / "test/metrics.json").read_text())
     split = read_split(run / "split.csv")
@@ -227,6 +227,69 @@ def test_predict_agrees_with_the_test_report_and_names_what_it_cannot_read(
     assert [row[0] for row in printed] == clips
     assert [row[1] for row in printed] == list(rows["predicted"])
     np.testing.assert_allclose([float(row[2]) for row in printed], rows["probability"], atol=6e-4)
+
+
+@pytest.fixture(scope="module")
+def folds_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
+    """What few clips call for: groups found from the pictures, three folds, both losses, several views, finalists."""
+    command = place.sweep_command("folds", f"--address={ray_address}", "--folds=3")
+    command[command.index("--groups") + 1] = "auto"
+    axes = ["space.loss=[plain,weighted]", "space.selection=dense", "train.stride=2", "test.views=3"]
+    done = place.run([*command, *axes, "search.finalists={top: 1, seeds: 2}"])
+    return place.folder / "runs/folds", succeeded(done).stdout
+
+
+def test_trials_are_scored_by_folds(folds_run: tuple[Path, str]) -> None:
+    run, _ = folds_run
+    split = read_split(run / "split.csv")
+    assert split.folds == 3
+    results = table(run)
+    assert sorted(results[results["stage"] == "search"]["loss"]) == ["plain", "weighted"]
+    assert set(results["selection"]) == {"dense"}
+    scored = sum(len(r.val) for r in split.rounds())
+    assert scored == len(split.rows) - len(split.clips("test"))
+    # Every clip but the test's has one prediction, so the accuracy is a whole number of them.
+    for accuracy in results["val_accuracy"]:
+        assert accuracy * scored == pytest.approx(round(accuracy * scored), abs=1e-6)
+    assert read_manifest(run / "best").folds == 3
+
+
+def test_the_best_choice_is_tried_with_other_seeds_and_one_of_these_is_the_champion(
+    folds_run: tuple[Path, str], place: Workplace
+) -> None:
+    run, output = folds_run
+    results = table(run)
+    best, finals = results[results["stage"] == "search"].iloc[0], results[results["stage"] == "final"]
+    assert sorted(finals["seed"]) == [1, 2]
+    assert set(finals["loss"]) == {best["loss"]}
+    assert set(finals["epochs"]) == {2}
+    assert finals["val_accuracy"].nunique() + finals["val_macro_f1"].nunique() > 2, "another seed, another model"
+    champion = read_manifest(run / "best")
+    assert champion.metrics["val_macro_f1"] == pytest.approx(finals["val_macro_f1"].min())
+    assert champion.trial.train.seed in (1, 2)
+    assert "finalists, each with 2 seeds" in output
+    mlflow_client = client(place)
+    experiment = mlflow_client.get_experiment_by_name("test").experiment_id
+    titles = {r.info.run_name for r in mlflow_client.search_runs([experiment], "tags.trial_status = 'done'")}
+    assert any(title.endswith("· seed 2") for title in titles)
+
+
+def test_groups_that_were_found_are_kept_with_the_run(folds_run: tuple[Path, str], place: Workplace) -> None:
+    run, output = folds_run
+    groups = pd.read_csv(run / "groups.csv").set_index("path")["group"]
+    split = pd.read_csv(run / "split.csv").set_index("path")
+    assert (groups.loc[split.index] == split["group"]).all()
+    assert (split.groupby("group")["split"].nunique() == 1).all()
+    assert "groups.csv" in output
+
+
+def test_several_views_are_reported_beside_the_single_one(folds_run: tuple[Path, str], place: Workplace) -> None:
+    run, output = folds_run
+    metrics = json.loads((run / "test/metrics.json").read_text())
+    assert metrics["views"]["count"] == 3
+    assert f"over 3 views accuracy {metrics['views']['accuracy']:.3f}" in output
+    succeeded(place.tuning("evaluate", "--run", "runs/folds"))
+    assert json.loads((run / "test/metrics.json").read_text()) == metrics
 
 
 def test_a_checkpoint_of_another_split_is_refused(asha_run: tuple[Path, str], place: Workplace) -> None:

@@ -11,7 +11,14 @@ from tests.test_results import result
 from tuning.config import SweepConfig, TrackingConfig, parse_config
 from tuning.tracking import METRICS, Tracking, TrackingError, check_reachable, resolve_uri, start_sweep
 
-CHOICE = {"arch": "c3d", "sampler": "balanced", "lr": 0.0003, "num_frames": 16}
+CHOICE = {
+    "arch": "c3d",
+    "sampler": "balanced",
+    "loss": "plain",
+    "lr": 0.0003,
+    "num_frames": 16,
+    "selection": "uniform",
+}
 
 
 @pytest.fixture(scope="module")

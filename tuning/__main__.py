@@ -79,8 +79,11 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument("--data", metavar="DIR", help="folder of clips, one sub-folder a class (data.dir)")
     command.add_argument("--split", metavar="CSV", help="use this split instead of making one (data.split)")
     command.add_argument(
-        "--groups", metavar="CSV[:COLUMN]", help="clips of one group never stand in two splits (data.groups)"
+        "--groups",
+        metavar="CSV[:COLUMN]",
+        help="clips of one group never stand in two splits; `auto` finds groups from the pictures (data.groups)",
     )
+    command.add_argument("--folds", type=int, metavar="K", help="score trials by K-fold cross-validation (data.folds)")
     command.add_argument(
         "--few-groups",
         choices=("refuse", "leave-out", "train"),
@@ -138,7 +141,7 @@ def _sweep(args: argparse.Namespace) -> int:
     check_writable(run)
     scanned = scan(config.data)
     _print_scan(scanned, config)
-    _print_weights(prepare_weights(config, len(scanned.split.classes)), config)
+    _print_weights(prepare_weights(config, scanned.num_classes), config)
     with connected(address, verbose=args.verbose):
         # Before the clips are decoded: that may take long, and a trial that fits nowhere is known now.
         slot, at_once = plan_slots(config.resources)
@@ -156,7 +159,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:
-    from tuning.config import ConfigError, absolute_paths, load_config
+    from tuning.config import ConfigError, absolute_paths, load_config, refuse_unused
 
     if args.config is None:
         raise ConfigError("give --config FILE (configs/demo.yaml is a small one), or --resume NAME")
@@ -167,7 +170,9 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
         "data.groups": args.groups,
         "data.few_groups": args.few_groups,
     }
-    config = load_config(args.config, args.overrides, {k: v for k, v in flags.items() if v is not None})
+    overrides = [*args.overrides, *([f"data.folds={args.folds}"] if args.folds is not None else [])]
+    config = load_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
+    refuse_unused(config.data)
     name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
     return absolute_paths(config.model_copy(update={"name": name}))
 
@@ -177,7 +182,9 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     from tuning.config import ConfigError
     from tuning.run_folder import find_run
 
-    given = [name for name in ("config", "data", "split", "groups", "few_groups", "name") if getattr(args, name)]
+    given = [
+        name for name in ("config", "data", "split", "groups", "folds", "few_groups", "name") if getattr(args, name)
+    ]
     if given or args.overrides:
         extra = [*(f"--{name.replace('_', '-')}" for name in given), *args.overrides]
         raise ConfigError(f"--resume goes on with the run's own settings: leave out {' '.join(extra)}")
@@ -190,11 +197,9 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
 def _print_scan(scanned: ScannedData, config: SweepConfig) -> None:
     from tuning.config import unused_models
 
-    print(scanned.split.summary(), flush=True)
     _print_named("files in class folders are no videos and are passed over", scanned.ignored)
     _print_named("clips in the folder are not listed in the split and are not used", scanned.unlisted)
-    left_out = [clip.path for clip in scanned.split.clips("left-out")]
-    _print_named("clips are left out: their class has fewer than three groups", left_out)
+    _print_named("rows of the groups file name no clip of the folder", scanned.unmatched)
     for arch in unused_models(config):
         print(f"note: models.{arch} is set, but space.arch does not try it")
 
@@ -208,36 +213,63 @@ def _print_named(what: str, names: Sequence[str]) -> None:
 def _print_weights(reports: Mapping[str, WeightsReport], config: SweepConfig) -> None:
     for arch, report in reports.items():
         print(f"weights: {arch} starts from {config.weights(arch)}, {len(report.loaded)} values loaded", flush=True)
+        if report.note:
+            print(f"note: {report.note}")
         _print_named("values of the file are not used", report.unexpected)
         _print_named("values of the model start at random", (*report.missing, *report.mismatched))
 
 
 def _print_build(prepared: PreparedData, run: RunFolder) -> None:
+    from data.split_report import split_report
+
     build = prepared.build
     print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
-    damaged = [clip for clip in build.stored if clip.facts.damage]
-    for what, reasons in (
-        ("left out", [(clip.path, clip.reason) for clip in build.failed]),
-        ("used in part", [(clip.path, clip.facts.damage) for clip in damaged]),
-    ):
-        for path, reason in reasons:
-            print(f"note: {path} is {what}: {reason} (listed in {run.failed_clips})", flush=True)
-    _print_named("pairs of identical files stand in two splits or classes: give them one group", prepared.copies())
+    _print_named("stored clips were damaged and are decoded anew", build.repaired)
+    for clip in build.failed:
+        print(f"note: {clip.path} is left out, {clip.defect}: {clip.reason}", flush=True)
+    _print_defects(prepared, run)
+    if prepared.grouping is not None:
+        print(f"groups: {prepared.grouping.sentence()} ({_shown(run.groups)})")
+    print(split_report(prepared.split), flush=True)
+    left_out = [clip.path for clip in prepared.split.clips("left-out")]
+    _print_named("clips are left out: their class has fewer than three groups", left_out)
+
+
+def _print_defects(prepared: PreparedData, run: RunFolder) -> None:
+    """Of the clips that are used all the same."""
+    failed = {clip.path for clip in prepared.build.failed}
+    suspect: dict[str, list[str]] = {}
+    for defect in prepared.defects:
+        if defect.path not in failed:
+            suspect.setdefault(defect.name, []).append(defect.path)
+    for name, paths in suspect.items():
+        _print_named(f"clips are used though suspect, {name}", paths)
+    if suspect:
+        print(f"note: why is in {_shown(run.defects)}", flush=True)
 
 
 def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
-    from tuning.metrics import wilson_interval
-    from tuning.report import leaderboard
+    from data.intervals import wilson_interval
+    from tuning.report import finals_table, leaderboard
+    from tuning.results import finalists
 
     scores, best = outcome.test.scores, outcome.champion
     low, high = wilson_interval(round(scores.accuracy * scores.num_clips), scores.num_clips)
     run = _shown(outcome.run.path)
-    print(f"\n{leaderboard(outcome.ranked)}\n")
-    print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, by {config.search.metric})")
+    metric, seeds = config.search.metric, config.search.finalist_seeds
+    print(f"\n{leaderboard([row for row in outcome.ranked if row.stage == 'search'])}\n")
+    if seeds is not None:
+        print(f"finalists, each with {seeds} seeds that the search did not use\n")
+        print(f"{finals_table(finalists(outcome.ranked, metric, seeds), metric)}\n")
+    why = f"by {metric}" if seeds is None else f"by mean {metric} over seeds; the median of its {seeds} trials"
+    print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, {why})")
     print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
     print(f"           macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
+    if outcome.test.views:
+        views = outcome.test.views
+        print(f"           over {config.test.views} views accuracy {views.accuracy:.3f}, macro-F1 {views.macro_f1:.3f}")
     if build.failed:
-        print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/failed_clips.csv")
+        print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
     print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
     print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
     print(f"label      python -m tuning predict --run {run} CLIP")

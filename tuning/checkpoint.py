@@ -1,15 +1,16 @@
 """What a checkpoint directory contains.
 
-`checkpoint.json` (a `Manifest`) and `model.pt` (a state dict) rebuild the model anywhere; `training.pt` (optimizer,
-schedule, scaler) is what training needs beside them to go on. Plain values and tensors only: nothing that is
-unpickled can run code.
+`checkpoint.json` (a `Manifest`) and `model.pt` (a state dict) rebuild the model anywhere; `training.pt` (a
+`TrainingState` of each fold) is what training needs beside them to go on. Plain values and tensors only: nothing
+that is unpickled can run code.
 """
 
 from __future__ import annotations
 
 import pickle
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from torch import nn
 
 from data.cache import file_sha256
 from data.decode import DecodeSettings
+from models.ensemble import Ensemble
 from models.registry import build_model
 from tuning.config import TrialConfig
 from tuning.errors import TuningError
+from tuning.learner import TrainingState
 
 MANIFEST = "checkpoint.json"
 MODEL = "model.pt"
@@ -42,6 +45,8 @@ class Manifest(BaseModel):
     classes: tuple[str, ...]
     split_sha256: str
     decode: DecodeSettings
+    folds: int
+    """Models in it: one, or one for each fold, which then answer together."""
     precision: str
     """The precision that the metrics were computed in."""
     history: tuple[dict[str, float], ...]
@@ -60,24 +65,14 @@ class Manifest(BaseModel):
         return self.history[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingState:
-    """What training needs beside the model to go on; plain state dicts."""
-
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    scaler: dict[str, Any]
-
-
 def save_checkpoint(
-    folder: Path, manifest: Manifest, weights: dict[str, torch.Tensor], training: TrainingState
+    folder: Path, manifest: Manifest, models: Sequence[nn.Module], training: Sequence[TrainingState]
 ) -> None:
-    """Write a checkpoint into an existing, empty folder."""
-    torch.save(weights, folder / MODEL)
-    torch.save(
-        {"optimizer": training.optimizer, "schedule": training.schedule, "scaler": training.scaler},
-        folder / TRAINING,
-    )
+    """Write a checkpoint of one model for each fold into an existing, empty folder."""
+    assert len(models) == len(training) == manifest.folds
+    torch.save(_together(models).state_dict(), folder / MODEL)
+    plain = [{field.name: getattr(state, field.name) for field in fields(state)} for state in training]
+    torch.save(plain, folder / TRAINING)
     whole = manifest.model_copy(update={"model_sha256": file_sha256(folder / MODEL)})
     (folder / MANIFEST).write_text(whole.model_dump_json(indent=1))
 
@@ -116,25 +111,42 @@ def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
     Raises:
         CheckpointError: no checkpoint, or its files are damaged.
     """
+    models, manifest = load_models(folder)
+    return _together(models).eval(), manifest
+
+
+def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
+    """As `load_model`, but each fold's model by itself.
+
+    Raises:
+        CheckpointError: no checkpoint, or its files are damaged.
+    """
     manifest = verified_manifest(folder)
-    model = build_model(
-        manifest.trial.arch,
-        manifest.trial.options,
-        num_classes=len(manifest.classes),
-        num_frames=manifest.trial.num_frames,
-        size=manifest.trial.train.size,
-    )
-    model.load_state_dict(_load(folder / MODEL))
-    return model.eval(), manifest
+    models: list[nn.Module] = [
+        build_model(
+            manifest.trial.arch,
+            manifest.trial.options,
+            num_classes=len(manifest.classes),
+            num_frames=manifest.trial.num_frames,
+            size=manifest.trial.train.size,
+        )
+        for _ in range(manifest.folds)
+    ]
+    _together(models).load_state_dict(_load(folder / MODEL))
+    return models, manifest
 
 
-def load_training(folder: Path) -> TrainingState:
-    """What training needs beside the model.
+def load_training(folder: Path) -> list[TrainingState]:
+    """What training needs beside each fold's model.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    return TrainingState(**_load(folder / TRAINING))
+    return [TrainingState(**state) for state in _load(folder / TRAINING)]
+
+
+def _together(models: Sequence[nn.Module]) -> nn.Module:
+    return models[0] if len(models) == 1 else Ensemble(models)
 
 
 def copy_champion(checkpoint: Path, best: Path) -> None:
@@ -148,7 +160,7 @@ def copy_champion(checkpoint: Path, best: Path) -> None:
     aside.rename(best)
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -15,13 +15,14 @@ import torch
 from data.cache import BuildReport, FrameStore, LabelledFrames
 from data.decode import decode_clip
 from data.errors import DataError
+from data.intervals import wilson_interval
 from data.loading import Batch, EvalDataset, eval_frames, eval_loader
 from data.splits import read_split
 from data.transforms import EvalTransform, Normalise
 from models.registry import ARCHITECTURES
 from tuning.checkpoint import CheckpointError, Manifest, load_model
 from tuning.loop import Predictions, choose_precision, predict
-from tuning.metrics import Scores, score, wilson_interval
+from tuning.metrics import Scores, score
 from tuning.report import plot_confusion
 from tuning.run_folder import RunFolder
 
@@ -35,6 +36,8 @@ class TestReport:
     __test__ = False  # Not a test case, whatever pytest thinks of its name.
 
     scores: Scores
+    views: Scores | None
+    """Of the mean over several views of each clip, where these were asked for."""
     folder: Path
     """Holds `metrics.json`, `predictions.csv` and `confusion_matrix.png`."""
 
@@ -49,12 +52,15 @@ class Champion:
         arch = ARCHITECTURES[self.manifest.trial.arch]
         self.normalise = Normalise(arch.mean, arch.std)
         self.transform = EvalTransform(self.manifest.trial.train.size)
+        self.selection = self.manifest.trial.frame_selection()
         self.precision = choose_precision(self.manifest.trial.train.precision, self.device)
 
-    def predict_stored(self, clips: Sequence[LabelledFrames], store: FrameStore) -> Predictions:
-        """Logits of clips whose frames are in the store."""
-        dataset = EvalDataset(clips, store, num_frames=self.manifest.trial.num_frames, transform=self.transform)
-        batches = eval_loader(dataset, batch_size=self.manifest.trial.train.batch_size, workers=0, pin_memory=False)
+    def predict_stored(
+        self, clips: Sequence[LabelledFrames], store: FrameStore, view: int = 0, views: int = 1
+    ) -> Predictions:
+        """Logits of one view of clips whose frames are in the store."""
+        dataset = EvalDataset(clips, store, selection=self.selection, transform=self.transform, view=view, views=views)
+        batches = eval_loader(dataset, batch_size=self.manifest.trial.train.at_once, workers=0, pin_memory=False)
         return predict(self.model, self.normalise, batches, device=self.device, precision=self.precision)
 
     def predict_file(self, file: Path) -> torch.Tensor:
@@ -66,7 +72,7 @@ class Champion:
         if not file.is_file():
             raise DataError("it is a folder: give video files" if file.is_dir() else "no such file")
         stored = decode_clip(file, self.manifest.decode).frames
-        frames = eval_frames(stored, self.manifest.trial.num_frames, self.transform)
+        frames = eval_frames(stored, self.selection, self.transform)
         batch = Batch(frames[None], torch.zeros(1, dtype=torch.int64), [str(file)])
         result = predict(self.model, self.normalise, [batch], device=self.device, precision=self.precision)
         return result.logits[0].softmax(0)
@@ -85,7 +91,7 @@ def evaluate_run(run: RunFolder, *, progress: bool) -> TestReport:
     split = read_split(run.split)
     _check_split(champion.manifest, split.sha256, run)
     clips = split.clips("test")
-    store = FrameStore(Path(config.store.dir), champion.manifest.decode)
+    store = config.store.open(champion.manifest.decode)
     build = store.build(
         Path(config.data.dir),
         [clip.path for clip in clips],
@@ -97,9 +103,28 @@ def evaluate_run(run: RunFolder, *, progress: bool) -> TestReport:
     if not labelled:
         raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
     predictions = champion.predict_stored(labelled, store)
-    scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), champion.manifest.classes)
-    _write_report(run, champion.manifest, predictions, scores, build)
-    return TestReport(scores, run.test)
+    report = TestReport(
+        _scores(predictions, champion.manifest),
+        _scores_of_views(champion, labelled, store, config.test.views),
+        run.test,
+    )
+    _write_report(report, champion.manifest, predictions, build, config.test.views)
+    return report
+
+
+def _scores(predictions: Predictions, manifest: Manifest) -> Scores:
+    return score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), manifest.classes)
+
+
+def _scores_of_views(
+    champion: Champion, clips: Sequence[LabelledFrames], store: FrameStore, views: int
+) -> Scores | None:
+    """Each clip by the mean of its views' logits."""
+    if views == 1:
+        return None
+    each = [champion.predict_stored(clips, store, view, views) for view in range(views)]
+    mean = torch.stack([view.logits for view in each]).mean(0)
+    return _scores(Predictions(each[0].clip_ids, each[0].labels, mean), champion.manifest)
 
 
 def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
@@ -111,32 +136,40 @@ def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
 
 
 def _write_report(
-    run: RunFolder, manifest: Manifest, predictions: Predictions, scores: Scores, build: BuildReport
+    report: TestReport, manifest: Manifest, predictions: Predictions, build: BuildReport, views: int
 ) -> None:
     """All files or none: the folder is filled aside, then put in place."""
-    aside = run.test.with_name(run.test.name + ".tmp")
+    aside = report.folder.with_name(report.folder.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    (aside / METRICS).write_text(json.dumps(_metrics(manifest, scores, build), indent=1) + "\n")
+    (aside / METRICS).write_text(json.dumps(_metrics(report, manifest, build, views), indent=1) + "\n")
     _write_predictions(aside / PREDICTIONS, predictions, manifest.classes)
-    plot_confusion(scores, manifest.classes, aside / CONFUSION)
-    shutil.rmtree(run.test, ignore_errors=True)
-    aside.rename(run.test)
+    plot_confusion(report.scores, manifest.classes, aside / CONFUSION)
+    shutil.rmtree(report.folder, ignore_errors=True)
+    aside.rename(report.folder)
 
 
-def _metrics(manifest: Manifest, scores: Scores, build: BuildReport) -> dict[str, Any]:
+def _metrics(report: TestReport, manifest: Manifest, build: BuildReport, views: int) -> dict[str, Any]:
+    scores = report.scores
+    return {
+        **_summary(scores),
+        "per_class": {row.label: {k: v for k, v in asdict(row).items() if k != "label"} for row in scores.per_class},
+        "confusion": scores.confusion,
+        "classes": manifest.classes,
+        "num_clips": scores.num_clips,
+        "views": {"count": views, **_summary(report.views)} if report.views else None,
+        "failed_clips": {clip.path: clip.reason for clip in build.failed},
+        "split_sha256": manifest.split_sha256,
+        "checkpoint_sha256": manifest.model_sha256,
+    }
+
+
+def _summary(scores: Scores) -> dict[str, Any]:
     correct = round(scores.accuracy * scores.num_clips)
     return {
         "accuracy": scores.accuracy,
         "accuracy_wilson_95": wilson_interval(correct, scores.num_clips),
         "macro_f1": scores.macro_f1,
-        "per_class": {row.label: {k: v for k, v in asdict(row).items() if k != "label"} for row in scores.per_class},
-        "confusion": scores.confusion,
-        "classes": manifest.classes,
-        "num_clips": scores.num_clips,
-        "failed_clips": {clip.path: clip.reason for clip in build.failed},
-        "split_sha256": manifest.split_sha256,
-        "checkpoint_sha256": manifest.model_sha256,
     }
 
 

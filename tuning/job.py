@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict
 
 from data.cache import FrameStore, LabelledFrames
 from data.decode import DecodeSettings
-from tuning.config import SweepConfig
+from tuning.config import StoreConfig, SweepConfig
+
+
+class Round(BaseModel):
+    """Clips to train on and clips to validate on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train: tuple[LabelledFrames, ...]
+    val: tuple[LabelledFrames, ...]
 
 
 class TrialData(BaseModel):
@@ -18,14 +25,18 @@ class TrialData(BaseModel):
 
     classes: tuple[str, ...]
     split_sha256: str
-    store_root: str
+    frame_store: StoreConfig
     decode: DecodeSettings
-    train: tuple[LabelledFrames, ...]
-    val: tuple[LabelledFrames, ...]
+    rounds: tuple[Round, ...]
+    """One for each fold; one in all without folds."""
 
     def store(self) -> FrameStore:
         """The frame store that holds the clips."""
-        return FrameStore(Path(self.store_root), self.decode)
+        return self.frame_store.open(self.decode)
+
+    def digests(self) -> set[str]:
+        """Of all clips in any round."""
+        return {clip.digest for each in self.rounds for clip in (*each.train, *each.val)}
 
 
 class Slot(BaseModel):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn import functional as F
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from data.augment import Augment
 from data.loading import Batch
-from tuning.config import TrainConfig
+from data.sampling import derived_seed
+from tuning.finetune import start_epoch
+from tuning.learner import Learner
 
 
 class Diverged(Exception):
@@ -27,7 +28,10 @@ class Sums:
 
     loss: float
     correct: int
+    """With clips mixed, by the class that most of a clip is of."""
     clips: int
+    micro_batch: int
+    """Most clips at once; fewer than was asked for where memory ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,18 @@ class Predictions:
     """int64 `(N,)`."""
     logits: torch.Tensor
     """float32 `(N, K)`, on the CPU."""
+
+
+def concatenated(parts: Iterable[Predictions]) -> Predictions:
+    """All parts as one; a part without clips has no number of classes to stack by, and is passed over."""
+    filled = [part for part in parts if part.clip_ids]
+    if not filled:
+        return Predictions([], torch.empty(0, dtype=torch.int64), torch.empty(0, 0))
+    return Predictions(
+        [clip_id for part in filled for clip_id in part.clip_ids],
+        torch.cat([part.labels for part in filled]),
+        torch.cat([part.logits for part in filled]),
+    )
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
@@ -56,81 +72,142 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
-def build_optimizer(
-    model: nn.Module, lr: float, train: TrainConfig, steps_per_epoch: int
-) -> tuple[torch.optim.Optimizer, LRScheduler]:
-    """AdamW (arXiv 1711.05101), stepped once a batch by linear warm-up and a cosine to zero."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=train.weight_decay)
-    total = train.epochs * steps_per_epoch
-    warm = round(train.warmup_epochs * steps_per_epoch)
-
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        done = (step - warm) / max(1, total - warm)
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-
-    return optimizer, LambdaLR(optimizer, factor)
-
-
 def train_one_epoch(
-    model: nn.Module,
-    normalise: nn.Module,
-    batches: Iterable[Batch],
-    optimizer: torch.optim.Optimizer,
-    schedule: LRScheduler,
-    scaler: torch.amp.GradScaler,
-    *,
-    device: torch.device,
-    precision: str,
-    train: TrainConfig,
+    learner: Learner, augment: Augment, batches: Iterable[Batch], *, epoch: int, seed: int, micro_batch: int
 ) -> Sums:
     """Train on each batch once.
 
+    Args:
+        learner: is stepped once a batch.
+        augment: clips to what the model takes.
+        batches: the epoch.
+        epoch: from 1; decides what is frozen.
+        seed: of the epoch's augmentation on this rank.
+        micro_batch: most clips to compute at once.
+
     Raises:
         Diverged: a batch's loss is not finite.
+        torch.OutOfMemoryError: the device has no room for a single clip.
     """
-    model.train()
-    loss_sum, correct, clips = 0.0, torch.zeros((), dtype=torch.int64, device=device), 0
-    for batch in batches:
-        frames, label = _to_device(batch, device)
-        with autocast(precision, device):
-            logits = model(normalise(frames))
-            loss = F.cross_entropy(logits.float(), label, label_smoothing=train.label_smoothing)
-        value = float(loss.detach())
-        if not _finite_on_all_ranks(value, device):
+    start_epoch(learner.model, learner.stages, learner.train, epoch)
+    loss_sum, correct, clips = 0.0, torch.zeros((), dtype=torch.int64, device=learner.device), 0
+    for number, batch in enumerate(batches):
+        frames, label = _to_device(batch, learner.device)
+        inputs, target = augment(frames, label, derived_seed(seed, number))
+        while (done := _gradients(learner, inputs, target, micro_batch)) is None:
+            micro_batch = _halved(min(micro_batch, len(label)))
+        value = float(done.loss)
+        if not _on_all_ranks(math.isfinite(value), learner.device):
             raise Diverged(f"the training loss became {value}")
-        _step(model, loss, optimizer, schedule, scaler, train.clip_norm)
+        _step(learner)
         loss_sum += value * len(label)
-        correct += (logits.argmax(1) == label).sum()
+        correct += done.correct
         clips += len(label)
-    return Sums(loss_sum, int(correct), clips)
+    _average_statistics(learner)
+    return Sums(loss_sum, int(correct), clips, micro_batch)
 
 
-def _finite_on_all_ranks(value: float, device: torch.device) -> bool:
-    """All ranks must stop at the same step: one that goes on alone waits for the others' gradients for ever."""
-    finite = torch.tensor(float(math.isfinite(value)), device=device)
-    if dist.is_initialized():
-        dist.all_reduce(finite, op=dist.ReduceOp.MIN)
-    return bool(finite)
+@dataclass(frozen=True, slots=True)
+class _Done:
+    loss: torch.Tensor
+    """Mean over the batch."""
+    correct: torch.Tensor
 
 
-def _step(
-    model: nn.Module,
-    loss: torch.Tensor,
-    optimizer: torch.optim.Optimizer,
-    schedule: LRScheduler,
-    scaler: torch.amp.GradScaler,
-    clip_norm: float | None,
-) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
-    if clip_norm is not None:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    scaler.step(optimizer)
-    scaler.update()
-    schedule.step()
+def _gradients(learner: Learner, inputs: torch.Tensor, target: torch.Tensor, micro_batch: int) -> _Done | None:
+    """Leave the gradients of the mean loss over the batches of all ranks; None if memory ran out on one of them.
+
+    The ranks' gradients are averaged when all have theirs, not on the way as DDP does: a rank that runs out of memory
+    in the middle would leave the others waiting for ever.
+    """
+    done = None
+    with suppress(torch.OutOfMemoryError):
+        done = _add_gradients(learner, inputs, target, micro_batch)
+    if _on_all_ranks(done is not None, learner.device):
+        _average_over_ranks([p.grad for p in learner.model.parameters() if p.grad is not None])
+        return done
+    learner.optimizer.zero_grad(set_to_none=True)
+    if learner.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _add_gradients(learner: Learner, inputs: torch.Tensor, target: torch.Tensor, micro_batch: int) -> _Done:
+    learner.optimizer.zero_grad(set_to_none=True)
+    mean, correct = torch.zeros((), device=inputs.device), torch.zeros((), dtype=torch.int64, device=inputs.device)
+    # Parts of even size: a last one of a single clip would be nothing for batch norm to go by.
+    count = -(-len(inputs) // micro_batch)
+    for part, wanted in zip(inputs.tensor_split(count), target.tensor_split(count), strict=True):
+        with autocast(learner.precision, learner.device):
+            logits = learner.forward(part).float()
+        losses = clip_losses(logits, wanted, learner.train.label_smoothing, learner.class_weights)
+        loss = losses.sum() / len(inputs)
+        learner.scaler.scale(loss).backward()
+        mean += loss.detach()
+        correct += (logits.argmax(1) == wanted.argmax(1)).sum()
+    return _Done(mean, correct)
+
+
+def clip_losses(
+    logits: torch.Tensor, target: torch.Tensor, label_smoothing: float, class_weights: torch.Tensor | None
+) -> torch.Tensor:
+    """Each clip's cross-entropy `(B,)`, which counts by the weights of the classes that are in it.
+
+    Args:
+        logits: float32 `(B, K)`.
+        target: float32 `(B, K)`, the part of each class in each clip.
+        label_smoothing: share of a label spread over all classes.
+        class_weights: float32 `(K,)`.
+    """
+    log_probability = logits.log_softmax(1)
+    by_class = (label_smoothing - 1) * log_probability - label_smoothing * log_probability.mean(1, keepdim=True)
+    return ((target if class_weights is None else target * class_weights) * by_class).sum(1)
+
+
+def _halved(clips: int) -> int:
+    if clips == 1:
+        raise torch.OutOfMemoryError(
+            "one clip at a time does not fit into memory: lower train.size or the frame count, or set "
+            "train.checkpoint_activations"
+        )
+    return -(-clips // 2)
+
+
+def _on_all_ranks(fact: bool, device: torch.device) -> bool:
+    """All ranks must stop or try again at the same step: one that goes on alone waits for the others for ever."""
+    if not dist.is_initialized():
+        return fact
+    least = torch.tensor(float(fact), device=device)
+    dist.all_reduce(least, op=dist.ReduceOp.MIN)
+    return bool(least)
+
+
+@torch.no_grad()
+def _average_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
+    if not tensors or not dist.is_initialized():
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view(tensor.shape))
+
+
+def _average_statistics(learner: Learner) -> None:
+    """Each rank's batch norm has seen other clips: what all ranks validate and one of them keeps is their mean."""
+    for model in [learner.model] if learner.average is None else [learner.model, learner.average.module]:
+        _average_over_ranks([buffer for buffer in model.buffers() if buffer.is_floating_point()])
+
+
+def _step(learner: Learner) -> None:
+    if learner.train.clip_norm is not None:
+        learner.scaler.unscale_(learner.optimizer)
+        nn.utils.clip_grad_norm_(learner.model.parameters(), learner.train.clip_norm)
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    learner.schedule.step()
+    if learner.average is not None:
+        learner.average.update_parameters(learner.model)
 
 
 @torch.inference_mode()

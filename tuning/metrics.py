@@ -1,11 +1,9 @@
-"""From predictions to accuracy, F1, confusion and intervals."""
+"""From predictions to accuracy, F1 and confusion."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -61,18 +59,3 @@ def score(labels: Sequence[int], predicted: Sequence[int], classes: Sequence[str
         confusion=tuple(map(tuple, confusion_matrix(labels, predicted, labels=indices).tolist())),
         num_clips=len(labels),
     )
-
-
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a proportion that holds its level with few trials (Wilson 1927, JASA 22:209).
-
-    Raises:
-        AssertionError: no trials, or more successes than trials.
-    """
-    assert 0 <= successes <= trials
-    assert trials > 0
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share = successes / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -1,4 +1,4 @@
-"""From settings to what trials can start on: scan, split, decode, weights; what can't be used is refused here."""
+"""From settings to what trials can start on: scan, decode, split, weights; what can't be used is refused here."""
 
 from __future__ import annotations
 
@@ -6,27 +6,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import BuildReport, FrameStore, LabelledFrames
+import ray
+
+from data.cache import BuildReport, FrameStore
 from data.clips import Clip, read_groups, scan_clips
+from data.defects import Defect, Limits, find_defects
 from data.errors import DataError
-from data.splits import SPLITS, Assigned, Split, check_split, make_split, read_split
+from data.grouping import Grouping, find_groups
+from data.same_bytes import find_copies, join_copies
+from data.splits import LEFT_OUT, Split, check_split, make_folds, make_split, read_split
 from models.errors import ModelError
 from models.registry import build_model
 from models.weights import WeightsReport, load_weights
-from tuning.config import ConfigError, DataConfig, SweepConfig
-from tuning.job import TrialData
+from tuning.config import AUTO_GROUPS, ConfigError, DataConfig, StoreConfig, SweepConfig
+from tuning.job import Round, TrialData
+from tuning.store_build import build_on_cluster
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedData:
-    """A folder's clips with their split, before anything is decoded."""
+    """A folder's clips, before anything is decoded."""
 
     root: Path
-    split: Split
+    clips: tuple[Clip, ...]
+    """Those to use and those to leave out."""
+    split: Split | None
+    """Their split; None where groups are still to be found from the pictures."""
     ignored: tuple[str, ...]
     """Files in class folders that are no videos."""
-    unlisted: tuple[str, ...]
+    unlisted: tuple[str, ...] = ()
     """Clips of the folder that a given split does not list."""
+    unmatched: tuple[str, ...] = ()
+    """Paths in the file of groups that are no clips of the folder."""
+
+    @property
+    def num_classes(self) -> int:
+        """Classes to train on, as far as is known."""
+        return len(self.split.classes) if self.split else len({clip.label for clip in self.clips})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +50,28 @@ class PreparedData:
     """Clips whose frames are in the store."""
 
     split: Split
-    store: FrameStore
+    frame_store: StoreConfig
+    """Where the frames are."""
     build: BuildReport
-
-    def labelled(self, split: str) -> list[LabelledFrames]:
-        """The clips of one split that decode, with class indices."""
-        return self.build.labelled(self.split.clips(split), self.split.classes)
-
-    def copies(self) -> list[str]:
-        """Files with the same bytes that stand in two splits or under two labels, as `A = B`."""
-        digests, found = self.build.digests(), []
-        first: dict[str, Assigned] = {}
-        for row in self.split.rows:
-            digest = digests.get(row.clip.path)
-            if digest is None:
-                continue
-            other = first.setdefault(digest, row)
-            if (other.split, other.clip.label) != (row.split, row.clip.label):
-                found.append(f"{other.clip.path} = {row.clip.path}")
-        return found
+    grouping: Grouping | None
+    """How groups were found, where they were to be found from the pictures."""
+    copies: tuple[tuple[str, ...], ...]
+    """Files with the same bytes."""
+    defects: tuple[Defect, ...]
+    """All that is suspect about the clips in use."""
 
     def trial_data(self) -> TrialData:
         """What training workers get: the test clips are not in it."""
+        classes, labelled = self.split.classes, self.build.labelled
         return TrialData(
-            classes=self.split.classes,
+            classes=classes,
             split_sha256=self.split.sha256,
-            store_root=str(self.store.root),
-            decode=self.store.settings,
-            train=tuple(self.labelled("train")),
-            val=tuple(self.labelled("val")),
+            frame_store=self.frame_store,
+            decode=self.frame_store.decode_settings(),
+            rounds=tuple(
+                Round(train=tuple(labelled(r.train, classes)), val=tuple(labelled(r.val, classes)))
+                for r in self.split.rounds()
+            ),
         )
 
 
@@ -70,43 +79,110 @@ def scan(config: DataConfig) -> ScannedData:
     """Find the clips and give each its split; a split that exists is used as it is.
 
     Raises:
-        ConfigError: no folder is set, or `groups` beside a given split, where it would have no effect.
+        ConfigError: no folder is set.
         DataError: the folder, the groups or the split can't be used.
     """
     if not config.dir:
         raise ConfigError("no folder of clips: give --data DIR (one sub-folder a class)")
     root = Path(config.dir)
     if config.split is not None:
-        if config.groups is not None:
-            raise ConfigError("data.groups has no effect on an existing data.split: leave one of them out")
         found = scan_clips(root)
         split = read_split(Path(config.split))
-        return ScannedData(root, split, found.ignored, tuple(check_split(split, root, found.clips)))
+        unlisted = check_split(split, root, found.clips)
+        return ScannedData(root, tuple(row.clip for row in split.rows), split, found.ignored, tuple(unlisted))
+    if config.groups == AUTO_GROUPS:
+        found = scan_clips(root)
+        return ScannedData(root, found.clips, None, found.ignored)
     found = scan_clips(root, read_groups(config.groups) if config.groups else None)
-    split = make_split(found.clips, val=config.val, test=config.test, seed=config.seed, few_groups=config.few_groups)
-    return ScannedData(root, split, found.ignored, ())
+    split = _new_split(found.clips, config)
+    return ScannedData(root, found.clips, split, found.ignored, unmatched=found.unmatched_groups)
+
+
+def _new_split(clips: Sequence[Clip], config: DataConfig) -> Split:
+    if config.folds:
+        return make_folds(clips, folds=config.folds, test=config.test, seed=config.seed, few_groups=config.few_groups)
+    return make_split(clips, val=config.val, test=config.test, seed=config.seed, few_groups=config.few_groups)
 
 
 def prepare(scanned: ScannedData, config: SweepConfig, *, progress: bool) -> PreparedData:
-    """Decode what the frame store lacks.
+    """Decode what the frame store lacks, look for what is suspect, and settle the split.
 
     Raises:
-        DataError: more clips fail than `data.max_failed` allows, or a class would lose its last clip of a split.
+        DataError: more clips fail than `data.max_failed` allows, a class would lose its last clip of a split, the
+            same file stands under two labels or in two splits, or the groups that were found allow no split.
     """
-    store = FrameStore(Path(config.store.dir), config.store.decode_settings())
-    clips = [clip for name in SPLITS for clip in scanned.split.clips(name)]
-    build = store.build(
-        scanned.root,
-        [clip.path for clip in clips],
-        workers=config.store.workers,
-        seconds_per_clip=config.store.seconds_per_clip,
+    store = config.store.open()
+    left_out = {clip.path for clip in scanned.split.clips(LEFT_OUT)} if scanned.split else set()
+    clips = [clip for clip in scanned.clips if clip.path not in left_out]
+    build = _build(store, scanned.root, [clip.path for clip in clips], config.store, progress)
+    copies = tuple(find_copies(build.digests()))
+    if config.data.copies == "refuse":
+        _refuse_two_labels(clips, copies)
+    grouping = find_groups(clips, build, store, progress=progress) if scanned.split is None else None
+    split = _settled_split(scanned, config.data, grouping, copies)
+    check_failures(split, build, config.data.max_failed)
+    used = [row.clip for row in split.rows if row.split != LEFT_OUT]
+    defects = find_defects(used, build, store, Limits(config.data.min_seconds, config.data.max_seconds))
+    return PreparedData(split, config.store, build, grouping, copies, tuple(defects))
+
+
+def _build(store: FrameStore, root: Path, paths: Sequence[str], config: StoreConfig, progress: bool) -> BuildReport:
+    """On all nodes of a cluster of several, else in processes of this machine."""
+    if ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1:
+        return build_on_cluster(
+            store,
+            root,
+            paths,
+            seconds_per_clip=config.seconds_per_clip,
+            verify=config.verify,
+            progress=progress,
+        )
+    return store.build(
+        root,
+        paths,
+        workers=config.workers,
+        seconds_per_clip=config.seconds_per_clip,
+        verify=config.verify,
         progress=progress,
     )
-    check_failures(scanned.split, build, clips, config.data.max_failed)
-    return PreparedData(scanned.split, store, build)
 
 
-def check_failures(split: Split, build: BuildReport, clips: Sequence[Clip], limit: float) -> None:
+def _settled_split(
+    scanned: ScannedData, config: DataConfig, grouping: Grouping | None, copies: Sequence[Sequence[str]]
+) -> Split:
+    """Files with the same bytes never stand in two splits: a new split keeps them together, a given one is refused."""
+    if grouping is not None:
+        return _new_split(grouping.grouped(scanned.clips), config)
+    assert scanned.split is not None
+    if config.split is None:
+        joined = join_copies(scanned.clips, copies)
+        return scanned.split if joined == list(scanned.clips) else _new_split(joined, config)
+    if config.copies == "refuse":
+        _refuse_two_splits(scanned.split, copies)
+    return scanned.split
+
+
+def _refuse_two_labels(clips: Sequence[Clip], copies: Sequence[Sequence[str]]) -> None:
+    labels = {clip.path: clip.label for clip in clips}
+    torn = [same for same in copies if len({labels[path] for path in same}) > 1]
+    if torn:
+        raise DataError(
+            f"{len(torn)} files stand under two labels with the same bytes, the first is "
+            f"{' = '.join(map(repr, torn[0]))}: remove the wrong one, or set data.copies=allow"
+        )
+
+
+def _refuse_two_splits(split: Split, copies: Sequence[Sequence[str]]) -> None:
+    place = {row.clip.path: row.split for row in split.rows}
+    torn = [same for same in copies if len({place[path] for path in same}) > 1]
+    if torn:
+        raise DataError(
+            f"{len(torn)} files stand in two splits with the same bytes, the first is "
+            f"{' = '.join(map(repr, torn[0]))}: remove one or make a new split, or set data.copies=allow"
+        )
+
+
+def check_failures(split: Split, build: BuildReport, limit: float) -> None:
     """Refuse to go on where the clips that fail would change what is measured.
 
     Raises:
@@ -117,18 +193,28 @@ def check_failures(split: Split, build: BuildReport, clips: Sequence[Clip], limi
     named = "; ".join(f"{clip.path}: {clip.reason}" for clip in build.failed[:5])
     more = f"; and {len(build.failed) - 5} more" if len(build.failed) > 5 else ""
     failed = {clip.path for clip in build.failed}
-    for name in SPLITS:
-        emptied = {c.label for c in split.clips(name)} - {c.label for c in split.clips(name) if c.path not in failed}
+    for name, clips in _parts(split).items():
+        emptied = {clip.label for clip in clips} - {clip.label for clip in clips if clip.path not in failed}
         if emptied:
             raise DataError(
                 f"without its clips that can't be decoded, class {min(emptied)!r} has none left in {name}: "
                 f"mend or remove them and split anew ({named}{more})"
             )
-    if len(failed) > limit * len(clips):
+    total = len(build.failed) + len(build.stored)
+    if len(failed) > limit * total:
         raise DataError(
-            f"{len(failed)} of {len(clips)} clips can't be decoded, more than data.max_failed={limit:g} allows: "
+            f"{len(failed)} of {total} clips can't be decoded, more than data.max_failed={limit:g} allows: "
             f"{named}{more}; mend or remove them, or raise data.max_failed"
         )
+
+
+def _parts(split: Split) -> dict[str, Sequence[Clip]]:
+    """What must not lose a class: all that is trained on at once, all that is validated on, the test."""
+    parts: dict[str, Sequence[Clip]] = {}
+    for fold, each in enumerate(split.rounds(), 1):
+        parts[f"train of fold {fold}" if split.folds else "train"] = each.train
+    parts["val"] = [clip for each in split.rounds() for clip in each.val]
+    return parts | {"test": split.clips("test")}
 
 
 def prepare_weights(config: SweepConfig, num_classes: int) -> dict[str, WeightsReport]:
@@ -144,7 +230,7 @@ def prepare_weights(config: SweepConfig, num_classes: int) -> dict[str, WeightsR
     for arch in config.space.arch:
         weights = config.weights(arch)
         if weights != "none":
-            sizes = {"num_frames": config.space.num_frames[0], "size": config.train.size}
+            sizes = {"num_frames": config.space.num_frames[0], "size": config.trainings()[0].size}
             model = build_model(arch, config.options(arch), num_classes=num_classes, **sizes)
             reports[arch] = load_weights(model, arch, weights)
             _check_backbone(arch, weights, reports[arch])

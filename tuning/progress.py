@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ray.tune import Callback, ProgressReporter
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tuning.space import AXES
+from tuning.results import axis_text, axis_title, telling_axes
 from tuning.tracking import METRICS, Tracking
 
 
@@ -23,7 +24,7 @@ class TrackingCallback(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run; one that goes on after a restart keeps the epochs that it has."""
-        run_id = self.tracking.start_trial(trial.trial_id, {axis: trial.config[axis] for axis in AXES})
+        run_id = self.tracking.start_trial(trial.trial_id, dict(trial.config))
         self.runs[trial.trial_id] = run_id
         self.logged[trial.trial_id] = self.tracking.logged_epochs(run_id)
 
@@ -55,25 +56,25 @@ class TrialTable(ProgressReporter):
     def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
         """Print the table."""
         self.last_shown = time.monotonic()
-        rows = [self._row(trial) for trial in trials]
+        axes = telling_axes(trial.config for trial in trials)
+        rows = [self._row(trial, axes) for trial in trials]
         ended = sum(trial.status in ("TERMINATED", "ERROR") for trial in trials)
         tqdm.write(f"\ntrials: {ended} of {self.total} ended")
         tqdm.write(
             tabulate(
                 rows,
-                ["trial", *AXES, "status", "epoch", self.metric, "seconds"],
+                ["trial", *map(axis_title, axes), "status", "epoch", self.metric, "seconds"],
                 tablefmt="simple",
                 disable_numparse=True,
             )
         )
 
-    def _row(self, trial: Any) -> list[str]:
+    def _row(self, trial: Any, axes: Sequence[str]) -> list[str]:
         last = trial.last_result or {}
         value, seconds = last.get(self.metric), last.get("seconds")
-        choice = [trial.config.get(axis, "") for axis in AXES]
         return [
             trial.trial_id,
-            *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in choice),
+            *(axis_text(trial.config.get(axis, "")) for axis in axes),
             str(last.get("status")) if last.get("status") == "diverged" else trial.status.lower(),
             str(last.get("epoch", "")),
             "" if value is None else f"{value:.3f}",

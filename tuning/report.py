@@ -10,15 +10,41 @@ from matplotlib.figure import Figure
 from tabulate import tabulate
 
 from tuning.metrics import Scores
-from tuning.results import TrialResult
+from tuning.results import Finalist, TrialResult, axis_text, axis_title, telling_axes
 
 
 def leaderboard(ranked: Sequence[TrialResult]) -> str:
     """A text table, best trial first."""
-    header = ["", "trial", "arch", "sampler", "lr", "frames", "epochs", "val acc", "val F1", "seconds", "status"]
+    axes = telling_axes(row.choice for row in ranked)
+    header = [
+        "",
+        "trial",
+        *(axis_title(axis) for axis in axes),
+        "epochs",
+        "val acc",
+        "val F1",
+        "seconds",
+        "status",
+    ]
     rows = [
-        [place, r.id, r.arch, r.sampler, f"{r.lr:.3g}", r.num_frames, r.epochs, *_figures(r)]
-        for place, r in enumerate(ranked, 1)
+        [place, row.id, *(axis_text(row.choice[axis]) for axis in axes), row.epochs, *_figures(row)]
+        for place, row in enumerate(ranked, 1)
+    ]
+    return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
+
+
+def finals_table(ranked: Sequence[Finalist], metric: str) -> str:
+    """A text table of the finalists, best mean first."""
+    axes = telling_axes(each.middle.choice for each in ranked)
+    header = ["", *(axis_title(axis) for axis in axes), "seeds", f"mean {metric}", "±", "worst", "best"]
+    rows = [
+        [
+            place,
+            *(axis_text(each.middle.choice[axis]) for axis in axes),
+            len(each.trials),
+            *(f"{value:.3f}" for value in (each.mean, each.deviation, each.worst, each.best)),
+        ]
+        for place, each in enumerate(ranked, 1)
     ]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 

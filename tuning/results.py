@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from tuning.checkpoint import Manifest
-from tuning.config import SweepConfig
+from tuning.config import AXES, TRAIN_AXIS, SweepConfig
 from tuning.errors import TuningError
 
 
@@ -25,33 +27,72 @@ class TrialResult:
     id: str
     arch: str
     sampler: str
+    loss: str
     lr: float
     num_frames: int
+    selection: str
+    seed: int
+    stage: str
+    """`search`, or `final` for a finalist with another seed."""
     epochs: int
     """Epochs trained."""
     val_accuracy: float
     val_macro_f1: float
     seconds: float
     status: str
-    """`done`, `stopped` (by ASHA), `diverged`, `error` or `unfinished`."""
+    """`done`, `stopped` (by ASHA, or as `train.patience` was at its end), `diverged`, `error` or `unfinished`."""
     best_epoch: int
     checkpoint: str
     """Absolute folder of the best epoch's checkpoint; empty when there is none."""
     history: tuple[dict[str, float], ...] = ()
     """Metrics of each epoch that has left a checkpoint, the first epoch's first."""
+    further: Mapping[str, Any] = field(default_factory=dict)
+    """Its value on each axis of `space.train`, by the axis' name."""
 
     @property
     def title(self) -> str:
         """What it is, for people: `c3d · balanced · 16f · lr 0.0003`."""
-        return trial_title(self.arch, self.sampler, self.num_frames, self.lr)
+        return trial_title(self.choice | ({"seed": self.seed} if self.stage == "final" else {}))
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """Its value on each axis."""
+        return {**{axis: getattr(self, axis) for axis in AXES}, **self.further}
 
 
-def trial_title(arch: str, sampler: str, num_frames: int, lr: float) -> str:
-    """A trial's name for people."""
-    return f"{arch} · {sampler} · {num_frames}f · lr {lr:.3g}"
+_USUAL = {"loss": "plain", "selection": "uniform"}
 
 
-COLUMNS = tuple(field.name for field in fields(TrialResult) if field.name not in ("checkpoint", "history"))
+def telling_axes(choices: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The axes worth a column in a table of trials: not those on which all trials have the usual value."""
+    choices = list(choices)
+    told = [axis for axis in AXES if axis not in _USUAL or any(c.get(axis) != _USUAL[axis] for c in choices)]
+    # Those of `space.train`, and the seed where there are finalists.
+    return [*told, *dict.fromkeys(axis for choice in choices for axis in choice if axis not in AXES)]
+
+
+def axis_title(axis: str) -> str:
+    """An axis' name in a table."""
+    return "frames" if axis == "num_frames" else axis.removeprefix(TRAIN_AXIS)
+
+
+def axis_text(value: Any) -> str:
+    """An axis' value in a table."""
+    if value is None:
+        return "null"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def trial_title(choice: Mapping[str, Any]) -> str:
+    """A trial's name for people; what is as usual (plain loss, uniform frames, the first seed) goes without saying."""
+    sampler = choice["sampler"] + (", weighted loss" if choice["loss"] == "weighted" else "")
+    frames = f"{choice['num_frames']}f" + (" dense" if choice["selection"] == "dense" else "")
+    further = [f" · {axis_title(axis)} {axis_text(value)}" for axis, value in choice.items() if axis not in AXES]
+    return f"{choice['arch']} · {sampler} · {frames} · lr {choice['lr']:.3g}{''.join(further)}"
+
+
+COLUMNS = tuple(each.name for each in fields(TrialResult) if each.name not in ("checkpoint", "history", "further"))
+"""Of a sweep's CSV; the axes of `space.train` follow the selection."""
 
 
 def summarise_trial(
@@ -81,10 +122,9 @@ def summarise_trial(
     seconds = max(history[-1]["seconds"] if history else 0.0, float(last["seconds"]) if last else 0.0)
     return TrialResult(
         id=trial_id,
-        arch=choice["arch"],
-        sampler=choice["sampler"],
-        lr=choice["lr"],
-        num_frames=choice["num_frames"],
+        **{axis: choice[axis] for axis in AXES},
+        seed=choice.get("seed", sweep.train.seed),
+        stage="final" if "seed" in choice else "search",
         epochs=epochs,
         val_accuracy=best[1].metrics["val_accuracy"] if best else math.nan,
         val_macro_f1=best[1].metrics["val_macro_f1"] if best else math.nan,
@@ -93,6 +133,7 @@ def summarise_trial(
         best_epoch=best[1].epoch if best else 0,
         checkpoint=str(best[0]) if best else "",
         history=history,
+        further={axis: value for axis, value in choice.items() if axis.startswith(TRAIN_AXIS)},
     )
 
 
@@ -115,26 +156,89 @@ def _or_worst(value: float) -> float:
     return -math.inf if math.isnan(value) else value
 
 
-def champion(results: Sequence[TrialResult], metric: str) -> TrialResult:
-    """The best trial by validation among those that trained in good order.
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """One choice over several seeds."""
+
+    trials: tuple[TrialResult, ...]
+    """A trial a seed, best first by the sweep's metric."""
+    mean: float
+    """Of the metric over the seeds."""
+    deviation: float
+    """Standard deviation of the metric over the seeds, with n - 1."""
+    worst: float
+    """Least value of the metric."""
+    best: float
+    """Greatest value of the metric."""
+
+    @property
+    def middle(self) -> TrialResult:
+        """The trial that stands for them: the median, of an even number the lower one of the two."""
+        return self.trials[len(self.trials) // 2]
+
+
+def finalists(results: Sequence[TrialResult], metric: str, seeds: int) -> list[Finalist]:
+    """The choices that were trained to the end with all their seeds, best mean first."""
+    by_choice: dict[tuple[Any, ...], list[TrialResult]] = {}
+    for row in results:
+        if row.stage == "final" and _usable(row):
+            by_choice.setdefault(tuple(row.choice.values()), []).append(row)
+    found = []
+    for rows in by_choice.values():
+        if len(rows) == seeds:
+            values = [getattr(row, metric) for row in rows]
+            spread = statistics.fmean(values), statistics.stdev(values), min(values), max(values)
+            found.append(Finalist(tuple(rank(rows, metric)), *spread))
+    return sorted(found, key=lambda each: (-each.mean, each.trials[0].id))
+
+
+def champion(results: Sequence[TrialResult], metric: str, seeds: int | None = None) -> TrialResult:
+    """The best trial by validation among those that trained in good order; with finalists, the best one's median.
+
+    Args:
+        results: all trials.
+        metric: what decides.
+        seeds: trials of each finalist, if there were finalists.
 
     Raises:
         NoChampion: there is none.
     """
-    usable = [row for row in results if row.status in ("done", "stopped") and row.checkpoint]
+    if seeds is not None:
+        best = finalists(results, metric, seeds)
+        if not best:
+            raise NoChampion(f"no finalist was trained in good order with all its {seeds} seeds: {_counts(results)}")
+        return best[0].middle
+    usable = [row for row in results if _usable(row)]
     if not usable:
-        counts = {status: sum(row.status == status for row in results) for status in {r.status for r in results}}
-        raise NoChampion(
-            "no trial ended with a usable model: " + ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
-        )
+        raise NoChampion(f"no trial ended with a usable model: {_counts(results)}")
     return rank(usable, metric)[0]
 
 
+def best_choices(results: Sequence[TrialResult], metric: str, top: int) -> list[dict[str, Any]]:
+    """The different choices of the best trials that trained in good order, at most `top`, best first."""
+    choices: list[dict[str, Any]] = []
+    for row in rank([row for row in results if _usable(row)], metric):
+        if row.choice not in choices:
+            choices.append(row.choice)
+    return choices[:top]
+
+
+def _usable(row: TrialResult) -> bool:
+    return row.status in ("done", "stopped") and bool(row.checkpoint)
+
+
+def _counts(results: Sequence[TrialResult]) -> str:
+    counts = Counter(row.status for row in results)
+    return ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+
+
 def write_results(results: Sequence[TrialResult], file: Path) -> None:
-    """A CSV with `COLUMNS`, a row a trial, in the order given."""
+    """A CSV with `COLUMNS` and those of the further axes, a row a trial, in the order given."""
+    place = COLUMNS.index("selection") + 1
+    columns = (*COLUMNS[:place], *dict.fromkeys(axis for row in results for axis in row.further), *COLUMNS[place:])
     aside = file.with_suffix(".tmp")
     with aside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(row) for row in results)
+        writer.writerows({**asdict(row), **row.further} for row in results)
     aside.replace(file)

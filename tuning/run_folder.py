@@ -25,9 +25,14 @@ class RunFolder:
         return self.path / "split.csv"
 
     @property
-    def failed_clips(self) -> Path:
-        """Clips that could not be decoded, in whole or in part, with the reason."""
-        return self.path / "failed_clips.csv"
+    def defects(self) -> Path:
+        """What is wrong or suspect about clips, and whether they are used all the same."""
+        return self.path / "defects.csv"
+
+    @property
+    def groups(self) -> Path:
+        """The groups that were found from the pictures, where none were given."""
+        return self.path / "groups.csv"
 
     @property
     def results(self) -> Path:
@@ -56,8 +61,13 @@ class RunFolder:
 
     @property
     def tuner(self) -> Path:
-        """What Tune needs to go on after a kill."""
+        """What Tune needs to go on with the search after a kill."""
         return self.path / "ray" / "tune"
+
+    @property
+    def finals(self) -> Path:
+        """The same for the finalists."""
+        return self.path / "ray" / "finals"
 
     def read_config(self) -> SweepConfig:
         """The settings of this run.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from tuning.config import LogRange, SweepConfig
-
-AXES = ("arch", "sampler", "lr", "num_frames")
+from tuning.config import LogRange, SweepConfig, corrected_twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +27,48 @@ class Search:
 
 def trial_count(sweep: SweepConfig) -> int:
     """Trials of this sweep."""
-    if sweep.search.trials is not None:
-        return sweep.search.trials
-    space = sweep.space
-    assert not isinstance(space.lr, LogRange)
-    return math.prod(map(len, (space.arch, space.sampler, space.lr, space.num_frames)))
+    return sweep.search.trials if sweep.search.trials is not None else len(grid_points(sweep))
+
+
+def grid_points(sweep: SweepConfig) -> list[dict[str, Any]]:
+    """The choices that a grid tries, the last axis fastest."""
+    axes = sweep.space.axes
+    lists = [values for values in axes.values() if not isinstance(values, LogRange)]
+    assert len(lists) == len(axes)
+    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*lists)]
+    leave_out = sweep.space.balanced_and_weighted == "leave-out"
+    return [point for point in points if not (leave_out and corrected_twice(point["sampler"], point["loss"]))]
 
 
 def build_search(sweep: SweepConfig, at_once: int) -> Search:
     """The config's space, algorithm and scheduler, with at most `at_once` trials running."""
-    grid = sweep.search.algorithm == "grid"
     return Search(
-        space={axis: _domain(getattr(sweep.space, axis), grid) for axis in AXES},
+        space={axis: _domain(values) for axis, values in sweep.space.axes.items()},
         algorithm=_algorithm(sweep, at_once),
-        samples=1 if grid else trial_count(sweep),
+        samples=trial_count(sweep),
         scheduler=_scheduler(sweep),
     )
 
 
-def _domain(values: tuple[Any, ...] | LogRange, grid: bool) -> Any:
+def finals_search(sweep: SweepConfig, choices: Sequence[Mapping[str, Any]], at_once: int) -> Search:
+    """Each of these choices with each of the finalists' seeds, all trained to the end."""
+    assert sweep.search.finalists is not None
+    # Seeds that the search has not used: the best of many is partly luck, and its luck must not count again.
+    seeds = range(sweep.train.seed + 1, sweep.train.seed + 1 + sweep.search.finalists.seeds)
+    points = [{**choice, "seed": seed} for choice in choices for seed in seeds]
+    names = points[0].keys()
+    return Search(
+        space={name: tune.choice(list(dict.fromkeys(point[name] for point in points))) for name in names},
+        algorithm=BasicVariantGenerator(points_to_evaluate=points, max_concurrent=at_once),
+        samples=len(points),
+        scheduler=FIFOScheduler(),
+    )
+
+
+def _domain(values: tuple[Any, ...] | LogRange) -> Any:
     if isinstance(values, LogRange):
         return tune.loguniform(values.low, values.high)
-    return tune.grid_search(list(values)) if grid else tune.choice(list(values))
+    return tune.choice(list(values))
 
 
 def _algorithm(sweep: SweepConfig, at_once: int) -> SearchAlgorithm | Searcher:
@@ -57,7 +76,9 @@ def _algorithm(sweep: SweepConfig, at_once: int) -> SearchAlgorithm | Searcher:
     search = sweep.search
     if search.algorithm == "optuna":
         return ConcurrencyLimiter(OptunaSearch(metric=search.metric, mode="max", seed=search.seed), at_once)
-    return BasicVariantGenerator(max_concurrent=at_once, random_state=search.seed)
+    # A grid's points are handed over as they are: Tune's own grid has every combination, wanted or not.
+    points = grid_points(sweep) if search.algorithm == "grid" else None
+    return BasicVariantGenerator(points_to_evaluate=points, max_concurrent=at_once, random_state=search.seed)
 
 
 def _scheduler(sweep: SweepConfig) -> TrialScheduler:

@@ -7,22 +7,25 @@ import csv
 import os
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from data.splits import SPLITS, write_split
+from data.grouping import write_groups
+from data.splits import write_split
 from tuning.checkpoint import CheckpointError, Manifest, copy_champion, verified_manifest
 from tuning.config import ConfigError, SweepConfig, save_config
 from tuning.evaluate import TestReport, evaluate_run
 from tuning.job import Slot, TrialJob
 from tuning.prepare import PreparedData
 from tuning.progress import TrackingCallback, TrialTable
-from tuning.results import TrialResult, champion, rank, summarise_trial, write_results
+from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, write_results
 from tuning.run_folder import RunFolder
-from tuning.space import build_search, trial_count
+from tuning.space import Search, build_search, finals_search
 from tuning.tracking import Tracking, start_sweep
 from tuning.trial import DRIVER_RESOURCES, DRIVER_RESTARTS, run_trial
 
@@ -58,7 +61,9 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
     try:
         write_split(prepared.split, aside.split)
         save_config(config, aside.config)
-        _write_failed_clips(aside, prepared)
+        _write_defects(aside, prepared)
+        if prepared.grouping is not None:
+            write_groups(prepared.grouping, aside.groups)
         start_sweep(run.path.name, config, _data_params(prepared), aside.config).save(aside.tracking)
         aside.path.chmod(0o755)
         aside.path.rename(run.path)
@@ -113,27 +118,68 @@ def run_sweep(
     Raises:
         Interrupted: stopped by a signal; a later call goes on.
     """
+    # Tune's older output takes a reporter of one's own; the newer prints each trial's settings and results.
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     tracking = Tracking.load(run.tracking)
     tracking.reopen_sweep()
     job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
-    total = trial_count(config)
-    print(
-        f"{total} trials, {min(at_once, total)} at once, each {slot.workers} worker(s) of {slot.cpus:g} CPU and "
-        f"{slot.gpus:g} GPU",
-        flush=True,
-    )
-    # Tune's older output takes a reporter of one's own; the newer prints each trial's settings and results.
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    tuner = _restored(run, job) or _new_tuner(run, config, job, tracking, at_once, verbose=verbose)
-    tuner.fit()
-    results = read_trials(run, config)
-    write_results(rank(results, config.search.metric), run.results)
-    tracking.end_trials(results)
-    # Tune makes a trial when there is room for it: one that is missing was never begun.
-    if len(results) < total or any(row.status == "unfinished" for row in results):
-        tracking.end_sweep("KILLED")
-        raise Interrupted
-    return results
+    print(f"each trial takes {slot.workers} worker(s) of {slot.cpus:g} CPU and {slot.gpus:g} GPU", flush=True)
+    stage = _Stage(run, config, job, tracking, at_once, verbose)
+    stage.run(run.tuner, build_search(config, at_once))
+    if config.search.finalists is not None:
+        best = best_choices(read_trials(run, config), config.search.metric, config.search.finalists.top)
+        if best:
+            stage.run(run.finals, finals_search(config, best, at_once))
+    return read_trials(run, config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What the search and the finals have in common."""
+
+    sweep_folder: RunFolder
+    config: SweepConfig
+    job: TrialJob
+    tracking: Tracking
+    at_once: int
+    verbose: bool
+
+    def run(self, folder: Path, search: Search) -> None:
+        """Run all trials of one `Tuner`, or those that an earlier process left unfinished."""
+        print(f"{search.samples} trials, {min(self.at_once, search.samples)} at once", flush=True)
+        tuner = _restored(folder, self.job) or self._new_tuner(folder, search)
+        tuner.fit()
+        results = read_trials(self.sweep_folder, self.config)
+        write_results(rank(results, self.config.search.metric), self.sweep_folder.results)
+        self.tracking.end_trials(results)
+        # Tune makes a trial when there is room for it: one that is missing was never begun.
+        begun = len(tune.ExperimentAnalysis(str(folder)).trials)
+        if begun < search.samples or any(row.status == "unfinished" for row in results):
+            self.tracking.end_sweep("KILLED")
+            raise Interrupted
+
+    def _new_tuner(self, folder: Path, search: Search) -> tune.Tuner:
+        asha = isinstance(search.scheduler, AsyncHyperBandScheduler)
+        return tune.Tuner(
+            _trainable(self.job),
+            param_space=search.space,
+            tune_config=tune.TuneConfig(
+                # A scheduler that stops trials has the metric already, and Tune takes it once.
+                metric=None if asha else self.config.search.metric,
+                mode=None if asha else "max",
+                search_alg=search.algorithm,
+                scheduler=search.scheduler,
+                num_samples=search.samples,
+            ),
+            run_config=tune.RunConfig(
+                name=folder.name,
+                storage_path=str(folder.parent),
+                callbacks=[TrackingCallback(self.tracking)],
+                progress_reporter=TrialTable(self.config.search.metric, search.samples),
+                verbose=2 if self.verbose else 1,
+                failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
+            ),
+        )
 
 
 def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> Outcome:
@@ -144,7 +190,7 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
     """
     tracking = Tracking.load(run.tracking)
     try:
-        winner = champion(results, config.search.metric)
+        winner = champion(results, config.search.metric, config.search.finalist_seeds)
     except ValueError:
         tracking.end_sweep("FAILED")
         raise
@@ -157,8 +203,8 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
-    """Every trial of the run as Tune left it on disk."""
-    analysis = tune.ExperimentAnalysis(str(run.tuner))
+    """Every trial of the run, finalists included, as Tune left it on disk."""
+    stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
     return [
         summarise_trial(
             trial.trial_id,
@@ -168,7 +214,8 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
             _whole_checkpoints(run.checkpoints / trial.trial_id),
             config,
         )
-        for trial in analysis.trials
+        for stage in stages
+        for trial in stage.trials
     ]
 
 
@@ -184,43 +231,19 @@ def _whole_checkpoints(folder: Path) -> dict[Path, Manifest]:
 
 
 def _data_params(prepared: PreparedData) -> dict[str, int | str]:
+    counts = Counter(row.split for row in prepared.split.rows)
     return {
         "classes": len(prepared.split.classes),
-        **{f"{name}_clips": len(prepared.labelled(name)) for name in SPLITS},
+        **{f"{name}_clips": count for name, count in sorted(counts.items())},
         "failed_clips": len(prepared.build.failed),
         "split_sha256": prepared.split.sha256,
     }
 
 
-def _new_tuner(
-    run: RunFolder, config: SweepConfig, job: TrialJob, tracking: Tracking, at_once: int, *, verbose: bool
-) -> tune.Tuner:
-    search = build_search(config, at_once)
-    return tune.Tuner(
-        _trainable(job),
-        param_space=search.space,
-        tune_config=tune.TuneConfig(
-            metric=None if config.search.asha else config.search.metric,
-            mode=None if config.search.asha else "max",
-            search_alg=search.algorithm,
-            scheduler=search.scheduler,
-            num_samples=search.samples,
-        ),
-        run_config=tune.RunConfig(
-            name=run.tuner.name,
-            storage_path=str(run.tuner.parent),
-            callbacks=[TrackingCallback(tracking)],
-            progress_reporter=TrialTable(config.search.metric, trial_count(config)),
-            verbose=2 if verbose else 1,
-            failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
-        ),
-    )
-
-
-def _restored(run: RunFolder, job: TrialJob) -> tune.Tuner | None:
-    if not tune.Tuner.can_restore(str(run.tuner)):
+def _restored(folder: Path, job: TrialJob) -> tune.Tuner | None:
+    if not tune.Tuner.can_restore(str(folder)):
         return None
-    return tune.Tuner.restore(str(run.tuner), _trainable(job), resume_unfinished=True)
+    return tune.Tuner.restore(str(folder), _trainable(job), resume_unfinished=True)
 
 
 def _trainable(job: TrialJob) -> Any:
@@ -229,11 +252,11 @@ def _trainable(job: TrialJob) -> Any:
     )
 
 
-def _write_failed_clips(run: RunFolder, prepared: PreparedData) -> None:
-    """Also the clips that decode only in part: they are used, and named."""
-    damaged = [(c.path, "used in part", "truncated", c.facts.damage) for c in prepared.build.stored if c.facts.damage]
-    failed = [(clip.path, "left out", clip.defect, clip.reason) for clip in prepared.build.failed]
-    with run.failed_clips.open("w", newline="", encoding="utf-8") as stream:
+def _write_defects(run: RunFolder, prepared: PreparedData) -> None:
+    left_out = {clip.path for clip in prepared.build.failed}
+    with run.defects.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "what", "defect", "reason"])
-        writer.writerows(sorted(damaged + failed))
+        writer.writerow(["path", "what", "defect", "detail"])
+        for defect in prepared.defects:
+            what = "left out" if defect.path in left_out else "used"
+            writer.writerow([defect.path, what, defect.name, defect.detail])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,44 +15,56 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 
+from data.augment import Augment, Variety
 from data.loading import EvalDataset, TrainDataset, eval_loader, train_loader
-from data.sampling import EpochSampler, derived_seed
+from data.sampling import EpochSampler, class_weights, derived_seed
 from data.transforms import EvalTransform, Normalise, TrainTransform
 from models.registry import ARCHITECTURES, build_model
 from models.weights import load_weights
-from tuning.checkpoint import Manifest, TrainingState, load_model, load_training, read_manifest, save_checkpoint
-from tuning.config import TrialConfig
+from tuning.checkpoint import Manifest, load_models, load_training, read_manifest, save_checkpoint
+from tuning.config import TrainConfig, TrialConfig
 from tuning.job import TrialData
-from tuning.loop import Diverged, Predictions, Sums, build_optimizer, choose_precision, predict, train_one_epoch
+from tuning.learner import Learner, build_learner
+from tuning.loop import (
+    Diverged,
+    Predictions,
+    Sums,
+    choose_precision,
+    concatenated,
+    predict,
+    train_one_epoch,
+)
 from tuning.metrics import score
 
 
 @dataclass
+class _Member:
+    """The model of one fold and all that changes with it from epoch to epoch; without folds there is one."""
+
+    fold: int
+    learner: Learner
+    sampler: EpochSampler
+    train_batches: DataLoader[Any]
+    val_batches: DataLoader[Any]
+
+
+@dataclass
 class _Training:
-    """All that changes from epoch to epoch, and what it runs on."""
+    """One trial on its way. Folds go epoch by epoch together, so that the scheduler sees one score an epoch."""
 
     trial: TrialConfig
     data: TrialData
     device: torch.device
     precision: str
-    model: nn.Module
-    """As trained: wrapped for DDP when there are several workers."""
     normalise: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: LRScheduler
-    scaler: torch.amp.GradScaler
-    sampler: EpochSampler
-    train_batches: DataLoader[Any]
-    val_batches: DataLoader[Any]
+    augment: Augment
+    members: list[_Member]
+    micro_batch: int
+    """Most clips at once that memory has had room for."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Each epoch's metrics, those before a restart included."""
-
-    @property
-    def bare_model(self) -> nn.Module:
-        return self.model.module if isinstance(self.model, nn.parallel.DistributedDataParallel) else self.model
 
 
 def train(payload: dict[str, Any]) -> None:
@@ -68,7 +81,7 @@ def train(payload: dict[str, Any]) -> None:
     torch.backends.cudnn.deterministic = True
     training = _prepare(trial, data, int(payload["cpus"]))
     spent_before = training.history[-1]["seconds"] if training.history else 0.0
-    while len(training.history) < trial.train.epochs:
+    while not ended(training.history, trial):
         epoch = len(training.history) + 1
         try:
             metrics = _one_epoch(training, epoch)
@@ -79,67 +92,43 @@ def train(payload: dict[str, Any]) -> None:
         _report(training)
 
 
+def ended(history: Sequence[Mapping[str, float]], trial: TrialConfig) -> bool:
+    """Whether a trial has all its epochs, or `train.patience` of them without a better score than before."""
+    scores = [epoch[trial.metric] for epoch in history]
+    waited = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+    return len(scores) == trial.train.epochs or waited == trial.train.patience
+
+
 def _prepare(trial: TrialConfig, data: TrialData, cpus: int) -> _Training:
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    # Once a node, however many workers of however many trials ask for it.
+    data.store().fetch(data.digests(), progress=False)
     device = ray.train.torch.get_device()
-    torch.manual_seed(trial.train.seed)
-    model, resumed = _start_model(trial, data)
-    arch = ARCHITECTURES[trial.arch]
-    workers = _loader_workers(trial, device, cpus)
-    pin = device.type == "cuda"
-    sampler = EpochSampler(
-        [clip.label for clip in data.train], trial.sampler, seed=trial.train.seed, rank=rank, world_size=world
-    )
-    train_batches = train_loader(
-        TrainDataset(
-            data.train,
-            data.store(),
-            num_frames=trial.num_frames,
-            transform=TrainTransform(trial.train.size, trial.train.min_scale, trial.train.flip),
-            seed=trial.train.seed,
-        ),
-        sampler,
-        batch_size=trial.train.batch_size,
-        workers=workers,
-        pin_memory=pin,
-    )
-    val_batches = eval_loader(
-        EvalDataset(data.val, data.store(), num_frames=trial.num_frames, transform=EvalTransform(trial.train.size)),
-        batch_size=trial.train.batch_size,
-        workers=workers,
-        pin_memory=pin,
-        rank=rank,
-        world_size=world,
-    )
-    model = ray.train.torch.prepare_model(_channels_last(model), parallel_strategy_kwargs={})
-    optimizer, schedule = build_optimizer(model, trial.lr, trial.train, len(train_batches))
     precision = choose_precision(trial.train.precision, device)
+    checkpoint = ray.train.get_checkpoint()
+    folder = Path(checkpoint.path) if checkpoint is not None else None
+    models = load_models(folder)[0] if folder else [_new_model(trial, data, fold) for fold in range(len(data.rounds))]
+    arch = ARCHITECTURES[trial.arch]
+    normalise = Normalise(arch.mean, arch.std)
     training = _Training(
         trial=trial,
         data=data,
         device=device,
         precision=precision,
-        model=model,
-        normalise=Normalise(arch.mean, arch.std),
-        optimizer=optimizer,
-        schedule=schedule,
-        scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
-        sampler=sampler,
-        train_batches=train_batches,
-        val_batches=val_batches,
+        normalise=normalise,
+        augment=Augment(normalise, len(data.classes), _variety(trial.train)),
+        micro_batch=trial.train.at_once,
+        members=[
+            _member(trial, data, fold, model, device, precision, _loader_workers(trial, device, cpus))
+            for fold, model in enumerate(models)
+        ],
     )
-    if resumed is not None:
-        _go_on(training, resumed)
+    if folder:
+        _go_on(training, folder)
     return training
 
 
-def _start_model(trial: TrialConfig, data: TrialData) -> tuple[nn.Module, Path | None]:
-    """The model of the last checkpoint if this trial has one, else a new one with its weights."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        folder = Path(checkpoint.path)
-        return load_model(folder)[0], folder
+def _new_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
+    torch.manual_seed(derived_seed(trial.train.seed, fold))
     model = build_model(
         trial.arch,
         trial.options,
@@ -148,24 +137,61 @@ def _start_model(trial: TrialConfig, data: TrialData) -> tuple[nn.Module, Path |
         size=trial.train.size,
     )
     load_weights(model, trial.arch, trial.weights)
-    return model, None
+    return model
+
+
+def _member(
+    trial: TrialConfig,
+    data: TrialData,
+    fold: int,
+    model: nn.Module,
+    device: torch.device,
+    precision: str,
+    loader_workers: int,
+) -> _Member:
+    clips, seed = data.rounds[fold].train, derived_seed(trial.train.seed, fold)
+    ranks = {"rank": ray.train.get_context().get_world_rank(), "world_size": ray.train.get_context().get_world_size()}
+    loading: dict[str, Any] = {"workers": loader_workers, "pin_memory": device.type == "cuda"}
+    labels = [clip.label for clip in clips]
+    sampler = EpochSampler(labels, trial.sampler, seed=seed, **ranks)
+    selection = trial.frame_selection()
+    crop = TrainTransform(trial.train.size, trial.train.min_scale, trial.train.flip)
+    train_set = TrainDataset(clips, data.store(), selection=selection, transform=crop, seed=seed)
+    val_set = EvalDataset(
+        data.rounds[fold].val, data.store(), selection=selection, transform=EvalTransform(trial.train.size)
+    )
+    train_batches = train_loader(train_set, sampler, batch_size=trial.train.batch_size, **loading)
+    # Not wrapped for DDP: the loop itself averages the gradients of all workers.
+    model = ray.train.torch.prepare_model(model, parallel_strategy=None)
+    learner = build_learner(
+        model,
+        trial.lr,
+        trial.train,
+        stages=ARCHITECTURES[trial.arch].stages,
+        steps_per_epoch=len(train_batches),
+        device=device,
+        precision=precision,
+        class_weights=class_weights(labels, len(data.classes)) if trial.loss == "weighted" else None,
+    )
+    val_batches = eval_loader(val_set, batch_size=trial.train.at_once, **loading, **ranks)
+    return _Member(fold, learner, sampler, train_batches, val_batches)
+
+
+def _variety(train: TrainConfig) -> Variety:
+    return Variety(
+        randaugment=train.randaugment,
+        colour=train.colour,
+        erasing=train.erasing,
+        mixup=train.mixup,
+        cutmix=train.cutmix,
+    )
 
 
 def _go_on(training: _Training, folder: Path) -> None:
-    state, manifest = load_training(folder), read_manifest(folder)
-    training.optimizer.load_state_dict(state.optimizer)
-    training.schedule.load_state_dict(state.schedule)
-    training.scaler.load_state_dict(state.scaler)
-    training.history = list(manifest.history)
-
-
-def _channels_last(model: nn.Module) -> nn.Module:
-    """The memory layout that convolutions in half precision are fastest in."""
-    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in model.parameters():
-        if parameter.dim() in layouts:
-            parameter.data = parameter.data.contiguous(memory_format=layouts[parameter.dim()])
-    return model
+    for member, state in zip(training.members, load_training(folder), strict=True):
+        member.learner.load_state(state)
+    training.history = list(read_manifest(folder).history)
+    training.micro_batch = int(training.history[-1]["micro_batch"])
 
 
 def _loader_workers(trial: TrialConfig, device: torch.device, cpus: int) -> int:
@@ -175,41 +201,54 @@ def _loader_workers(trial: TrialConfig, device: torch.device, cpus: int) -> int:
 
 
 def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
-    # Seeded anew each epoch, so that a trial that goes on from a checkpoint ends as if it had not stopped.
-    rank = ray.train.get_context().get_world_rank()
-    torch.manual_seed(derived_seed(training.trial.train.seed, epoch, rank))
-    training.sampler.set_epoch(epoch)
-    sums = train_one_epoch(
-        training.model,
-        training.normalise,
-        training.train_batches,
-        training.optimizer,
-        training.schedule,
-        training.scaler,
-        device=training.device,
-        precision=training.precision,
-        train=training.trial.train,
-    )
-    sums = _add_over_ranks(sums, training.device)
-    lr = float(training.schedule.get_last_lr()[0])
-    predictions = _gather(
-        predict(
-            training.bare_model,
-            training.normalise,
-            training.val_batches,
-            device=training.device,
-            precision=training.precision,
-        )
-    )
+    sums = [_train_member(training, member, epoch) for member in training.members]
+    loss, correct, clips = (sum(getattr(part, name) for part in sums) for name in ("loss", "correct", "clips"))
+    lr = float(training.members[0].learner.schedule.get_last_lr()[0])
+    # Each clip is in one fold's validation part: together they are as many predictions as there are clips.
+    predictions = concatenated([_validate_member(training, member) for member in training.members])
     scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), training.data.classes)
     return {
-        "train_loss": sums.loss / sums.clips,
-        "train_accuracy": sums.correct / sums.clips,
+        "train_loss": loss / clips,
+        "train_accuracy": correct / clips,
         "val_loss": float(F.cross_entropy(predictions.logits, predictions.labels)),
         "val_accuracy": scores.accuracy,
         "val_macro_f1": scores.macro_f1,
         "lr": lr,
+        "micro_batch": float(training.micro_batch),
     }
+
+
+def _train_member(training: _Training, member: _Member, epoch: int) -> Sums:
+    # Seeded anew each epoch, so that a trial that goes on from a checkpoint ends as if it had not stopped.
+    rank = ray.train.get_context().get_world_rank()
+    seed = derived_seed(training.trial.train.seed, epoch, rank, member.fold)
+    torch.manual_seed(seed)
+    member.sampler.set_epoch(epoch)
+    sums = train_one_epoch(
+        member.learner,
+        training.augment,
+        member.train_batches,
+        epoch=epoch,
+        seed=seed,
+        micro_batch=training.micro_batch,
+    )
+    training.micro_batch = sums.micro_batch
+    return _add_over_ranks(sums, training.device)
+
+
+def _validate_member(training: _Training, member: _Member) -> Predictions:
+    part = predict(
+        member.learner.result,
+        training.normalise,
+        member.val_batches,
+        device=training.device,
+        precision=training.precision,
+    )
+    if not dist.is_initialized():
+        return part
+    parts: list[Predictions | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, part)
+    return concatenated([p for p in parts if p is not None])
 
 
 def _add_over_ranks(sums: Sums, device: torch.device) -> Sums:
@@ -218,21 +257,7 @@ def _add_over_ranks(sums: Sums, device: torch.device) -> Sums:
     total = torch.tensor([sums.loss, sums.correct, sums.clips], dtype=torch.float64, device=device)
     dist.all_reduce(total)
     loss, correct, clips = total.tolist()
-    return Sums(loss, int(correct), int(clips))
-
-
-def _gather(part: Predictions) -> Predictions:
-    """All ranks' predictions; a rank without clips has no number of classes to stack by."""
-    if not dist.is_initialized():
-        return part
-    parts: list[Predictions | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(parts, part)
-    filled = [p for p in parts if p is not None and p.clip_ids]
-    return Predictions(
-        [clip_id for p in filled for clip_id in p.clip_ids],
-        torch.cat([p.labels for p in filled]),
-        torch.cat([p.logits for p in filled]),
-    )
+    return Sums(loss, int(correct), int(clips), sums.micro_batch)
 
 
 def _report(training: _Training) -> None:
@@ -251,11 +276,14 @@ def _save(training: _Training, folder: Path) -> None:
         classes=training.data.classes,
         split_sha256=training.data.split_sha256,
         decode=training.data.decode,
+        folds=len(training.members),
         precision=training.precision,
         history=tuple(training.history),
     )
-    state = TrainingState(training.optimizer.state_dict(), training.schedule.state_dict(), training.scaler.state_dict())
-    save_checkpoint(folder, manifest, training.bare_model.state_dict(), state)
+    learners = [member.learner for member in training.members]
+    save_checkpoint(
+        folder, manifest, [learner.result for learner in learners], [learner.state() for learner in learners]
+    )
 
 
 def _report_diverged(trial: TrialConfig, epoch: int, fault: Diverged, seconds: float) -> None:
