@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -421,16 +421,18 @@ def test_c3d_still_reads_files_from_when_its_features_had_no_stages(options: dic
     ensemble.load_state_dict({f"members.{number}.{key}": value for number in range(2) for key, value in old.items()})
 
 
-def champion(folder: Path, name: str, state: dict[str, torch.Tensor]) -> Path:
-    """The folder of a champion with these weights, told three classes apart."""
+def champion(folder: Path, name: str, models: Sequence[nn.Module]) -> Path:
+    """The folder of a champion, a model for each fold, that told three classes apart."""
     _, options, num_frames, size = case(name)
     trial = TrialConfig(
         arch=name,
         options=options,
         weights="none",
         sampler="balanced",
+        loss="plain",
         lr=0.01,
         num_frames=num_frames,
+        selection="uniform",
         train=TrainConfig(epochs=3, size=size),
         metric="val_macro_f1",
     )
@@ -439,17 +441,18 @@ def champion(folder: Path, name: str, state: dict[str, torch.Tensor]) -> Path:
         classes=("dip", "pull Up", "squat"),
         split_sha256="ab" * 32,
         decode=DecodeSettings(frames=16, short_side=64),
+        folds=len(models),
         precision="fp32",
         history=({"val_macro_f1": 0.25},),
     )
     folder.mkdir(parents=True)
-    save_checkpoint(folder, manifest, state, TrainingState({}, {}, {}))
+    save_checkpoint(folder, manifest, models, [TrainingState({}, {}, {}) for _ in models])
     return folder
 
 
 @pytest.mark.parametrize("name", ["resnet18", "c3d"])
 def test_an_earlier_champion_is_a_start(name: str, tmp_path: Path) -> None:
-    folder = champion(tmp_path / "runs/first/best", name, small(*case(name)).state_dict())
+    folder = champion(tmp_path / "runs/first/best", name, [small(*case(name))])
     check_weights(name, str(folder))
     model = small(*case(name), num_classes=5)
     report = load_weights(model, name, str(folder))
@@ -461,7 +464,7 @@ def test_an_earlier_champion_is_a_start(name: str, tmp_path: Path) -> None:
 
 def test_of_a_champion_of_several_folds_the_first_member_is_taken_and_that_is_said(tmp_path: Path) -> None:
     members = [small(*case("c3d")) for _ in range(3)]
-    folder = champion(tmp_path / "best", "c3d", Ensemble(members).state_dict())
+    folder = champion(tmp_path / "best", "c3d", members)
     model = small(*case("c3d"))
     report = load_weights(model, "c3d", str(folder))
     first = members[0].state_dict()
@@ -476,7 +479,7 @@ def test_a_folder_that_is_no_champions_is_refused(tmp_path: Path) -> None:
     assert refusal(read_weights, "c3d", str(tmp_path)) == (
         f"{str(tmp_path)!r} is no champion's folder ({MANIFEST}: No such file or directory): {wanted}"
     )
-    folder = champion(tmp_path / "best", "c3d", small(*case("c3d")).state_dict())
+    folder = champion(tmp_path / "best", "c3d", [small(*case("c3d"))])
     assert refusal(read_weights, "resnet18", str(folder)) == (
         f"the champion in {str(folder)!r} is a c3d: a resnet18 can't start from it"
     )

@@ -196,7 +196,7 @@ def test_the_registered_model_gives_the_test_reports_answers(asha_run: tuple[Pat
     digests = store.build(place.clips, paths, workers=1, progress=False).digests()
     transform = EvalTransform(manifest.trial.train.size)
     frames = torch.stack(
-        [eval_frames(store.read(digests[path]), manifest.trial.num_frames, transform) for path in paths]
+        [eval_frames(store.read(digests[path]), manifest.trial.frame_selection(), transform) for path in paths]
     )
     probability = model(frames).softmax(1).max(1).values
     written = pd.read_csv(run / "test/predictions.csv").set_index("clip").loc[paths, "probability"]
