@@ -25,6 +25,10 @@ _MOST_GAPS = 0.2
 _LATEST_STAMP = 2**50
 """Ticks; centuries in any usual clock."""
 
+_HELD_BYTES = 64 * 2**20
+_HELD_PACKETS = 10_000
+"""Packets are kept for decoding, so that a usual clip is read once; of more than these only their numbers are."""
+
 _READ_FAILURES = 16
 """Attempts in a row to read on after an error of the container before the rest counts as lost."""
 
@@ -152,15 +156,14 @@ class PacketReader:
         return shown, decoding
 
 
-def read_timeline(reader: PacketReader, hold_bytes: int) -> tuple[Timeline | None, list[Packet[VideoStream]] | None]:
+def read_timeline(reader: PacketReader) -> tuple[Timeline | None, list[Packet[VideoStream]] | None]:
     """Read all of a stream's packets.
 
     Args:
         reader: of a container just opened.
-        hold_bytes: packets are returned if they are no larger than this together.
 
     Returns:
-        The timeline (None without a packet), and the packets (None where they are too large to hold).
+        The timeline (None without a packet), and the packets (None where they are too much to hold).
     """
     stamps, decoding, keys, hidden = array("q"), array("q"), array("b"), array("b")
     held: list[Packet[VideoStream]] | None = []
@@ -175,7 +178,7 @@ def read_timeline(reader: PacketReader, hold_bytes: int) -> tuple[Timeline | Non
         size += packet.size
         if held is not None:
             held.append(packet)
-            if size > hold_bytes:
+            if size > _HELD_BYTES or len(held) > _HELD_PACKETS:
                 held = None
     seen = np.frombuffer(hidden, np.int8) == 0
     if not seen.any():
