@@ -122,7 +122,7 @@ def _decode(path: Path, container: InputContainer, settings: DecodeSettings) -> 
         raise UnusableClip("unreadable", ": ".join(["it has no video packets", *losses]))
     wanted: list[int] = timeline.sample(settings.frames).tolist()
     develop = Developer(settings.short_side, stream.sample_aspect_ratio)
-    promised, is_cut = _promised(path, stream, timeline, reader.empty, bool(losses))
+    promised, is_cut = _promised(path, stream, timeline, reader, bool(losses))
     if is_cut:
         losses.append("the file is cut short")
     sampling = reach(Footage(path, container, stream, timeline, held, whole=not losses), wanted, develop)
@@ -145,25 +145,27 @@ def _decode(path: Path, container: InputContainer, settings: DecodeSettings) -> 
     return DecodedClip(_stack(sampling.finish()), facts)
 
 
-def _promised(path: Path, stream: VideoStream, timeline: Timeline, empty: int, losses: bool) -> tuple[int, bool]:
+def _promised(
+    path: Path, stream: VideoStream, timeline: Timeline, reader: PacketReader, losses: bool
+) -> tuple[int, bool]:
     """Pictures that the file should show: those of its packets, and more where some are known to be missing.
 
     Also whether they are missing at the end.
     """
     name, size = stream.container.format.name, path.stat().st_size
     if "mp4" in name:
-        missing = len(stream.index_entries) - len(timeline.stamps) - empty
+        missing = len(stream.index_entries) - len(timeline.stamps) - reader.empty
         if missing > 0:
             return timeline.packets + missing, True
     declared = declared_size(path, name)
     is_cut = declared > size
     if not is_cut and not losses:
         return timeline.packets, False
-    by_size = math.ceil(timeline.packets * declared / size)
-    by_duration = round(timeline.packets * _claimed_seconds(stream) / timeline.seconds)
+    by_size = math.ceil(timeline.packets * (declared - reader.first_byte) / max(1, size - reader.first_byte))
+    by_duration = 0
     # A file known to be cut tells by its size; one with holes only by the times around them.
-    if is_cut and "mp4" not in name:
-        by_duration = 0
+    if timeline.sound and (not is_cut or "mp4" in name):
+        by_duration = round(timeline.packets * _claimed_seconds(stream) / timeline.seconds)
     return max(timeline.packets + timeline.gaps, by_size, by_duration), is_cut
 
 
@@ -187,9 +189,10 @@ def _damage(sampling: Sampling, timeline: Timeline, promised: int, losses: list[
     all_decoded = not (sampling.quick or sampling.sought)
     if all_decoded and timeline.stamped and sampling.first_stamp > timeline.shown[0]:
         reasons.append("nothing decodes before the first key frame")
-    if not reasons:
-        return ""
     decoded, expected, what = sampling.decoded if all_decoded else timeline.packets, promised, "frames"
+    # Where recordings were joined, counters of packets jump although none is missing.
+    if not reasons or (all_decoded and reasons == losses and decoded >= expected):
+        return ""
     if sampling.sought and sampling.troubles and 2 * decoded >= expected:
         decoded, expected, what = sampling.found, len(sampling.wanted), "sampled frames"
     text = f"{decoded} of {expected} {what} decode ({', '.join(reasons)})"

@@ -94,6 +94,8 @@ class PacketReader:
         """Ticks between two pictures, as the header says."""
         self.losses: dict[str, None] = {}
         """What could not be read so far, in the order of appearance."""
+        self.first_byte = 0
+        """Where the first packet lies in the file; 0 before, and where the container does not say."""
         self.empty = 0
         """Packets without data so far: the picture before them stays on."""
         self.stamped = True
@@ -142,6 +144,8 @@ class PacketReader:
             self._shift += jump
             decoding += jump
             self.sound = False
+        if self._last is None:
+            self.first_byte = max(0, packet.pos or 0)
         self._last = decoding
         if packet.pts is None:
             # The packet stays without: its decoder knows no better which frame comes next.
