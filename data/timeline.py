@@ -90,7 +90,7 @@ class PacketReader:
         self._stream = stream
         self.time_base = stream.time_base or Fraction(1, 1000)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        self.step = min(max(1, round(1 / (rate * self.time_base))), round(_LONGEST_STEP / self.time_base))
+        self.step = max(1, round(min(1 / rate, Fraction(_LONGEST_STEP)) / self.time_base))
         """Ticks between two pictures, as the header says."""
         self.losses: dict[str, None] = {}
         """What could not be read so far, in the order of appearance."""
