@@ -182,7 +182,9 @@ def _groups(args: argparse.Namespace) -> int:
     from data.grouping import pair_scores, write_groups
     from data.groups_page import write_groups_page
     from data.leakage import measure_leakage
+    from data.whole_file import check_new
 
+    check_new(args.out, *([args.sheets] if args.sheets else []))
     truth = read_groups(args.check) if args.check else None
     scan = scan_clips(args.dir)
     grouping, build, store = _found_groups(args, scan)
@@ -199,14 +201,28 @@ def _groups(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_other_files(out: Path) -> None:
+    """A split may be made anew; a file of groups, or whatever else lies there, is not written over."""
+    from data.errors import DataError
+    from data.splits import read_split
+
+    if out.exists():
+        try:
+            read_split(out)
+        except DataError:
+            raise DataError(f"'{out}' exists and is no split file: give another name, or remove it") from None
+
+
 def _split(args: argparse.Namespace) -> int:
     from data.clips import read_groups, scan_clips
     from data.errors import DataError
-    from data.split_report import split_report
+    from data.same_bytes import copies_on_disk, join_copies
+    from data.split_report import NO_GROUPS, split_report
     from data.splits import make_folds, make_split, write_split
 
     if args.folds is not None and args.val is not None:
         raise DataError("--val has no effect beside --folds, where each fold validates once: leave one of them out")
+    _refuse_other_files(args.out)
     given = args.groups and args.groups != AUTO
     scan = scan_clips(args.dir, read_groups(args.groups) if given else None)
     clips = list(scan.clips)
@@ -214,6 +230,8 @@ def _split(args: argparse.Namespace) -> int:
         grouping, _, _ = _found_groups(args, scan)
         print("\n".join([grouping.sentence(), *grouping.large()]))
         clips = grouping.grouped(clips)
+    copies = copies_on_disk(args.dir, (clip.path for clip in clips))
+    clips = join_copies(clips, copies)
     settings = {"test": args.test, "seed": args.seed, "few_groups": args.few_groups}
     if args.folds is not None:
         split = make_folds(clips, folds=args.folds, **settings)
@@ -221,7 +239,10 @@ def _split(args: argparse.Namespace) -> int:
         split = make_split(clips, **settings, **({} if args.val is None else {"val": args.val}))
     write_split(split, args.out)
     print(split_report(split))
-    _note("files in class folders are no videos", scan.ignored)
+    if args.groups is None:
+        print(f"note: {NO_GROUPS}")
+    _note("sets of identical files share a group", [" = ".join(same) for same in copies])
+    _note("files or folders are no clips of a class and are passed over", scan.ignored)
     _note("rows of the groups file name no clip of the folder", scan.unmatched_groups)
     print(f"split {split.sha256[:12]} written to {args.out}")
     return 0

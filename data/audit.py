@@ -118,7 +118,7 @@ class Audit:
         ]
         if self.ignored:
             named = ", ".join(self.ignored[:3]) + (", …" if len(self.ignored) > 3 else "")
-            lines.append(f"Passed over in class folders, being no videos: {len(self.ignored)} ({named}).")
+            lines.append(f"Passed over, being no clips of a class: {len(self.ignored)} ({named}).")
         return lines + ([self.leakage] if self.leakage else [])
 
     def summary(self) -> str:

@@ -56,7 +56,8 @@ class Scan:
     """Sorted by path."""
     ignored: tuple[str, ...]
     """Sorted names, relative to the data folder, of what was passed over: files in a class folder that are no
-    video, and sub-folders without any video, which end in `/`. Hidden files are not among them."""
+    video, sub-folders without any video, which end in `/`, and videos in no class folder. Hidden files are not among
+    them."""
     unmatched_groups: tuple[str, ...]
     """Sorted paths that were given a group but are no clip here."""
 
@@ -79,6 +80,9 @@ def scan_clips(root: Path, groups: Mapping[str, str] | None = None) -> Scan:
     ignored: list[str] = []
     for entry in _visible_entries(root):
         if not os.path.isdir(entry):
+            if os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
+                _check_printable(entry.name)
+                ignored.append(entry.name)
             continue
         videos: list[str] = []
         others: list[str] = []

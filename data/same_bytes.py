@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from data.cache import file_sha256
 from data.clips import Clip
 
 
@@ -23,6 +26,20 @@ def find_copies(digests: Mapping[str, str]) -> list[tuple[str, ...]]:
     for path, digest in digests.items():
         paths[digest].append(path)
     return sorted(tuple(sorted(same)) for same in paths.values() if len(same) > 1)
+
+
+def copies_on_disk(root: Path, paths: Iterable[str]) -> list[tuple[str, ...]]:
+    """As `find_copies`, from the files themselves: only those of equal size are read. What can't be read is no copy."""
+    sizes: defaultdict[int, list[str]] = defaultdict(list)
+    for path in paths:
+        with contextlib.suppress(OSError):
+            sizes[(root / path).stat().st_size].append(path)
+    digests: dict[str, str] = {}
+    for same in sizes.values():
+        for path in same if len(same) > 1 else ():
+            with contextlib.suppress(OSError):
+                digests[path] = file_sha256(root / path)
+    return find_copies(digests)
 
 
 def join_copies(clips: Sequence[Clip], copies: Iterable[Sequence[str]]) -> list[Clip]:

@@ -13,6 +13,11 @@ from data.splits import LEFT_OUT, Split, fold_names
 
 TYPICAL_RECALL = 0.85
 """The intervals are those of the recall nearest to this that so many clips can give."""
+NO_GROUPS = (
+    "no groups are given, so clips of one recording may stand in both train and test, and the test would flatter: "
+    "give --groups CSV, or --groups auto to find them"
+)
+"""What to tell where each clip is taken for a recording of its own."""
 WIDE = 0.5
 """A class whose interval is wider than this is named: its test recall says next to nothing."""
 

@@ -24,3 +24,21 @@ def write_whole(path: Path, text: str) -> None:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"can't write '{path}': {error.strerror}") from error
+
+
+def check_new(*paths: Path) -> None:
+    """See, before anything that takes long, that these files can be written and that nothing lies there yet.
+
+    Raises:
+        DataError: a file is there (it may have been corrected by hand), two are the same, or a folder can't be written.
+    """
+    for number, path in enumerate(paths):
+        if path.exists():
+            raise DataError(f"'{path}' exists: give another name, or remove it")
+        if path.absolute() in [other.absolute() for other in paths[:number]]:
+            raise DataError(f"'{path}' is named for two outputs: give each its own")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise DataError(f"can't write '{path}': '{folder}' is a file")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise DataError(f"can't write '{path}': no permission for '{folder}'")

@@ -48,6 +48,7 @@ def test_scan_names_what_it_passes_over(tmp_path: Path) -> None:
         "b/no_suffix",
         "docs/",
         "empty/",
+        "top.mp4",
     )
 
 

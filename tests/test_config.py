@@ -69,6 +69,7 @@ def test_overrides_are_typed_and_one_value_stands_for_a_list_of_one() -> None:
         ("space.num_frames=12", "12"),
         ("space.num_frames=24", "set store.frames=24"),
         ("train.size=20", "20"),
+        ("space.lr=1e400", "Input should be a finite number"),
         ("space.num_frames=1", "resnet18 with subtract_mean_frame can't take 1 frame"),
         ("space.num_frames=4", "c3d can't take 4 frames"),
         ("models.c3d.widht=3", "width"),

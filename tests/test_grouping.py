@@ -168,7 +168,12 @@ def test_the_command_writes_groups_and_checks_them(
     printed = capsys.readouterr().out
     assert "over pairs of clips: precision" in printed
     assert sheets.is_file()
+    again = ["groups", str(folder / "clips"), "--out", str(out), *decode]
+    assert main(again) == 2
+    assert "groups.csv' exists: give another name" in capsys.readouterr().err
     split = tmp_path / "split.csv"
+    assert main(["split", str(folder / "clips"), "--out", str(out)]) == 2
+    assert "exists and is no split file" in capsys.readouterr().err
     assert main(["split", str(folder / "clips"), "--out", str(split), "--groups", "auto", *decode]) == 0
     table = pd.read_csv(split)
     assert dict(zip(table["path"], table["group"], strict=True)) == read_groups(str(out))

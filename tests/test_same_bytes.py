@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from data.clips import Clip
-from data.same_bytes import find_copies, join_copies
+from data.same_bytes import copies_on_disk, find_copies, join_copies
 
 
 def clips(*groups: str) -> list[Clip]:
@@ -11,6 +13,12 @@ def clips(*groups: str) -> list[Clip]:
 def test_files_with_the_same_bytes_are_found_in_order() -> None:
     assert find_copies({"b": "1", "a": "1", "c": "2", "e": "3", "d": "3", "f": "3"}) == [("a", "b"), ("d", "e", "f")]
     assert find_copies({"a": "1", "b": "2"}) == []
+
+
+def test_copies_are_found_on_disk(tmp_path: Path) -> None:
+    for name, content in {"a": b"one", "b": b"two", "c": b"one", "d": b"longer"}.items():
+        (tmp_path / name).write_bytes(content)
+    assert copies_on_disk(tmp_path, ["a", "b", "c", "d", "gone"]) == [("a", "c")]
 
 
 def test_groups_that_share_a_file_become_one() -> None:

@@ -73,7 +73,7 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Try architectures, samplers, learning rates and frame counts; choose the champion by validation "
         "and evaluate it on the test split. Results go to runs/NAME and to MLflow.",
         epilog="Each KEY=VALUE overrides a setting of the file, such as train.epochs=3 space.arch=[c3d]; the settings "
-        "are described in README.md.",
+        "are described in tuning/config.py.",
     )
     command.add_argument("--config", type=Path, metavar="FILE", help="settings, such as configs/demo.yaml")
     command.add_argument("--data", metavar="DIR", help="folder of clips, one sub-folder a class (data.dir)")
@@ -195,9 +195,12 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
 
 
 def _print_scan(scanned: ScannedData, config: SweepConfig) -> None:
+    from data.split_report import NO_GROUPS
     from tuning.config import unused_models
 
-    _print_named("files in class folders are no videos and are passed over", scanned.ignored)
+    if config.data.split is None and config.data.groups is None:
+        print(f"note: {NO_GROUPS}", flush=True)
+    _print_named("files or folders are no clips of a class and are passed over", scanned.ignored)
     _print_named("clips in the folder are not listed in the split and are not used", scanned.unlisted)
     _print_named("rows of the groups file name no clip of the folder", scanned.unmatched)
     for arch in unused_models(config):
