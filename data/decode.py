@@ -137,7 +137,7 @@ def _decode(path: Path, container: InputContainer, settings: DecodeSettings) -> 
         fps=timeline.packets / timeline.seconds,
         variable_rate=timeline.varies,
         packets=promised,
-        frames=timeline.packets if sampling.quick and not sampling.sought else sampling.decoded,
+        frames=sampling.decoded if sampling.sought else _decoded(sampling, timeline),
         duration=timeline.seconds,
         sought=sampling.sought,
         damage=_damage(sampling, timeline, promised, losses),
@@ -179,6 +179,14 @@ def _claimed_seconds(stream: VideoStream) -> float:
     return 0.0
 
 
+def _decoded(sampling: Sampling, timeline: Timeline) -> int:
+    """Packets whose frame decodes, or would: those left out on purpose are taken to be as sound as those seen."""
+    if sampling.quick or sampling.sought:
+        return timeline.packets
+    # Two packets may be the fields of one frame.
+    return max(0, timeline.packets - sampling.lost) if sampling.interlaced else sampling.decoded
+
+
 def _damage(sampling: Sampling, timeline: Timeline, promised: int, losses: list[str]) -> str:
     """What is wrong with a clip of which most decodes; empty if nothing is.
 
@@ -189,7 +197,7 @@ def _damage(sampling: Sampling, timeline: Timeline, promised: int, losses: list[
     all_decoded = not (sampling.quick or sampling.sought)
     if all_decoded and timeline.stamped and sampling.first_stamp > timeline.shown[0]:
         reasons.append("nothing decodes before the first key frame")
-    decoded, expected, what = sampling.decoded if all_decoded else timeline.packets, promised, "frames"
+    decoded, expected, what = _decoded(sampling, timeline), promised, "frames"
     # Where recordings were joined, counters of packets jump although none is missing.
     if not reasons or (all_decoded and reasons == losses and decoded >= expected):
         return ""

@@ -50,6 +50,8 @@ class Sampling:
         """Most of a long video was never looked at."""
         self.decoded = 0
         """Sound frames that came out of the decoder."""
+        self.lost = 0
+        """Packets that the decoder refused, and frames that it made up in part."""
         self.found = 0
         """Wanted stamps that got their own frame rather than an earlier one."""
         self.troubles: dict[str, None] = {}
@@ -104,6 +106,7 @@ class Sampling:
                 self._show(frame)
         except av.error.FFmpegError as error:
             self.troubles[error.strerror or str(error)] = None
+            self.lost += 1
 
     def _show(self, frame: VideoFrame) -> None:
         stamp = frame.pts if frame.pts is not None and frame.pts > self.latest else self._next_stamp()
@@ -111,6 +114,7 @@ class Sampling:
         self.interlaced |= frame.interlaced_frame
         if frame.is_corrupt:
             self.troubles["damaged pictures"] = None
+            self.lost += 1
             if self._on_screen is not None:
                 return
         else:

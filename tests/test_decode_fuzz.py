@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def blank(data: bytearray, rng: np.random.Generator) -> None:
 
 
 def cut_off(data: bytearray, rng: np.random.Generator) -> None:
-    del data[rng.integers(1, len(data)) :]
+    del data[rng.integers(len(data)) :]
 
 
 def cut_out(data: bytearray, rng: np.random.Generator) -> None:
@@ -109,9 +110,10 @@ def torn_files(folder: Path, seed: int, cases: int) -> list[str]:
 
 def children() -> set[int]:
     """Processes started by this one, without multiprocessing's own that tracks its resources."""
-    found = set()
+    found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        with contextlib.suppress(OSError):  # A thread may end meanwhile.
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return {pid for pid in found if b"resource_tracker" not in _command(pid)}
 
 
