@@ -34,7 +34,7 @@ DEFECT_KINDS = (
     DefectKind(
         "truncated",
         "Only a part of its frames decodes",
-        "copy it again from where it came; what is left can be trained on",
+        "copy it again from where it came; where half of it is left, that is trained on",
     ),
     DefectKind("one frame", "It is a picture, not a clip", "put the video in its place, or remove it"),
     DefectKind("black", "There is nothing to see", "remove it"),
@@ -166,7 +166,7 @@ def defects_of_file(facts: ClipFacts, limits: Limits) -> Iterator[tuple[str, str
     """Names and details of what the facts of a clip's decoding tell."""
     if facts.damage:
         yield "truncated", facts.damage
-    if facts.frames == 1:
+    if facts.frames == 1 and not facts.sought:
         yield "one frame", "it has a single frame"
     if facts.duration < limits.min_seconds:
         yield "too short", f"it lasts {facts.duration:.2f} s, less than {limits.min_seconds:g} s"
@@ -259,7 +259,7 @@ def _copies(
         shown[pair.second].add(pair.first)
         nearest[pair.second] = min(nearest.get(pair.second, (math.inf, "")), (pair.distance, pair.first))
     for path, (distance, other) in nearest.items():
-        yield Defect(path, "near-duplicate", f"it shows what {other} shows ({distance:.0%} differs)", other)
+        yield Defect(path, "near-duplicate", f"it looks like {other} at every moment ({distance:.0%} differs)", other)
     for first, paths in same.items():
         for path in paths[1:]:
             yield Defect(path, "duplicate", f"it has the same bytes as {first}", first)

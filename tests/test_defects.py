@@ -17,6 +17,7 @@ from data.defects import (
     Limits,
     black_frames,
     block_means,
+    defects_of_file,
     defects_of_frames,
     find_defects,
     largest_change,
@@ -115,11 +116,11 @@ EXPECTED = {
     ("squat/blink.mp4", "too short"): "it lasts 0.20 s, less than 0.5 s",
     ("squat/long.mp4", "too long"): "it lasts 65 s, more than 60 s",
     ("squat/twin.mp4", "duplicate"): "it has the same bytes as squat/original.mp4",
-    ("squat/z re-encoded.mkv", "near-duplicate"): "it shows what squat/source.mp4 shows",
+    ("squat/z re-encoded.mkv", "near-duplicate"): "it looks like squat/source.mp4 at every moment",
     ("squat/copied.mp4", "duplicate"): "it has the same bytes as pull Up/good-0.mp4",
     ("squat/copied.mp4", "two labels"): "it stands under 'pull Up' too, as pull Up/good-0.mp4",
     ("pull Up/good-0.mp4", "two labels"): "it stands under 'squat' too, as squat/copied.mp4",
-    ("squat/copied anew.mp4", "near-duplicate"): "it shows what pull Up/good-1.mp4 shows",
+    ("squat/copied anew.mp4", "near-duplicate"): "it looks like pull Up/good-1.mp4 at every moment",
     ("squat/copied anew.mp4", "two labels"): "it stands under 'pull Up' too, as pull Up/good-1.mp4",
     ("pull Up/good-1.mp4", "two labels"): "it stands under 'squat' too, as squat/copied anew.mp4",
 }
@@ -154,6 +155,13 @@ def test_clean_clips_have_no_defects(demo_clips: Path, tmp_path: Path) -> None:
     store = FrameStore(tmp_path, DecodeSettings())
     build = store.build(demo_clips, [clip.path for clip in clips], progress=False)
     assert find_defects(clips, build, store, Limits()) == []
+
+
+def test_a_long_clip_that_was_entered_for_one_frame_is_not_one_frame(broken: Built) -> None:
+    facts = next(clip.facts for clip in broken[1].stored if clip.path == "squat/picture.mp4")
+    assert "one frame" in dict(defects_of_file(facts, Limits()))
+    sought = replace(facts, packets=9000, duration=50.0, sought=True)
+    assert list(defects_of_file(sought, Limits())) == []
 
 
 def test_limits_decide_what_is_short_and_long(broken: Built) -> None:
