@@ -29,14 +29,17 @@ def find_copies(digests: Mapping[str, str]) -> list[tuple[str, ...]]:
 
 
 def copies_on_disk(root: Path, paths: Iterable[str]) -> list[tuple[str, ...]]:
-    """As `find_copies`, from the files themselves: only those of equal size are read. What can't be read is no copy."""
+    """As `find_copies`, from the files themselves: only those of equal size are read.
+
+    What can't be read is no copy of anything, nor are empty files of each other.
+    """
     sizes: defaultdict[int, list[str]] = defaultdict(list)
     for path in paths:
         with contextlib.suppress(OSError):
             sizes[(root / path).stat().st_size].append(path)
     digests: dict[str, str] = {}
-    for same in sizes.values():
-        for path in same if len(same) > 1 else ():
+    for size, same in sizes.items():
+        for path in same if size and len(same) > 1 else ():
             with contextlib.suppress(OSError):
                 digests[path] = file_sha256(root / path)
     return find_copies(digests)

@@ -16,9 +16,9 @@ def test_files_with_the_same_bytes_are_found_in_order() -> None:
 
 
 def test_copies_are_found_on_disk(tmp_path: Path) -> None:
-    for name, content in {"a": b"one", "b": b"two", "c": b"one", "d": b"longer"}.items():
+    for name, content in {"a": b"one", "b": b"two", "c": b"one", "d": b"longer", "e": b"", "f": b""}.items():
         (tmp_path / name).write_bytes(content)
-    assert copies_on_disk(tmp_path, ["a", "b", "c", "d", "gone"]) == [("a", "c")]
+    assert copies_on_disk(tmp_path, ["a", "b", "c", "d", "e", "f", "gone"]) == [("a", "c")]
 
 
 def test_groups_that_share_a_file_become_one() -> None:
