@@ -142,7 +142,7 @@ def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, cl
 def test_the_same_file_in_two_splits(place: Workplace, refused: Refused, clips: Path) -> None:
     folder = place.folder.parent / f"{place.folder.name}-data"
     shutil.copytree(clips, folder)
-    shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "squat/zz.mp4")
+    shutil.copy(min((folder / "squat").glob("*.mp4")), folder / "squat/zz.mp4")
     succeeded(place.data("split", str(folder), "--out", "split.csv"))
     rows = pd.read_csv(place.folder / "split.csv").set_index("path")
     first = next(path for path in rows.index if path.startswith("squat") and path != "squat/zz.mp4")
