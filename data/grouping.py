@@ -116,9 +116,10 @@ def find_groups(clips: Sequence[Clip], build: BuildReport, store: FrameStore, *,
         store: holds their frames.
         progress: show a bar.
     """
-    clips = sorted(clips)
-    digests = build.digests()
-    seen = [clip.path for clip in clips if clip.path in digests]
+    paths = [clip.path for clip in sorted(clips)]
+    known = {path: number for number, path in enumerate(paths)}
+    digests = {path: digest for path, digest in build.digests().items() if path in known}
+    seen = [path for path in paths if path in digests]
     scenes, signatures = Scenes.empty(len(seen)), {}
     for row, path in enumerate(tqdm(seen, desc="scenes", unit="clip", disable=not progress)):
         frames = store.read(digests[path])
@@ -130,16 +131,12 @@ def find_groups(clips: Sequence[Clip], build: BuildReport, store: FrameStore, *,
         *(Link(a, b, "file names", 0.5) for same in named_alike(clips).values() for a, b in pairwise(same)),
         *_scene_links(seen, scenes),
     ]
-    paths = [clip.path for clip in clips]
-    known = {path: number for number, path in enumerate(paths)}
-    pairs = [(known[link.first], known[link.second]) for link in links if link.first in known and link.second in known]
-    part = _components(len(paths), pairs)
+    part = _components(len(paths), [(known[link.first], known[link.second]) for link in links])
     first: dict[int, str] = {}
     for path, number in zip(paths, part, strict=True):
         first.setdefault(int(number), path)
     groups = {path: first[int(number)] for path, number in zip(paths, part, strict=True)}
-    kept = tuple(sorted(link for link in links if link.first in known and link.second in known))
-    return Grouping(groups, kept, {clip.path: clip.label for clip in clips})
+    return Grouping(groups, tuple(sorted(links)), {clip.path: clip.label for clip in clips})
 
 
 def _scene_links(paths: Sequence[str], scenes: Scenes) -> Iterator[Link]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
-from models.architecture import KINETICS, Architecture, Download
-from models.video import RESNET_STAGES, VideoModel, VideoOptions
+from models.video import VideoOptions, residual_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,24 +12,5 @@ class R3D18Config(VideoOptions):
     """Options of `r3d_18`."""
 
 
-def _build(config: R3D18Config, num_classes: int, num_frames: int, size: int) -> VideoModel:
-    from torchvision.models.video import r3d_18
-
-    backbone = r3d_18(weights=None)
-    backbone.fc = nn.Identity()  # (B, 3, T, H, W) to (B, 512)
-    return VideoModel(config, backbone, 512, num_classes)
-
-
-ARCHITECTURE = Architecture(
-    name="r3d_18",
-    config=R3D18Config,
-    build=_build,
-    frame_counts=range(2, 129),
-    sizes=range(32, 513),
-    default=(16, 112),
-    mean=KINETICS[0],
-    std=KINETICS[1],
-    stages=RESNET_STAGES,
-    # torchvision's `KINETICS400_V1`, 63.2 % top-1 by clips of 16 frames.
-    weights={"kinetics400": Download("https://download.pytorch.org/models/r3d_18-b3b3357e.pth")},
-)
+# torchvision's `KINETICS400_V1`, 63.2 % top-1 by clips of 16 frames.
+ARCHITECTURE = residual_network("r3d_18", R3D18Config, "https://download.pytorch.org/models/r3d_18-b3b3357e.pth")

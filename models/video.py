@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from models.architecture import KINETICS, Architecture, Download
 from models.conv3d import with_padded_convolutions
 from models.motion import ClipModel
 from models.options import ClipOptions, Share
-
-RESNET_STAGES = tuple(f"backbone.{part}." for part in ("stem", "layer1", "layer2", "layer3", "layer4"))
-"""Of torchvision's residual networks for clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +32,33 @@ class VideoModel(ClipModel):
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, H, W)` to `(B, K)`."""
         return self.head(self.backbone(frames.transpose(1, 2)))
+
+
+def residual_network(name: str, config: type[VideoOptions], kinetics400: str) -> Architecture:
+    """One of torchvision's residual networks for clips (Tran et al. 2017, arXiv 1711.11248).
+
+    Args:
+        name: the architecture's, and torchvision's for the function that builds it.
+        config: its options.
+        kinetics400: address of torchvision's `KINETICS400_V1`, of clips of 16 frames.
+    """
+
+    def build(options: VideoOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
+        import torchvision.models.video
+
+        backbone = getattr(torchvision.models.video, name)(weights=None)
+        backbone.fc = nn.Identity()  # (B, 3, T, H, W) to (B, 512)
+        return VideoModel(options, backbone, 512, num_classes)
+
+    return Architecture(
+        name=name,
+        config=config,
+        build=build,
+        frame_counts=range(2, 129),
+        sizes=range(32, 513),
+        default=(16, 112),
+        mean=KINETICS[0],
+        std=KINETICS[1],
+        stages=tuple(f"backbone.{part}." for part in ("stem", "layer1", "layer2", "layer3", "layer4")),
+        weights={"kinetics400": Download(kinetics400)},
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,7 +117,8 @@ def prepare(scanned: ScannedData, config: SweepConfig, *, progress: bool) -> Pre
     build = _build(store, scanned.root, [clip.path for clip in clips], config.store, progress)
     copies = tuple(find_copies(build.digests()))
     if config.data.copies == "refuse":
-        _refuse_two_labels(clips, copies)
+        labels = {clip.path: clip.label for clip in clips}
+        _refuse_torn(copies, labels, "under two labels", "remove the wrong one")
     grouping = find_groups(clips, build, store, progress=progress) if scanned.split is None else None
     split = _settled_split(scanned, config.data, grouping, copies)
     check_failures(split, build, config.data.max_failed)
@@ -158,27 +159,18 @@ def _settled_split(
         joined = join_copies(scanned.clips, copies)
         return scanned.split if joined == list(scanned.clips) else _new_split(joined, config)
     if config.copies == "refuse":
-        _refuse_two_splits(scanned.split, copies)
+        splits = {row.clip.path: row.split for row in scanned.split.rows}
+        _refuse_torn(copies, splits, "in two splits", "remove one or make a new split")
     return scanned.split
 
 
-def _refuse_two_labels(clips: Sequence[Clip], copies: Sequence[Sequence[str]]) -> None:
-    labels = {clip.path: clip.label for clip in clips}
-    torn = [same for same in copies if len({labels[path] for path in same}) > 1]
-    if torn:
-        raise DataError(
-            f"{len(torn)} files stand under two labels with the same bytes, the first is "
-            f"{' = '.join(map(repr, torn[0]))}: remove the wrong one, or set data.copies=allow"
-        )
-
-
-def _refuse_two_splits(split: Split, copies: Sequence[Sequence[str]]) -> None:
-    place = {row.clip.path: row.split for row in split.rows}
+def _refuse_torn(copies: Sequence[Sequence[str]], place: Mapping[str, str], where: str, mend: str) -> None:
+    """Refuse files with the same bytes that are in more than one place, such as two splits."""
     torn = [same for same in copies if len({place[path] for path in same}) > 1]
     if torn:
         raise DataError(
-            f"{len(torn)} files stand in two splits with the same bytes, the first is "
-            f"{' = '.join(map(repr, torn[0]))}: remove one or make a new split, or set data.copies=allow"
+            f"{len(torn)} files stand {where} with the same bytes, the first is {' = '.join(map(repr, torn[0]))}: "
+            f"{mend}, or set data.copies=allow"
         )
 
 
