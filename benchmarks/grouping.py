@@ -22,6 +22,7 @@ from data.clips import read_groups, scan_clips
 from data.decode import DecodeSettings
 from data.grouping import find_groups, pair_scores
 from data.leakage import measure_leakage
+from data.similarity import find_signatures
 from data.synthetic import write_demo
 
 _HEADER = [
@@ -58,7 +59,7 @@ def _row(name: str, root: Path, truth_spec: str, folder: Path) -> list[str]:
     clips = [clip for clip in scan_clips(root).clips if clip.path in truth]
     store = FrameStore(folder / "store", DecodeSettings())
     build = store.build(root, [clip.path for clip in clips])
-    grouping = find_groups(clips, build, store)
+    grouping = find_groups(clips, build, store, find_signatures(build, store))
     precision, recall = pair_scores(grouping.groups, truth)
     true = measure_leakage([replace(clip, group=truth[clip.path]) for clip in clips], build, store)
     found = measure_leakage(grouping.grouped(clips), build, store)

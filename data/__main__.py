@@ -168,13 +168,15 @@ def _store(args: argparse.Namespace) -> FrameStore:
 
 def _found_groups(args: argparse.Namespace, scan: Scan) -> tuple[Grouping, BuildReport, FrameStore]:
     from data.grouping import find_groups
+    from data.similarity import find_signatures
 
     store = _store(args)
     paths = [clip.path for clip in scan.clips]
     build = store.build(args.dir, paths, workers=args.workers, seconds_per_clip=args.seconds_per_clip)
     for clip in build.failed:
         print(f"note: {clip.path} gives no frames, {clip.defect}: {clip.reason}")
-    return find_groups(scan.clips, build, store), build, store
+    signatures = find_signatures(build, store, progress=True)
+    return find_groups(scan.clips, build, store, signatures), build, store
 
 
 def _groups(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from data.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, Defect, Limits, cl
 from data.errors import DataError
 from data.grouping import find_groups
 from data.leakage import measure_leakage
+from data.similarity import find_signatures
 from data.whole_file import write_whole
 
 _COLUMNS = (
@@ -170,7 +171,8 @@ def run_audit(
         seconds_per_clip=seconds_per_clip,
         progress=progress,
     )
-    defects = find_defects(scan.clips, build, store, limits, progress=progress)
+    signatures = find_signatures(build, store, progress=progress)
+    defects = find_defects(scan.clips, build, store, signatures, limits, progress=progress)
     stored: dict[str, StoredClip] = {clip.path: clip for clip in build.stored}
     by_path: defaultdict[str, list[Defect]] = defaultdict(list)
     for defect in defects:
@@ -178,7 +180,7 @@ def run_audit(
     clips = tuple(_audited(root, clip, stored.get(clip.path), by_path[clip.path]) for clip in scan.clips)
     grouped: Sequence[Clip] = scan.clips
     if groups is None:
-        grouped = find_groups(scan.clips, build, store, progress=progress).grouped(scan.clips)
+        grouped = find_groups(scan.clips, build, store, signatures, progress=progress).grouped(scan.clips)
     leakage = measure_leakage(grouped, build, store)
     return Audit(root, clips, scan.ignored, build.decoded, leakage.sentence() if leakage else "")
 

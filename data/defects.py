@@ -15,7 +15,7 @@ from data.cache import BuildReport, FrameStore
 from data.clips import Clip
 from data.decode import ClipFacts
 from data.errors import DataError
-from data.similarity import Signature, near_duplicates, signature
+from data.similarity import Signature, near_duplicates
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,13 @@ class Defect:
 
 
 def find_defects(
-    clips: Sequence[Clip], build: BuildReport, store: FrameStore, limits: Limits, *, progress: bool = False
+    clips: Sequence[Clip],
+    build: BuildReport,
+    store: FrameStore,
+    signatures: Mapping[str, Signature],
+    limits: Limits,
+    *,
+    progress: bool = False,
 ) -> list[Defect]:
     """What is wrong with these clips, sorted by path and name; reads the frames of each stored clip once.
 
@@ -136,6 +142,7 @@ def find_defects(
         clips: the clips to judge.
         build: what the store's build said of them; clips that it does not speak of are not judged.
         store: the frames of `build`.
+        signatures: of `build`, by digest.
         limits: where a clip becomes suspect.
         progress: show a bar.
 
@@ -149,7 +156,7 @@ def find_defects(
         if path in stored:
             copies[stored[path].digest].append(path)
     found = [Defect(clip.path, clip.defect, clip.reason) for clip in build.failed if clip.path in labels]
-    signatures: dict[str, Signature] = {}
+    visible: dict[str, Signature] = {}
     for digest, paths in tqdm(copies.items(), desc="checks", unit="clip", disable=not progress):
         frames = np.asarray(store.read(digest))
         seen = dict(defects_of_file(stored[paths[0]].facts, limits)) | dict(defects_of_frames(frames, limits))
@@ -157,8 +164,8 @@ def find_defects(
             seen = {name: detail for name, detail in seen.items() if name not in ("still", "too short")}
         found += [Defect(path, name, detail) for path in paths for name, detail in seen.items()]
         if "black" not in seen:
-            signatures[paths[0]] = signature(frames)
-    found += _copies(labels, copies.values(), signatures)
+            visible[paths[0]] = signatures[digest]
+    found += _copies(labels, copies.values(), visible)
     return sorted(found)
 
 

@@ -27,7 +27,7 @@ from data.clip_names import named_alike
 from data.clips import Clip
 from data.same_bytes import find_copies
 from data.scenes import Scenes
-from data.similarity import near_duplicates, signature
+from data.similarity import Signature, near_duplicates
 from data.whole_file import write_whole
 
 LARGE_SHARE = 0.5
@@ -106,7 +106,14 @@ class Grouping:
         )
 
 
-def find_groups(clips: Sequence[Clip], build: BuildReport, store: FrameStore, *, progress: bool = True) -> Grouping:
+def find_groups(
+    clips: Sequence[Clip],
+    build: BuildReport,
+    store: FrameStore,
+    signatures: Mapping[str, Signature],
+    *,
+    progress: bool = True,
+) -> Grouping:
     """Group clips that seem to show one recording; the groups that clips bear already count for nothing.
 
     Args:
@@ -114,20 +121,19 @@ def find_groups(clips: Sequence[Clip], build: BuildReport, store: FrameStore, *,
         build: of the store, with these clips; one that gave no frames is a group of its own unless its name or bytes
             tell more.
         store: holds their frames.
+        signatures: of `build`, by digest.
         progress: show a bar.
     """
     paths = [clip.path for clip in sorted(clips)]
     known = {path: number for number, path in enumerate(paths)}
     digests = {path: digest for path, digest in build.digests().items() if path in known}
     seen = [path for path in paths if path in digests]
-    scenes, signatures = Scenes.empty(len(seen)), {}
+    scenes, looks = Scenes.empty(len(seen)), {path: signatures[digests[path]] for path in seen}
     for row, path in enumerate(tqdm(seen, desc="scenes", unit="clip", disable=not progress)):
-        frames = store.read(digests[path])
-        scenes.put(row, frames)
-        signatures[path] = signature(frames)
+        scenes.put(row, store.read(digests[path]))
     links = [
         *(Link(a, b, "same bytes", 1.0) for same in find_copies(digests) for a, b in pairwise(same)),
-        *(Link(p.first, p.second, "near-duplicate", 1.0 - p.distance) for p in near_duplicates(signatures)),
+        *(Link(p.first, p.second, "near-duplicate", 1.0 - p.distance) for p in near_duplicates(looks)),
         *(Link(a, b, "file names", 0.5) for same in named_alike(clips).values() for a, b in pairwise(same)),
         *_scene_links(seen, scenes),
     ]

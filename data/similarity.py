@@ -1,8 +1,8 @@
 """When two clips show one recording: re-encoded, rescaled, slightly trimmed or slightly cropped.
 
-Perceptual hashes (`imagehash.phash`, 64 bits) are taken at 16 instants of a clip, each of the picture and of what
-moved in it: the same person in the same room gives nearly the same pictures, and only what moves tells one take from
-the next. Clips are compared after aligning them in time, and as if one were a cropped copy of the other.
+Perceptual hashes (bit by bit `imagehash.phash`, 64 bits) are taken at 16 instants of a clip, each of the picture and
+of what moved in it: the same person in the same room gives nearly the same pictures, and only what moves tells one take
+from the next. Clips are compared after aligning them in time, and as if one were a cropped copy of the other.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import imagehash
 import numpy as np
 from PIL import Image
+from scipy.fft import dctn
+from tqdm import tqdm
+
+from data.cache import BuildReport, FrameStore
 
 NEAR = 0.12
 """Largest distance of two clips of one recording."""
@@ -22,7 +25,7 @@ _CROPPED = 0.045
 """The second view leaves out this share of the picture at each edge; it meets copies cropped by up to twice that."""
 _TRIMMED = (0.0, 0.05, 0.1, 0.15)
 """Shares of a recording that its trimmed copy may lack."""
-_SIDE = 32
+_SIDE, _HASH_SIDE = 32, 8
 _STILL = 6.0
 """A clip of which hardly a pixel strays further from its median, in grey levels, shows noise and no movement."""
 _BACKDROP_BITS = 18
@@ -54,18 +57,28 @@ class SimilarPair:
     """Mean share of hash bits that differ, over aligned instants: 0 to NEAR."""
 
 
+def find_signatures(build: BuildReport, store: FrameStore, *, progress: bool = False) -> dict[str, Signature]:
+    """The signature of each clip of the build that has frames, by the digest of its file.
+
+    Raises:
+        DataError: the store lacks a clip's frames.
+    """
+    digests = dict.fromkeys(build.digests().values())
+    return {
+        digest: signature(store.read(digest))
+        for digest in tqdm(digests, desc="signatures", unit="clip", disable=not progress)
+    }
+
+
 def signature(frames: np.ndarray) -> Signature:
     """The signature of a clip's frames, uint8 RGB `(F, H, W, 3)`, equally spaced over the clip."""
     chosen = frames[((np.arange(_INSTANTS) + 0.5) / _INSTANTS * len(frames)).astype(int)]
-    views = [_grey(chosen, cropped) for cropped in (0.0, _CROPPED)]
-    medians = [np.median(grey, axis=0) for grey in views]
+    views = np.stack([_grey(chosen, cropped) for cropped in (0.0, _CROPPED)])
+    medians = np.median(views, axis=1, keepdims=True)
     moves = bool(np.percentile(np.abs(views[0] - medians[0]), 99) > _STILL)
-    hashes = []
-    for grey, median in zip(views, medians, strict=True):
-        pictures = [_phash(picture) for picture in grey]
-        moved = [_phash(128 + picture - median) for picture in grey] if moves else pictures
-        hashes.append(np.stack([pictures, moved], axis=1))
-    return Signature(np.stack(hashes), np.array([_phash(median) for median in medians]), moves)
+    pictures = _phash(views)
+    moved = _phash(128 + views - medians) if moves else pictures
+    return Signature(np.stack([pictures, moved], axis=-1), _phash(medians[:, 0]), moves)
 
 
 def near_duplicates(signatures: Mapping[str, Signature]) -> list[SimilarPair]:
@@ -103,9 +116,12 @@ def _grey(frames: np.ndarray, cropped: float) -> np.ndarray:
     )
 
 
-def _phash(grey: np.ndarray) -> np.uint64:
-    picture = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-    return np.packbits(imagehash.phash(picture).hash).view(np.uint64)[0]
+def _phash(grey: np.ndarray) -> np.ndarray:
+    """`imagehash.phash` of many pictures at once: float `(..., 32, 32)` to uint64 `(...)`."""
+    pictures = np.clip(grey, 0, 255).astype(np.uint8)
+    slow = dctn(pictures, axes=(-2, -1))[..., :_HASH_SIDE, :_HASH_SIDE].reshape(*pictures.shape[:-2], -1)
+    bits = slow > np.median(slow, axis=-1, keepdims=True)
+    return np.packbits(bits, axis=-1).view(np.uint64)[..., 0]
 
 
 def _before_one_backdrop(found: list[Signature]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

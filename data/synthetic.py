@@ -19,7 +19,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -148,7 +148,7 @@ def write_demo(
         missing = [clip for clip in plan if not (out / clip.path).exists()]
         if missing or not all((out / name).exists() for name in ("sources.csv", "demo.json")):
             with _unfinished(out, parameters):
-                _write_clips(out, missing, seed, workers, progress)
+                write_clips(out, missing, seed, workers=workers, progress=progress)
                 _write_sources(out, plan)
     except OSError as error:
         raise DataError(f"demo clips can't be written to '{out}' ({error.strerror}): name another folder") from error
@@ -216,7 +216,12 @@ def _write_sources(out: Path, plan: Sequence[DemoClip]) -> None:
         rows.writerows((clip.path, clip.source) for clip in plan)
 
 
-def _write_clips(out: Path, clips: Sequence[DemoClip], seed: int, workers: int | None, progress: bool) -> None:
+def write_clips(
+    out: Path, clips: Sequence[DemoClip], seed: int, *, workers: int | None = None, progress: bool = True
+) -> None:
+    """Write some clips of a plan, and nothing beside them; arguments are those of `write_demo`."""
+    aside = out / _UNFINISHED
+    aside.mkdir(parents=True, exist_ok=True)
     count = max(1, min(workers or os.cpu_count() or 1, len(clips)))
     # Never fork: the caller may hold threads, and a forked child can deadlock on their locks.
     context = multiprocessing.get_context("spawn")
@@ -224,6 +229,8 @@ def _write_clips(out: Path, clips: Sequence[DemoClip], seed: int, workers: int |
         written = pool.map(functools.partial(_write_clip, out, seed), clips)
         for _ in tqdm(written, total=len(clips), desc="demo clips", unit="clip", disable=not progress):
             pass
+    with suppress(OSError):  # Of a whole demo it holds the mark.
+        aside.rmdir()
 
 
 def _end_with_parent() -> None:

@@ -24,6 +24,7 @@ from data.defects import (
     largest_shift,
 )
 from data.errors import DataError
+from data.similarity import Signature, find_signatures
 from tests.video_files import moving_square, write_video
 
 SETTINGS = DecodeSettings(frames=16, short_side=64)
@@ -43,13 +44,14 @@ def scene(seed: int, count: int = 25, height: int = 72, width: int = 96) -> list
     return frames
 
 
-Built = tuple[tuple[Clip, ...], BuildReport, FrameStore]
+Built = tuple[tuple[Clip, ...], BuildReport, FrameStore, dict[str, Signature]]
 
 
 def built(root: Path, settings: DecodeSettings = SETTINGS) -> Built:
     clips = scan_clips(root).clips
     store = FrameStore(root.parent / "store", settings)
-    return clips, store.build(root, [clip.path for clip in clips], workers=2, progress=False), store
+    build = store.build(root, [clip.path for clip in clips], workers=2, progress=False)
+    return clips, build, store, find_signatures(build, store)
 
 
 def write_sound(file: Path) -> None:
@@ -144,17 +146,17 @@ def test_copies_say_which_clip_they_repeat(broken: Built) -> None:
 
 
 def test_the_order_of_clips_makes_no_difference_and_only_they_are_judged(broken: Built) -> None:
-    clips, build, store = broken
-    assert find_defects(clips[::-1], build, store, Limits()) == find_defects(clips, build, store, Limits())
+    clips, *stored = broken
+    assert find_defects(clips[::-1], *stored, Limits()) == find_defects(clips, *stored, Limits())
     alone = [clip for clip in clips if clip.label == "pull Up"]
-    assert find_defects(alone, build, store, Limits()) == []
+    assert find_defects(alone, *stored, Limits()) == []
 
 
 def test_clean_clips_have_no_defects(demo_clips: Path, tmp_path: Path) -> None:
     clips = scan_clips(demo_clips).clips
     store = FrameStore(tmp_path, DecodeSettings())
     build = store.build(demo_clips, [clip.path for clip in clips], progress=False)
-    assert find_defects(clips, build, store, Limits()) == []
+    assert find_defects(clips, build, store, find_signatures(build, store), Limits()) == []
 
 
 def test_a_long_clip_that_was_entered_for_one_frame_is_not_one_frame(broken: Built) -> None:

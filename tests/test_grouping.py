@@ -16,6 +16,7 @@ from data.grouping import Grouping, Link, find_groups, pair_scores, write_groups
 from data.groups_page import write_groups_page
 from data.leakage import LeakageReport, measure_leakage, probe
 from data.scenes import Scenes
+from data.similarity import find_signatures
 from data.synthetic import write_demo
 
 SETTINGS = DecodeSettings(frames=16, short_side=64)
@@ -42,7 +43,7 @@ def found(folder: Path) -> tuple[list[Clip], BuildReport, FrameStore, Grouping]:
     clips = list(scan_clips(folder / "clips").clips)
     store = FrameStore(folder / "store", SETTINGS)
     build = store.build(folder / "clips", [clip.path for clip in clips], progress=False)
-    return clips, build, store, find_groups(clips, build, store, progress=False)
+    return clips, build, store, find_groups(clips, build, store, find_signatures(build, store), progress=False)
 
 
 Found = tuple[list[Clip], BuildReport, FrameStore, Grouping]
@@ -62,7 +63,7 @@ def test_identical_files_share_a_group(found: Found) -> None:
 
 def test_the_order_of_clips_makes_no_difference_and_every_link_lies_within_a_group(found: Found) -> None:
     clips, build, store, grouping = found
-    assert find_groups(clips[::-1], build, store, progress=False) == grouping
+    assert find_groups(clips[::-1], build, store, find_signatures(build, store), progress=False) == grouping
     assert set(grouping.groups) == {clip.path for clip in clips}
     assert all(grouping.groups[link.first] == grouping.groups[link.second] for link in grouping.links)
     linked = {end for link in grouping.links for end in (link.first, link.second)}

@@ -83,7 +83,7 @@ def lowest_cost(clips: list[Clip]) -> float | None:
     return min(costs, default=None)
 
 
-group_sizes = st.lists(st.integers(1, 12), min_size=3, max_size=12)
+group_sizes = st.lists(st.integers(1, 9), min_size=3, max_size=8)
 single_class_groups = st.dictionaries(st.sampled_from("abcde"), group_sizes, min_size=2).map(
     lambda sizes: clips_of(**sizes)
 )

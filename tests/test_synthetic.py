@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -35,11 +36,17 @@ def frames(demo: tuple[Path, list[DemoClip]]) -> dict[str, np.ndarray]:
     return {path: clip.frames.astype(np.float64) for path, clip in decoded.items()}
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    out = tmp_path / "clips"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("small") / "clips"
     write_demo(out, classes=2, clips_per_class=3, progress=False)
     return out
+
+
+@pytest.fixture
+def small(tmp_path: Path, written: Path) -> Path:
+    """A copy that a case may change."""
+    return shutil.copytree(written, tmp_path / "clips")
 
 
 def central_square(frames: np.ndarray) -> np.ndarray:
@@ -210,13 +217,13 @@ def test_missing_clips_are_made_again_bit_by_bit(small: Path) -> None:
     assert all(after[name] == before[name] for name in videos[1::2])
 
 
-def test_files_can_be_read_by_others(small: Path) -> None:
-    plain = small / "plain"
-    plain.write_text("")
-    assert {file.stat().st_mode for file in small.rglob("*") if file.is_file()} == {plain.stat().st_mode}
+def test_files_can_be_read_by_others(written: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert {file.stat().st_mode for file in written.rglob("*") if file.is_file()} == {plain.stat().st_mode}
 
 
-def test_killed_run_is_completed(tmp_path: Path, small: Path) -> None:
+def test_killed_run_is_completed(tmp_path: Path, written: Path) -> None:
     out = tmp_path / "killed"
     call = f"write_demo(Path({str(out)!r}), classes=2, clips_per_class=3, workers=1, progress=False)"
     code = f"from pathlib import Path; from data.synthetic import write_demo; {call}"
@@ -232,7 +239,7 @@ def test_killed_run_is_completed(tmp_path: Path, small: Path) -> None:
     assert not (out / "demo.json").exists()
     write_demo(out, classes=2, clips_per_class=3, progress=False)
     assert {name: content for name, (_, content) in snapshot(out).items()} == {
-        name: content for name, (_, content) in snapshot(small).items()
+        name: content for name, (_, content) in snapshot(written).items()
     }
 
 
@@ -244,15 +251,15 @@ def test_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["holiday.txt"]
 
 
-def test_folder_of_other_parameters_is_left_alone(small: Path) -> None:
-    before = snapshot(small)
+def test_folder_of_other_parameters_is_left_alone(written: Path) -> None:
+    before = snapshot(written)
     with pytest.raises(DataError) as error:
-        write_demo(small, classes=2, clips_per_class=4)
+        write_demo(written, classes=2, clips_per_class=4)
     assert str(error.value) == (
-        f"'{small}' holds demo clips made with classes=2, clips_per_class=3, seed=0, generator=1, "
+        f"'{written}' holds demo clips made with classes=2, clips_per_class=3, seed=0, generator=1, "
         "not classes=2, clips_per_class=4, seed=0, generator=1: delete it or name another folder"
     )
-    assert snapshot(small) == before
+    assert snapshot(written) == before
 
 
 def test_unreadable_parameters_are_refused(small: Path) -> None:
@@ -261,14 +268,14 @@ def test_unreadable_parameters_are_refused(small: Path) -> None:
         write_demo(small, classes=2, clips_per_class=3)
 
 
-def test_parameters_are_kept_beside_the_clips(small: Path) -> None:
-    assert json.loads((small / "demo.json").read_text()) == {
+def test_parameters_are_kept_beside_the_clips(written: Path) -> None:
+    assert json.loads((written / "demo.json").read_text()) == {
         "classes": 2,
         "clips_per_class": 3,
         "seed": 0,
         "generator": 1,
     }
-    assert not list(small.glob(".*"))
+    assert not list(written.glob(".*"))
 
 
 def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
