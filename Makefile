@@ -1,12 +1,13 @@
 # make sweep   install, generate the demo clips, run the demo sweep
 # make test    install with the test tools, lint, types, all tests
 # make check   lint and types alone
+# make audit   known vulnerabilities of what is installed; asks pypi.org about each package
 # make clean   remove what the targets made, the runs included
 
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
 BIN := .venv/bin
 
-.PHONY: sweep test check clean
+.PHONY: sweep test check audit clean
 
 sweep: .venv/.installed
 	$(BIN)/python -m data demo --out demo_clips
@@ -19,6 +20,9 @@ check: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: .venv/.installed-dev
+	$(BIN)/pip-audit --local --strict --progress-spinner off || (echo "a package that is not found on PyPI was not audited: the index that pip uses here may not be pypi.org" >&2; exit 1)
 
 clean:
 	rm -rf .venv demo_clips frame_store runs

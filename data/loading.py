@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, SequentialSampler, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, Subset
 
 from data.cache import FrameStore, LabelledFrames
 from data.sampling import Draw, EpochSampler, FrameSelection, derived_seed
 from data.transforms import EvalTransform, TrainTransform
+
+_BATCHES_AHEAD = 4
+"""Of each loader process."""
 
 
 class Batch(NamedTuple):
@@ -103,15 +106,7 @@ def train_loader(
     dataset: TrainDataset, sampler: EpochSampler, *, batch_size: int, workers: int, pin_memory: bool
 ) -> DataLoader[_Item]:
     """Batches of an epoch's draws; call `sampler.set_epoch` before each epoch."""
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        persistent_workers=workers > 0,
-        collate_fn=_collate,
-    )
+    return _loader(dataset, sampler, batch_size, workers, pin_memory)
 
 
 def eval_loader(
@@ -125,13 +120,22 @@ def eval_loader(
 ) -> DataLoader[_Item]:
     """Each clip once over all ranks, in order; ranks may hold unequal numbers."""
     part = Subset(dataset, range(rank, len(dataset), world_size))
+    return _loader(part, SequentialSampler(part), batch_size, workers, pin_memory)
+
+
+def _loader(
+    dataset: Dataset[_Item], sampler: Sampler[Any], batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader[_Item]:
     return DataLoader(
-        part,
+        dataset,
         batch_size=batch_size,
-        sampler=SequentialSampler(part),
+        sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory,
+        # Started once, not at each epoch.
         persistent_workers=workers > 0,
+        # A few that lie ready bridge a clip that must first be read from disk.
+        prefetch_factor=_BATCHES_AHEAD if workers else None,
         collate_fn=_collate,
     )
 

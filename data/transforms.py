@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 
@@ -46,23 +45,47 @@ def _random_box(height: int, width: int, min_scale: float, rng: np.random.Genera
 
 @dataclass(frozen=True, slots=True)
 class EvalTransform:
-    """Short side to `size`, then the centre square: no randomness."""
+    """Short side to `size`, then a square of the frame: no randomness.
+
+    One crop is the centre. Several are spread evenly along the longer side, from one end to the other: of three, the
+    left, centre and right of a wide frame, the top, centre and bottom of a tall one (arXiv 1812.03982, section 4, after
+    arXiv 1711.07971). Of a square frame all are the same.
+    """
 
     size: int
     """Height and width of the result in pixels."""
+    crop: int = 0
+    """Which of the `crops` squares, from the left or from the top."""
+    crops: int = 1
+    """How many squares share out the longer side."""
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.crop < self.crops
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """`(T, 3, h, w)` uint8 to `(T, 3, size, size)` uint8."""
-        return F.center_crop(F.resize(frames, [self.size], antialias=True), [self.size, self.size])
+        frames = F.resize(frames, [self.size], antialias=True)
+        place = self.crop / (self.crops - 1) if self.crops > 1 else 0.5
+        top, left = (round(place * (length - self.size)) for length in frames.shape[-2:])
+        return F.crop(frames, top, left, self.size, self.size)
 
 
 class Normalise(torch.nn.Module):
-    """uint8 frames to float32 with the mean and deviation that a model's weights expect; on the batch's device."""
+    """uint8 frames to float32 with the mean and deviation that a model's weights expect; on the batch's device.
+
+    Both lie on the module's device: as numbers they would be copied at each call, for which a GPU has to wait.
+    """
+
+    mean: torch.Tensor
+    """float32 `(3, 1, 1)`."""
+    std: torch.Tensor
+    """float32 `(3, 1, 1)`."""
 
     def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
         super().__init__()
-        self.steps = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """`(…, 3, H, W)` uint8 to `(…, 3, H, W)` float32."""
-        return self.steps(frames)
+        return F.normalize(F.to_dtype(frames, torch.float32, scale=True), self.mean, self.std)

@@ -39,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     fetch.set_defaults(command=_fetch)
     for command in (listing, fetch):
         command.add_argument(
-            "--dir",
+            "--weights-dir",
             type=Path,
             metavar="DIR",
-            help="folder of the weight files (a sweep's --weights-dir); default: torch's own (TORCH_HOME)",
+            help="folder of the weight files, as a sweep's --weights-dir; default: torch's own (TORCH_HOME)",
         )
     return parser
 
@@ -61,14 +61,14 @@ def _list(args: argparse.Namespace) -> int:
             "{}x{}²".format(*arch.default),
             spelled(arch.frame_counts),
             spelled(arch.sizes),
-            _weights(arch.name, args.dir),
+            _weights(arch.name, args.weights_dir),
         )
         for arch in ARCHITECTURES.values()
     ]
     print(tabulate(rows, header, disable_numparse=True, colalign=("left", "right", "right", *["left"] * 4)))
     print(
         f"\nParameters and work (forwards, a multiply-add is two) are for {args.classes} classes and the frames and "
-        f"size under 'at'. Weights marked * are at hand; others would be downloaded to\n{_folder(args.dir)}"
+        f"size under 'at'. Weights marked * are at hand; others would be downloaded to\n{_folder(args.weights_dir)}"
     )
     return 0
 
@@ -86,13 +86,10 @@ def _cost(name: str, num_classes: int) -> tuple[str, str]:
 
 def _weights(name: str, weights_dir: Path | None) -> str:
     from models.registry import architecture
-    from models.weight_files import place
+    from models.weights import at_hand
 
-    shown = []
-    for weights, source in architecture(name).weights.items():
-        file = place(source, weights_dir)
-        shown.append(f"{weights}*" if file is not None and file.exists() else weights)
-    return ", ".join(shown)
+    known = architecture(name).weights
+    return ", ".join(f"{weights}*" if at_hand(name, weights, weights_dir) else weights for weights in known)
 
 
 def _folder(weights_dir: Path | None) -> Path:
@@ -112,7 +109,7 @@ def _fetch(args: argparse.Namespace) -> int:
         weights = weights or next(iter(known))
         if weights not in known:
             raise ModelError(f"{arch_name} has no weights {weights!r} to fetch: there are {', '.join(known)}")
-        file = obtain(known[weights], f"{arch_name}'s {weights}", args.dir)
+        file = obtain(known[weights], arch_name, weights, args.weights_dir)
         print(
             f"{arch_name}:{weights}  {file.stat().st_size / 1e6:.1f} MB  SHA-256 {file_sha256(file)}  {file}",
             flush=True,

@@ -37,6 +37,10 @@ def _build(config: S3DConfig, num_classes: int, num_frames: int, size: int) -> V
     from torchvision.models.video import s3d
 
     backbone = s3d(weights=None)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            # With torchvision's 0.001 the statistics that validation goes by lag thousands of steps behind the weights.
+            module.momentum = 0.1
     backbone.avgpool, backbone.classifier = _Pool(), nn.Identity()  # (B, 3, T, H, W) to (B, 1024)
     return VideoModel(config, backbone, 1024, num_classes)
 

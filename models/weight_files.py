@@ -36,23 +36,24 @@ def place(source: Download | Packaged, weights_dir: Path | None = None) -> Path 
     return Path(spec.origin).parent / source.file if spec is not None and spec.origin is not None else None
 
 
-def obtain(source: Download | Packaged, what: str, weights_dir: Path | None = None) -> Path:
+def obtain(source: Download | Packaged, arch: str, weights: str, weights_dir: Path | None = None) -> Path:
     """The file, downloaded if it isn't there yet; its hash is compared each time.
 
     Args:
         source: where it comes from.
-        what: the architecture and the weights' name, for messages.
+        arch: the architecture, for messages.
+        weights: the weights' name, for messages.
         weights_dir: see `weights_folder`.
 
     Raises:
         ModelError: it can't be had, or is another file than it should be.
     """
     if isinstance(source, Packaged):
-        check_installed(f"reading {what} weights", source.package)
+        check_installed(f"reading {arch}'s {weights} weights", source.package)
     file = place(source, weights_dir)
     assert file is not None
     if isinstance(source, Download) and not file.exists():
-        _download(source.url, file, what)
+        _download(source.url, file, arch, weights)
     _check_hash(file, source)
     return file
 
@@ -84,7 +85,7 @@ def _hash_start(name: str) -> str:
     return Path(name).stem.rsplit("-", 1)[1]
 
 
-def _download(url: str, file: Path, what: str) -> None:
+def _download(url: str, file: Path, arch: str, weights: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         head = urllib.request.Request(url, method="HEAD")
@@ -95,8 +96,8 @@ def _download(url: str, file: Path, what: str) -> None:
     # torch.hub raises RuntimeError for a wrong hash; URLError, refusals and time-outs are all OSError.
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise ModelError(
-            f"{what} weights can't be downloaded ({getattr(error, 'reason', None) or error}): get {url} elsewhere and "
-            f"put it at {file}, or set weights to none"
+            f"{arch}'s {weights} weights can't be downloaded ({getattr(error, 'reason', None) or error}): get {url} "
+            f"elsewhere (python -m models fetch {arch}:{weights}) and put it at {file}, or set weights to none"
         ) from None
 
 

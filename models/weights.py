@@ -14,7 +14,7 @@ from torch import nn
 from models.architecture import Entry
 from models.errors import ModelError
 from models.registry import architecture, check_weights
-from models.weight_files import file_sha256, obtain
+from models.weight_files import file_sha256, obtain, place
 
 # What a champion's folder holds.
 _MANIFEST, _MODEL = "checkpoint.json", "model.pt"
@@ -91,15 +91,35 @@ def read_weights(name: str, weights: str, weights_dir: Path | None = None) -> di
     Raises:
         ModelError: they can't be had or read.
     """
+    path = find_weights(name, weights, weights_dir)
+    return _read_champion(path, name) if path.is_dir() else _read_file(path)
+
+
+def find_weights(name: str, weights: str, weights_dir: Path | None = None) -> Path:
+    """The file or champion's folder of weights for the architecture `name`, downloaded if it has to be; it isn't read.
+
+    Args:
+        name: the architecture.
+        weights: as for `load_weights`, but not `none`.
+        weights_dir: as for `load_weights`.
+
+    Raises:
+        ModelError: it can't be had, or is another file than it should be.
+    """
     known = architecture(name).weights
     if weights in known:
-        return _read_file(obtain(known[weights], f"{name}'s {weights}", weights_dir))
+        return obtain(known[weights], name, weights, weights_dir)
     path = Path(weights)
-    if path.is_dir():
-        return _read_champion(path, name)
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"{name}'s weights {weights!r} are no file: give the path of one, or set weights to none")
-    return _read_file(path)
+    return path
+
+
+def at_hand(name: str, weights: str, weights_dir: Path | None = None) -> bool:
+    """Whether `find_weights` finds something there without a download."""
+    known = architecture(name).weights
+    path = place(known[weights], weights_dir) if weights in known else Path(weights)
+    return path is not None and path.exists()
 
 
 def _one_models_keys(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, str], str]:

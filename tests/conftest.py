@@ -43,10 +43,12 @@ def ray_address() -> Iterator[str]:
         port = probe.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     head = ["start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
+    # Jobs are taken by an agent that would else want a port of its own, which another cluster here may hold.
+    agent = ["--dashboard-agent-listen-port=0"]
     # Tokens are on, as Ray has it where a token exists; this one lies in no home folder.
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     process = subprocess.Popen(
-        [*ray, *head, "--include-dashboard=true", "--dashboard-port=0", "--disable-usage-stats"],
+        [*ray, *head, "--include-dashboard=true", "--dashboard-port=0", *agent, "--disable-usage-stats"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -43,7 +43,7 @@ class Workplace:
         command = [sys.executable, "-m", "tuning", "sweep", "--config", "small.yaml", "--data", str(self.clips)]
         return [*command, "--groups", str(self.clips / "sources.csv"), "--name", name, *arguments]
 
-    def run(self, command: list[str], timeout: float = 400, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[str], timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run to the end, output captured."""
         return subprocess.run(
             command,

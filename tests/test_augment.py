@@ -104,3 +104,13 @@ def test_mixup_and_cutmix_take_turns() -> None:
     augment = Augment(NORMALISE, 4, Variety(mixup=1.0, cutmix=1.0))
     flat = [len(augment(frames, torch.arange(4), seed)[0][1, 0, 0].unique()) == 1 for seed in range(30)]
     assert 5 < sum(flat) < 25
+
+
+@pytest.mark.parametrize("variety", [*EACH.values(), Variety(mixup=0.4), Variety(cutmix=1.0)], ids=str)
+def test_what_is_drawn_asks_no_value_of_the_frames(variety: Variety) -> None:
+    """On the device `meta` there are none; on a GPU each would have to be waited for."""
+    augment = Augment(Normalise((0.5,) * 3, (0.25,) * 3).to("meta"), 3, variety)
+    for seed in range(20):
+        inputs, target = augment(stills().to("meta"), LABEL.to("meta"), seed)
+        assert inputs.device.type == target.device.type == "meta"
+        assert inputs.shape == stills().shape

@@ -2,28 +2,45 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from data.cache import FrameStore, LabelledFrames, file_sha256
 from data.decode import DecodeSettings
+from data.loading import EvalDataset, eval_loader
+from data.sampling import FrameSelection
+from data.transforms import EvalTransform, Normalise
 from models.registry import ARCHITECTURES, build_model
+from tests.small_models import SMALL, Case, one_seed_one_thread, small
+from tests.video_files import moving_square, write_video
 from tuning.checkpoint import (
     MANIFEST,
     MODEL,
     TRAINING,
+    VALIDATION,
     CheckpointError,
     Manifest,
     copy_champion,
     load_model,
     load_models,
     load_training,
+    load_validation,
     read_manifest,
     save_checkpoint,
 )
-from tuning.config import TrainConfig, TrialConfig
+from tuning.config import TrialConfig
 from tuning.learner import Learner, TrainingState, build_learner
+from tuning.loop import Predictions, predict
+from tuning.settings import TrainConfig
+
+__all__ = ["one_seed_one_thread"]
 
 TRIAL = TrialConfig(
     arch="c3d",
@@ -48,6 +65,10 @@ MANIFEST_VALUES = Manifest(
 )
 
 
+ANSWERS = Predictions(["dip/a.mp4", "pull Up/b.mov"], torch.tensor([0, 1]), torch.tensor([[0.5, -1.0], [2.0, 0.25]]))
+NO_DIGESTS = {"model_sha256": "", "training_sha256": "", "validation_sha256": ""}
+
+
 def small_model() -> torch.nn.Module:
     return build_model("c3d", TRIAL.options, num_classes=2, num_frames=8, size=48)
 
@@ -68,7 +89,7 @@ def checkpoint(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
     learner.schedule.step()
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    save_checkpoint(folder, MANIFEST_VALUES, [model], [learner.state()])
+    save_checkpoint(folder, MANIFEST_VALUES, [model], [learner.state()], ANSWERS)
     return folder, model
 
 
@@ -78,7 +99,7 @@ def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.
     assert not loaded.training
     frames = torch.randn(2, 8, 3, 48, 48)
     torch.testing.assert_close(loaded(frames), model.eval()(frames))
-    assert manifest.model_copy(update={"model_sha256": ""}) == MANIFEST_VALUES
+    assert manifest.model_copy(update=NO_DIGESTS) == MANIFEST_VALUES
     assert (manifest.epoch, manifest.metrics["val_macro_f1"]) == (2, 0.5)
 
 
@@ -86,7 +107,7 @@ def test_the_models_of_all_folds_answer_together(tmp_path: Path) -> None:
     torch.manual_seed(1)
     models = [small_model().eval() for _ in range(3)]
     manifest = MANIFEST_VALUES.model_copy(update={"folds": 3})
-    save_checkpoint(tmp_path, manifest, models, [TrainingState({"fold": k}, {}, {}) for k in range(3)])
+    save_checkpoint(tmp_path, manifest, models, [TrainingState({"fold": k}, {}, {}) for k in range(3)], ANSWERS)
     loaded, _ = load_model(tmp_path)
     frames = torch.randn(2, 8, 3, 48, 48)
     with torch.inference_mode():
@@ -105,6 +126,17 @@ def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.M
     learner.load_state(state)
     assert learner.schedule.last_epoch == 1
     assert len(learner.optimizer.state) == len(list(model.parameters()))
+
+
+def test_the_answers_to_the_validation_clips_are_kept(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+    folder, _ = checkpoint
+    kept = load_validation(folder)
+    assert kept.clip_ids == ANSWERS.clip_ids
+    torch.testing.assert_close((kept.labels, kept.logits), (ANSWERS.labels, ANSWERS.logits), rtol=0, atol=0)
+    (folder / VALIDATION).write_bytes((folder / VALIDATION).read_bytes()[:-1])
+    for read in (load_validation, load_model):
+        with pytest.raises(CheckpointError, match="validation.pt is damaged"):
+            read(folder)
 
 
 def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:
@@ -134,6 +166,8 @@ class _Harmful:
 def test_a_pickle_that_would_run_code_is_refused(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
     (folder / TRAINING).write_bytes(pickle.dumps({"optimizer": _Harmful()}))
+    manifest = read_manifest(folder).model_copy(update={"training_sha256": file_sha256(folder / TRAINING)})
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
     with pytest.raises(CheckpointError, match="training.pt is damaged"):
         load_training(folder)
     assert not Path("/tmp/harmed").exists()
@@ -147,5 +181,73 @@ def test_the_champion_is_copied_whole_without_the_training_state(
     best.mkdir()
     (best / "stale.txt").touch()
     copy_champion(folder, best)
-    assert sorted(path.name for path in best.iterdir()) == [MANIFEST, MODEL]
+    assert sorted(path.name for path in best.iterdir()) == [MANIFEST, MODEL, VALIDATION]
     load_model(best)
+
+
+LATER = """
+import sys
+from pathlib import Path
+import torch
+from data.cache import FrameStore, LabelledFrames
+from tuning.evaluate import Champion
+torch.set_num_threads(1)
+place, digests = Path(sys.argv[1]), sys.argv[2:]
+clips, answers = [LabelledFrames(digest, digest, 0) for digest in digests], {}
+for folder in place.glob("checkpoint-*"):
+    champion = Champion(folder)
+    store = FrameStore(place / "store", champion.manifest.decode)
+    answers[folder.name] = champion.predict_stored(clips, store).logits
+torch.save(answers, place / "answers.pt")
+"""
+
+
+def test_another_process_gives_the_answers_of_the_one_that_trained(tmp_path: Path) -> None:
+    """Of every architecture, to the last bit, from its folder and the frames alone."""
+    for number, (height, width) in enumerate([(48, 64), (64, 48)]):
+        write_video(tmp_path / f"clips/{number}.mp4", moving_square(number, height=height, width=width))
+    store = FrameStore(tmp_path / "store", MANIFEST_VALUES.decode)
+    built = store.build(tmp_path / "clips", ["0.mp4", "1.mp4"], workers=1, progress=False)
+    clips = [LabelledFrames(clip.digest, clip.digest, 0) for clip in built.stored]
+    expected = {}
+    with TemporaryDirectory(dir=tmp_path) as place:
+        (Path(place) / "store").symlink_to(store.root)
+        for number, each in enumerate(SMALL):
+            folder = Path(place) / f"checkpoint-{number}"
+            folder.mkdir()
+            expected[folder.name] = _answers_in_training(each, folder, clips, store)
+        done = subprocess.run(
+            [sys.executable, "-c", LATER, place, *(clip.digest for clip in clips)],
+            cwd=Path(__file__).parents[1],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found = torch.load(Path(place) / "answers.pt", weights_only=True)
+    assert {each[0] for each in SMALL} == set(ARCHITECTURES)
+    assert set(found) == set(expected)
+    for number, each in enumerate(SMALL):
+        answers = expected[f"checkpoint-{number}"]
+        assert torch.equal(found[f"checkpoint-{number}"], answers), each
+        assert not torch.equal(answers[0], answers[1]), each
+
+
+def _answers_in_training(case: Case, folder: Path, clips: Sequence[LabelledFrames], store: FrameStore) -> torch.Tensor:
+    """Write a checkpoint as a worker does; the logits with which it would validate."""
+    name, options, num_frames, size = case
+    arch, device, train = ARCHITECTURES[name], torch.device("cpu"), TrainConfig(size=size, precision="fp32")
+    model = small(name, options, num_frames, size, num_classes=2)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.running_mean.normal_(0, 0.1)
+            # Below 1: untrained networks let the signal die away.
+            module.running_var.uniform_(0.5, 0.9)
+    learner = build_learner(model, 0.01, train, stages=arch.stages, steps_per_epoch=4, device=device, precision="fp32")
+    trial = TRIAL.model_copy(update={"arch": name, "options": options, "num_frames": num_frames, "train": train})
+    manifest = MANIFEST_VALUES.model_copy(update={"trial": trial})
+    save_checkpoint(folder, manifest, [learner.result], [learner.state()], ANSWERS)
+    dataset = EvalDataset(clips, store, selection=FrameSelection(num_frames), transform=EvalTransform(size))
+    batches = eval_loader(dataset, batch_size=16, workers=0, pin_memory=False)
+    return predict(learner.result, Normalise(arch.mean, arch.std), batches, device=device, precision="fp32").logits

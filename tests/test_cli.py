@@ -15,10 +15,15 @@ from torchvision.models import resnet50
 
 import data.__main__
 import tuning.__main__
+from data.errors import DataError
 from tests.sweep_runs import Workplace, succeeded
 from tests.video_files import moving_square, write_video
-from tuning.config import parse_config
+from tuning.config import SweepConfig
+from tuning.config_file import parse_config
 from tuning.prepare import prepare, scan
+from tuning.run_folder import RunFolder
+from tuning.sweep import new_run
+from tuning.tracking import TrackingError
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,24 @@ def refused(place: Workplace, capfd: pytest.CaptureFixture[str]) -> Callable[[li
 Refused = Callable[[list[str], str], None]
 
 
+def settings(place: Workplace, clips: Path, **data: object) -> SweepConfig:
+    """Of a sweep over these clips, for what is refused only once Ray has started: that takes seconds a case."""
+    return parse_config({"data": {"dir": str(clips), **data}, "store": {"dir": str(place.folder / "frame_store")}})
+
+
+def refused_clips(place: Workplace, config: SweepConfig, message: str) -> None:
+    before = files(place.folder)
+    with pytest.raises(DataError, match=message) as caught:
+        prepare(scan(config.data), config, progress=False)
+    assert "\n" not in str(caught.value)
+    assert files(place.folder) == before
+
+
+def split(clips: Path, *arguments: str) -> None:
+    """Writes split.csv here."""
+    assert data.__main__.main(["split", str(clips), "--out", "split.csv", *arguments]) == 0
+
+
 def other_folder(place: Workplace, make: Callable[[Path], None]) -> list[str]:
     folder = place.folder.parent / f"{place.folder.name}-data"
     folder.mkdir()
@@ -120,17 +143,15 @@ def test_unreadable_clips(place: Workplace, refused: Refused, clips: Path) -> No
     refused(command, "can't be decoded, more than data.max_failed=0.01 allows: squat/a.mp4: FFmpeg can't")
 
 
-def test_unreadable_clips_that_would_empty_a_class(place: Workplace, refused: Refused, clips: Path) -> None:
-    def make(folder: Path) -> None:
-        shutil.copytree(clips, folder, dirs_exist_ok=True)
-        for file in sorted((folder / "squat").glob("*.mp4"))[:3]:
-            file.write_bytes(b"not a video")
-
-    refused([*other_folder(place, make), "data.max_failed=0.9"], "class 'squat' has none left in")
+def test_unreadable_clips_that_would_empty_a_class(place: Workplace, clips: Path) -> None:
+    folder = shutil.copytree(clips, place.folder / "copies")
+    for file in sorted((folder / "squat").glob("*.mp4"))[:3]:
+        file.write_bytes(b"not a video")
+    refused_clips(place, settings(place, folder, max_failed=0.9), "class 'squat' has none left in")
 
 
 def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, clips: Path) -> None:
-    succeeded(place.data("split", str(clips), "--out", "split.csv"))
+    split(clips)
     rows = pd.read_csv(place.folder / "split.csv")
     rows.loc[0, "path"] = "squat/missing.mp4"
     rows.to_csv(place.folder / "split.csv", index=False)
@@ -139,32 +160,27 @@ def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, cl
     refused(command[:at] + command[at + 2 :], "'squat/missing.mp4'")
 
 
-def test_the_same_file_in_two_splits(place: Workplace, refused: Refused, clips: Path) -> None:
-    folder = place.folder.parent / f"{place.folder.name}-data"
-    shutil.copytree(clips, folder)
+def test_the_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
+    folder = shutil.copytree(clips, place.folder / "copies")
     shutil.copy(min((folder / "squat").glob("*.mp4")), folder / "squat/zz.mp4")
-    succeeded(place.data("split", str(folder), "--out", "split.csv"))
-    rows = pd.read_csv(place.folder / "split.csv").set_index("path")
+    split(folder)
+    rows = pd.read_csv("split.csv").set_index("path")
     first = next(path for path in rows.index if path.startswith("squat") and path != "squat/zz.mp4")
     rows["group"] = rows.index
     rows.loc["squat/zz.mp4", "split"] = "train" if rows.loc[first, "split"] != "train" else "val"
-    rows.to_csv(place.folder / "split.csv")
-    command = place.sweep_command("bad", "--split", "split.csv")
-    command[command.index("--data") + 1] = str(folder)
-    at = command.index("--groups")
-    refused(command[:at] + command[at + 2 :], "stand in two splits with the same bytes")
+    rows.to_csv("split.csv")
+    given = str(place.folder / "split.csv")
+    refused_clips(place, settings(place, folder, split=given), "stand in two splits with the same bytes")
 
 
-def test_the_same_file_under_two_labels(place: Workplace, refused: Refused, clips: Path) -> None:
-    def make(folder: Path) -> None:
-        shutil.copytree(clips, folder, dirs_exist_ok=True)
-        shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "pull Up/zz.mp4")
-
-    refused(other_folder(place, make), "stand under two labels with the same bytes")
+def test_the_same_file_under_two_labels(place: Workplace, clips: Path) -> None:
+    folder = shutil.copytree(clips, place.folder / "copies")
+    shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "pull Up/zz.mp4")
+    refused_clips(place, settings(place, folder), "stand under two labels with the same bytes")
 
 
 def test_groups_beside_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
-    succeeded(place.data("split", str(clips), "--out", "split.csv"))
+    split(clips)
     refused(place.sweep_command("bad", "--split", "split.csv"), "data.groups has no effect")
 
 
@@ -207,6 +223,28 @@ def test_weights_of_another_network(place: Workplace, refused: Refused) -> None:
     refused(with_imagenet, "resnet18-f37072fd.pth")
 
 
+def test_a_weights_folder_that_is_not_there(place: Workplace, refused: Refused) -> None:
+    command = place.sweep_command("bad", "models.resnet18.weights=imagenet", "--weights-dir")
+    refused(
+        [*command, "nowhere"], f"weights_dir '{place.folder}/nowhere' is not there: give a folder, which 'python -m"
+    )
+    refused([*command, "small.yaml"], "small.yaml' is a file: give a folder")
+    refused([*command, ""], "weights_dir is ''")
+    refused(place.sweep_command("bad", "--weights-dir", "."), "weights_dir has no effect: no trial starts from named")
+
+
+def test_all_weights_that_are_missing_are_named_at_once(place: Workplace, refused: Refused) -> None:
+    (place.folder / "weights").mkdir()
+    models = ["space.arch=[r3d_18,resnet18,mc3_18]", "models.r3d_18.weights=kinetics400", "space.num_frames=8"]
+    command = place.sweep_command("bad", *models, "models.resnet18.weights=imagenet", "models.mc3_18.weights=w.pt")
+    refused(
+        [*command, "--weights-dir", "weights"],
+        "elsewhere (python -m models fetch r3d_18:kinetics400) and put it at "
+        f"{place.folder}/weights/r3d_18-b3b3357e.pth, or set weights to none; not there either: resnet18:imagenet, "
+        f"mc3_18:{place.folder}/w.pt",
+    )
+
+
 def test_a_run_that_exists(place: Workplace, refused: Refused) -> None:
     (place.folder / "runs/there").mkdir(parents=True)
     refused(place.sweep_command("there"), "go on with --resume there, or give another --name")
@@ -219,6 +257,7 @@ def test_a_name_that_is_no_folder_name(place: Workplace, refused: Refused) -> No
 def test_resume_takes_no_other_setting_and_needs_a_run(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "--resume", "some"), "leave out --config --data --groups --name")
     sweep = place.sweep_command("")[:4]
+    refused([*sweep, "--resume", "some", "--weights-dir", "w"], "leave out --weights-dir")
     refused([*sweep, "--resume", "some"], "no run 'some'")
     refused(sweep, "give --config FILE")
 
@@ -232,8 +271,16 @@ def test_a_trial_that_fits_nowhere(place: Workplace, refused: Refused) -> None:
     assert not (place.folder / "frame_store").exists(), "refused before clips are decoded"
 
 
-def test_a_database_that_cannot_be_made(place: Workplace, refused: Refused) -> None:
-    refused(place.sweep_command("bad", "tracking.uri=sqlite:////proc/x/m.db"), "MLflow at sqlite:////proc/x/m.db")
+def test_a_database_that_cannot_be_made(place: Workplace, clips: Path) -> None:
+    config = settings(place, clips)
+    config = config.model_copy(
+        update={"tracking": config.tracking.model_copy(update={"uri": "sqlite:////proc/x/m.db"})}
+    )
+    prepared, before = prepare(scan(config.data), config, progress=False), files(place.folder)
+    with pytest.raises(TrackingError, match="MLflow at sqlite:////proc/x/m.db") as caught:
+        new_run(RunFolder(place.folder / "runs/bad"), config, prepared)
+    assert "\n" not in str(caught.value)
+    assert files(place.folder) == before
 
 
 def test_a_port_that_is_taken_or_none(place: Workplace, refused: Refused) -> None:
@@ -248,11 +295,10 @@ def test_a_port_that_is_taken_or_none(place: Workplace, refused: Refused) -> Non
 
 
 def test_identical_files_never_stand_in_two_splits_of_a_new_split(place: Workplace, clips: Path) -> None:
-    folder = place.folder / "copies"
-    shutil.copytree(clips, folder)
+    folder = shutil.copytree(clips, place.folder / "copies")
     for file in sorted((folder / "squat").glob("*.mp4")):
         shutil.copy(file, file.with_name(f"copy {file.name}"))
-    config = parse_config({"data": {"dir": str(folder)}, "store": {"dir": str(place.folder / "s")}})
+    config = settings(place, folder)
     prepared = prepare(scan(config.data), config, progress=False)
     assert len(prepared.copies) == 4
     place_of = {row.clip.path: row.split for row in prepared.split.rows}
@@ -274,13 +320,19 @@ def test_data_commands_refuse_in_one_line(place: Workplace, refused: Refused, cl
     refused([*python, "demo", "--out", "demo", "--classes", "99"], "99")
 
 
-def test_split_writes_the_same_bytes_for_the_same_seed(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_split_writes_the_same_bytes_for_the_same_seed(
+    place: Workplace, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     groups = ["--groups", f"{clips / 'sources.csv'}:group"]
-    for name, seed in (("a", "0"), ("b", "0"), ("c", "5")):
-        done = succeeded(place.data("split", str(clips), "--out", f"{name}.csv", "--seed", seed, *groups))
-        assert "pull Up" in done.stdout
-    one, same, other = ((place.folder / f"{name}.csv").read_bytes() for name in "abc")
-    assert one == same != other
+    # In another process strings have other hashes.
+    done = succeeded(place.data("split", str(clips), "--out", "a.csv", "--seed", "0", *groups))
+    assert "pull Up" in done.stdout
+    found = [(place.folder / "a.csv").read_bytes()]
+    for seed in ("0", "5"):
+        split(clips, "--seed", seed, *groups)
+        assert "pull Up" in capsys.readouterr().out
+        found.append((place.folder / "split.csv").read_bytes())
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_refusal_as_a_user_sees_it(place: Workplace) -> None:

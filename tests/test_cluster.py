@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -11,9 +12,9 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tuning import cluster
 from tuning.cluster import plan_slots
-from tuning.config import ResourcesConfig
 from tuning.job import Slot
 from tuning.ray_address import ClusterError, check_address, use_token_if_asked
+from tuning.settings import ResourcesConfig
 
 PROJECT = Path(__file__).parents[1]
 LAPTOP = {"CPU": 2.0}
@@ -93,14 +94,60 @@ def test_no_token_is_sent_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatc
     assert "RAY_AUTH_MODE" not in os.environ
 
 
-def test_the_cluster_file_passes_rays_own_schema() -> None:
-    config = yaml.safe_load((PROJECT / "cluster.yaml").read_text())
-    prepared = prepare_config(config)
-    validate_config(prepared)
-    types = prepared["available_node_types"]
-    assert types[prepared["head_node_type"]]["resources"] == {"CPU": 0}
-    assert [kind["resources"].get("GPU") for name, kind in types.items() if name != "head"] == [1]
-    assert f"ray:{_pinned('ray')}-" in config["docker"]["head_image"]
+def prepared(file: str) -> dict[str, Any]:
+    """As `ray up` has it, after Ray's own checks."""
+    config = prepare_config(yaml.safe_load((PROJECT / file).read_text()))
+    validate_config(config)
+    return config
+
+
+def test_the_cloud_has_a_head_without_trials_and_gpus_from_none() -> None:
+    config = prepared("cluster.yaml")
+    types = config["available_node_types"]
+    head, worker = types.pop(config["head_node_type"]), types.popitem()[1]
+    assert not types
+    assert head["resources"] == {"CPU": 0}
+    assert worker["resources"]["GPU"] == 1
+    assert (worker["min_workers"], worker["max_workers"]) == (0, config["max_workers"])
+    assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert all(image.startswith(f"rayproject/ray:{_pinned('ray')}-py311") for image in images(config))
+    # Nothing that a launch would take for granted: what is one's own is to be written in, or the launch fails.
+    assert {kind["node_config"]["ImageId"] for kind in (head, worker)} == {"ami-REPLACE"}
+    assert any("fs-REPLACE" in command for command in config["initialization_commands"])
+
+
+def images(config: dict[str, Any]) -> list[str]:
+    return [config["docker"]["head_image"], config["docker"]["worker_image"]]
+
+
+def test_ones_own_machines_are_all_in_the_cluster_and_need_no_root() -> None:
+    config = prepared("cluster-onprem.yaml")
+    (kind,) = config["available_node_types"].values()
+    assert kind["min_workers"] == kind["max_workers"] == len(config["provider"]["worker_ips"])
+    commands = [command for name, found in config.items() if name.endswith("_commands") for command in found]
+    assert not any("sudo" in command for command in commands)
+    # Ray's newer autoscaler starts none of these machines.
+    assert "RAY_enable_autoscaler_v2=0" in config["head_start_ray_commands"][-1]
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "cluster-onprem.yaml"])
+def test_a_cluster_asks_for_a_token_that_is_no_part_of_its_file(file: str) -> None:
+    config = prepared(file)
+    token = next(remote for remote, local in config["file_mounts"].items() if local == "~/.ray/auth_token")
+    assert f"chmod 600 {token}" in config["setup_commands"]
+    everywhere = any("RAY_AUTH_MODE=token" in option for option in config.get("docker", {}).get("run_options", []))
+    starts = [config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]]
+    assert everywhere or all("export RAY_AUTH_MODE=token" in start for start in starts)
+    assert "RAY_AUTH_TOKEN=" not in (PROJECT / file).read_text()
+    assert "--dashboard-host=127.0.0.1" in starts[0]
+    assert "--include-dashboard=true" in starts[0]
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "cluster-onprem.yaml"])
+def test_every_node_gets_what_is_required(file: str) -> None:
+    config = prepared(file)
+    (remote,) = [remote for remote, local in config["file_mounts"].items() if local == "requirements.txt"]
+    assert any(command.endswith(f"-r {remote}") for command in config["setup_commands"])
 
 
 def _pinned(package: str) -> str:

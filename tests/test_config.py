@@ -9,21 +9,10 @@ import pytest
 
 from data.sampling import SAMPLERS, SELECTIONS
 from data.splits import FEW_GROUPS
-from tuning.config import (
-    AXES,
-    ConfigError,
-    DataConfig,
-    LogRange,
-    SpaceConfig,
-    SweepConfig,
-    TrialConfig,
-    absolute_paths,
-    load_config,
-    parse_config,
-    refuse_unused,
-    save_config,
-    unused_models,
-)
+from tuning.config import SweepConfig, TrialConfig
+from tuning.config_checks import changeable_axes
+from tuning.config_file import absolute_paths, load_config, parse_config, refuse_unused, save_config, unused_models
+from tuning.settings import AXES, ConfigError, DataConfig, LogRange, SpaceConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -90,6 +79,8 @@ def test_overrides_are_typed_and_one_value_stands_for_a_list_of_one() -> None:
         ("train.erasing=1.5", "train.erasing is 1.5"),
         ("train.mixup=-0.1", "train.mixup is -0.1"),
         ("train.min_span=0", "train.min_span is 0"),
+        ("test.views=0", "test.views is 0: Input should be greater than or equal to 1"),
+        ("test.crops=2", "test.crops is 2: Input should be 1 or 3"),
         ("train.backbone_lr=0", "train.backbone_lr is 0"),
         ("data.val=0.9", "nothing is left to train on"),
         ("data.folds=1", "one fold leaves nothing to train on"),
@@ -120,10 +111,10 @@ def test_a_balanced_sampler_with_a_weighted_loss_must_be_asked_for_by_name() -> 
         load_config(CONFIGS / "demo.yaml", BOTH)
     assert load_config(CONFIGS / "demo.yaml", [*BOTH, "space.balanced_and_weighted=try"])
     assert load_config(CONFIGS / "demo.yaml", [*BOTH, "space.balanced_and_weighted=leave-out"])
-    with pytest.raises(ConfigError, match="works on a grid, not with search.algorithm=random"):
+    with pytest.raises(ConfigError, match="leave-out does not work with search.algorithm=optuna"):
         load_config(
             CONFIGS / "demo.yaml",
-            [*BOTH, "space.balanced_and_weighted=leave-out", "search.algorithm=random", "search.trials=3"],
+            [*BOTH, "space.balanced_and_weighted=leave-out", "search.algorithm=optuna", "search.trials=3"],
         )
     only = ["space.loss=weighted", "space.sampler=balanced", "space.balanced_and_weighted=leave-out"]
     with pytest.raises(ConfigError, match="leaves no trial"):
@@ -185,14 +176,42 @@ def test_fine_tuning_from_weights_is_accepted(train: dict[str, Any]) -> None:
     assert parse_config({**PRETRAINED, "train": train}).train.model_dump(include=set(train)) == train
 
 
+NO_EFFECT = "weights_dir has no effect: no trial starts from named weights"
+
+
+@pytest.mark.parametrize(
+    ("models", "by_arch", "message"),
+    [
+        ({}, {}, NO_EFFECT),
+        ({"resnet18": {"weights": "some/file.pth"}}, {}, NO_EFFECT),
+        ({"c3d": {"weights": "sports1m.pickle"}, "r3d_18": {"weights": "kinetics400"}}, {}, NO_EFFECT),
+        ({"efficientnet_lite0": {"weights": "imagenet"}}, {}, NO_EFFECT),
+        ({"resnet18": {"weights": "imagenet"}}, {}, None),
+        ({}, {"resnet18": {"weights": ["none", "imagenet"]}}, None),
+    ],
+    ids=["none", "a file", "named but not tried", "in a package", "named", "tried"],
+)
+def test_a_weights_folder_that_nobody_looks_into_is_refused(
+    models: dict[str, Any], by_arch: dict[str, Any], message: str | None
+) -> None:
+    arch = ["resnet18", "efficientnet_lite0"]
+    settings = {"weights_dir": "w", "models": models, "space": {"arch": arch, "by_arch": by_arch}}
+    if message is None:
+        assert parse_config(settings).weights_dir == "w"
+    else:
+        with pytest.raises(ConfigError, match=message):
+            parse_config(settings)
+
+
 def test_settings_of_training_can_be_axes() -> None:
     sweep = load_config(
         CONFIGS / "demo.yaml", ["space.train.mixup=[0,0.2]", "space.train.ema=[null,0.9]", "space.train.size=[48,64]"]
     )
-    assert sweep.space.axes["train.mixup"] == (0, 0.2)
-    assert [*sweep.space.axes] == [*AXES, "train.mixup", "train.ema", "train.size"]
-    assert len(sweep.trainings()) == 8
-    choice = dict(zip(AXES, ("c3d", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
+    for subspace in sweep.subspaces():
+        assert subspace.axes["train.mixup"] == (0, 0.2)
+        assert [*subspace.axes] == [*AXES, "train.mixup", "train.ema", "train.size"]
+        assert len(sweep.trainings(subspace)) == 8
+    choice = dict(zip(AXES, ("c3d", "none", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
     further = {"train.mixup": 0.2, "train.ema": None, "train.size": 64}
     trial = TrialConfig.choose(sweep, choice | further | {"seed": 7})
     assert trial.train == sweep.train.model_copy(update={"mixup": 0.2, "ema": None, "size": 64, "seed": 7})
@@ -232,6 +251,90 @@ def test_axes_of_training_that_cannot_be_tried_are_refused(overrides: list[str],
     assert "\n" not in str(caught.value)
 
 
+OWN = {
+    "arch": ["resnet18", "c3d"],
+    "lr": [0.001, 0.0001],
+    "train": {"mixup": [0, 0.2]},
+    "by_arch": {
+        "resnet18": [
+            {"weights": "none", "num_frames": 4},
+            {
+                "weights": ["imagenet", "a/b.pt"],
+                "lr": 0.01,
+                "train": {"trainable": ["head", 2], "mixup": 0.5},
+                "options": {"temporal": ["average", "attention"]},
+            },
+        ]
+    },
+}
+
+
+def test_an_architecture_may_have_spaces_of_its_own() -> None:
+    sweep = parse_config({"space": OWN, "train": {"mixup": 0.2}})
+    first, second, c3d = sweep.subspaces()
+    assert list(first.axes) == list(second.axes) == list(c3d.axes)
+    assert [*c3d.axes] == [*AXES, "train.mixup", "train.trainable", "model.temporal"]
+    assert first.axes["weights"] == c3d.axes["weights"] == ("none",)
+    assert (first.axes["num_frames"], c3d.axes["num_frames"]) == ((4,), (8, 16))
+    assert (first.axes["lr"], second.axes["lr"]) == ((0.001, 0.0001), (0.01,))
+    assert first.axes["train.mixup"] == c3d.axes["train.mixup"] == (0, 0.2)
+    assert (first.axes["train.trainable"], second.axes["train.trainable"]) == (("all",), ("head", 2))
+    assert (second.axes["train.mixup"], second.axes["model.temporal"]) == ((0.5,), ("average", "attention"))
+    assert first.axes["model.temporal"] == (None,)
+
+
+def test_a_trial_of_such_a_space_has_its_own_settings() -> None:
+    sweep = parse_config({"space": OWN, "models": {"resnet18": {"hidden": 8, "temporal": "lstm"}}})
+    first, second, _ = sweep.subspaces()
+    chosen = [TrialConfig.choose(sweep, next(space.combinations([*space.axes]))) for space in (first, second)]
+    assert [trial.weights for trial in chosen] == ["none", "imagenet"]
+    assert [trial.options for trial in chosen] == [
+        {"hidden": 8, "temporal": "lstm"},
+        {"hidden": 8, "temporal": "average"},
+    ]
+    assert [trial.train.trainable for trial in chosen] == ["all", "head"]
+    assert [trial.train.mixup for trial in chosen] == [0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"c3d": {"lr": [0.1, 0.1]}}, "space.by_arch.c3d: lr names a value twice"),
+        ({"c3d": {"lr": []}}, "space.by_arch.c3d: lr has no value to try"),
+        ({"c3d": []}, "space.by_arch.c3d is an empty list"),
+        ({"c3e": {"lr": 0.1}}, "no architecture is called 'c3e'; did you mean 'c3d'?"),
+        ({"c3d": {"lrs": 0.1}}, "'space.by_arch.c3d.0.lrs'; did you mean 'space.by_arch.c3d.0.lr'?"),
+        ({"c3d": {"num_frames": 12}}, "c3d can't take 12 frames"),
+        ({"c3d": {"num_frames": 64}}, "space.by_arch.c3d.num_frames 64 is more than the 32 frames"),
+        ({"c3d": {"weights": "kinetics"}}, "c3d has no weights 'kinetics'"),
+        ({"c3d": {"lr": {"low": 0.1, "high": 1}}}, "space.by_arch.c3d.lr is a range, which a grid can't try"),
+        ({"c3d": {"train": {"mixupp": 1}}}, "did you mean 'space.by_arch.c3d.train.mixup'?"),
+        ({"c3d": {"train": {"seed": 1}}}, "space.by_arch.c3d.train.seed can't be tried"),
+        ({"c3d": {"train": {"mixup": -1}}}, "space.by_arch.c3d.train has mixup=-1: mixup is -1"),
+        ({"c3d": {"train": {"trainable": "head"}}}, "trainable=head would keep what c3d has of its random start"),
+        ({"c3d": {"options": {"temporal": "lstm"}}}, "c3d has no option 'temporal'"),
+        ({"c3d": [{"lr": 0.1}, {"lr": [0.1, 0.2]}]}, "two spaces of space.by_arch.c3d have the same choice"),
+    ],
+    ids=str,
+)
+def test_spaces_of_one_architecture_that_cannot_be_tried_are_refused(own: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"space": {"by_arch": own}})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_that_no_space_tries_are_refused() -> None:
+    own = {"arch": "c3d", "by_arch": {"c3d": {"weights": "a/c3d.pt", "train": {"mixup": [0, 1]}}}}
+    with pytest.raises(ConfigError, match="models.c3d.weights=sports1m has no effect where space.by_arch.c3d.weights"):
+        parse_config({"space": own, "models": {"c3d": {"weights": "sports1m"}}})
+    with pytest.raises(ConfigError, match="train.mixup=0.3 has no effect where space.by_arch.c3d.train.mixup"):
+        parse_config({"space": own, "train": {"mixup": 0.3}})
+    with pytest.raises(ConfigError, match="space.lr has no effect where space.by_arch has one for each"):
+        refuse_unused(parse_config({"space": {"arch": "c3d", "lr": 0.1, "by_arch": {"c3d": {"lr": 0.2}}}}))
+    refuse_unused(parse_config({"space": {"lr": 0.1, "by_arch": {"c3d": {"lr": 0.2}}}}))
+
+
 def test_frozen_statistics_are_tried_where_all_have_some() -> None:
     both = {**PRETRAINED, "space": {"train": {"frozen_statistics": [False, True]}}}
     with pytest.raises(ConfigError, match="frozen_statistics has no effect on c3d, which has no batch norm"):
@@ -242,7 +345,7 @@ def test_frozen_statistics_are_tried_where_all_have_some() -> None:
 def test_a_trial_selects_frames_by_the_settings_of_its_kind() -> None:
     overrides = ["space.selection=[uniform,dense]", "train.min_span=0.5", "train.stride=1"]
     sweep = load_config(CONFIGS / "demo.yaml", overrides)
-    choice = dict(zip(AXES, ("c3d", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
+    choice = dict(zip(AXES, ("c3d", "none", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
     assert TrialConfig.choose(sweep, choice).frame_selection().min_span == 0.5
     dense = TrialConfig.choose(sweep, choice | {"selection": "dense"}).frame_selection()
     assert (dense.kind, dense.min_span) == ("dense", 1.0)
@@ -267,8 +370,72 @@ def test_a_dense_window_must_fit_into_what_is_stored() -> None:
 )
 def test_settings_that_others_make_void_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        refuse_unused(load_config(CONFIGS / "demo.yaml", overrides).data)
-    refuse_unused(load_config(CONFIGS / "demo.yaml", overrides[:1]).data)
+        refuse_unused(load_config(CONFIGS / "demo.yaml", overrides))
+    refuse_unused(load_config(CONFIGS / "demo.yaml", overrides[:1]))
+
+
+POPULATION: dict[str, dict[str, Any]] = {
+    "space": {"arch": "resnet18", "num_frames": 8, "sampler": "balanced"},
+    "search": {"asha": None, "pbt": {"interval_epochs": 2}},
+}
+
+
+RANDOM = {"algorithm": "random", "trials": 4}
+
+
+def population(**settings: dict[str, Any]) -> SweepConfig:
+    return parse_config({**POPULATION, **{key: {**POPULATION.get(key, {}), **own} for key, own in settings.items()}})
+
+
+def test_a_population_changes_what_can_change_in_mid_training() -> None:
+    train = {"mixup": [0, 0.2], "clip_norm": [None, 1.0], "size": 48}
+    sweep = population(space={"train": train, "lr": {"low": 1e-4, "high": 1e-2}}, search=RANDOM)
+    assert [*changeable_axes(sweep)] == ["lr", "train.mixup", "train.clip_norm"]
+    samplers = population(space={"sampler": ["imbalanced", "sqrt"], "lr": 0.01})
+    assert changeable_axes(samplers) == {"sampler": ("imbalanced", "sqrt")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"search": {"asha": {}}}, "search.pbt does not go with search.asha: set search.asha=null"),
+        ({"search": {"finalists": {}}}, "search.pbt does not go with search.finalists: set search.finalists=null"),
+        ({"search": {"algorithm": "optuna", "trials": 4}}, "does not go with search.algorithm=optuna"),
+        ({"train": {"patience": 3}}, "search.pbt does not go with train.patience"),
+        ({"search": {"pbt": {"interval_epochs": 20}}}, "interval_epochs (20) must be below train.epochs (20)"),
+        ({"search": {"pbt": {"interval_epochs": 0}}}, "search.pbt.interval_epochs is 0"),
+        ({"search": {"pbt": {"quantile": 0.6}}}, "search.pbt.quantile is 0.6"),
+        ({"search": {"pbt": {"quantile": 0}}}, "search.pbt.quantile is 0"),
+        ({"space": {"arch": ["resnet18", "c3d"]}}, "search.pbt passes weights from trial to trial: give one arch"),
+        ({"space": {"num_frames": [8, 16]}}, "give one num_frames, not 8, 16"),
+        ({"space": {"selection": ["uniform", "dense"]}}, "give one selection, not uniform, dense"),
+        ({"space": {"train": {"size": [48, 64]}}}, "give one train.size, not 48, 64"),
+        ({"space": {"train": {"ema": [None, 0.9]}}}, "give one train.ema, not null, 0.9"),
+        ({"space": {"by_arch": {"resnet18": [{"lr": 0.1}, {"lr": 0.01}]}}}, "give one space in space.by_arch.resnet18"),
+        (
+            {"space": {"by_arch": {"resnet18": {"options": {"temporal": ["average", "lstm"]}}}}},
+            "give one model.temporal, not average, lstm",
+        ),
+        ({"space": {"lr": 0.01}}, "search.pbt has nothing to change: give space.lr a range, or several values"),
+        ({"search": {"algorithm": "random", "trials": 1}}, "search.pbt needs a population"),
+        (
+            {
+                "space": {
+                    "sampler": ["imbalanced", "balanced"],
+                    "loss": "weighted",
+                    "lr": 0.01,
+                    "balanced_and_weighted": "leave-out",
+                }
+            },
+            "search.pbt needs a population, but there is one trial",
+        ),
+    ],
+)
+def test_what_weights_cannot_pass_between_is_refused_for_a_population(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        population(**settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_missing_or_no_yaml_is_refused(tmp_path: Path) -> None:
@@ -297,20 +464,27 @@ def test_paths_are_made_absolute_but_names_of_weights_are_not(monkeypatch: pytes
         parse_config(
             {
                 "data": {"dir": "clips", "groups": "sources.csv:video"},
+                "weights_dir": "../weights",
                 "models": {"resnet18": {"weights": "imagenet"}, "c3d": {"weights": "c3d.pt"}},
+                "space": {"arch": ["resnet18", "c3d", "s3d"], "by_arch": {"s3d": {"weights": ["none", "s3d.pt"]}}},
             }
         )
     )
+    assert config.subspaces()[2].axes["weights"] == ("none", str(tmp_path / "s3d.pt"))
     assert config.data.dir == str(tmp_path / "clips")
     assert config.data.groups == str(tmp_path / "sources.csv:video")
     assert config.data.split is None
     assert config.weights("resnet18") == "imagenet"
     assert config.weights("c3d") == str(tmp_path / "c3d.pt")
+    assert config.weights_dir == f"{tmp_path}/../weights"
+    assert absolute_paths(parse_config({})).weights_dir is None
 
 
 def test_a_trial_gets_the_settings_of_its_architecture_alone() -> None:
     sweep = load_config(CONFIGS / "demo.yaml")
-    trial = TrialConfig.choose(sweep, dict(zip(AXES, ("c3d", "balanced", "plain", 0.01, 8, "uniform"), strict=True)))
+    trial = TrialConfig.choose(
+        sweep, dict(zip(AXES, ("c3d", "none", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
+    )
     assert (trial.arch, trial.weights, trial.options["width"]) == ("c3d", "none", sweep.options("c3d")["width"])
     assert trial.train == sweep.train
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from models.registry import ARCHITECTURES, build_model
-from tuning.config import TrainConfig
 from tuning.finetune import first_trained, parameter_groups, stage_of, start_epoch
+from tuning.settings import TrainConfig
 
 STAGES = ("stem.", "body.1.", "body.10.")
 

@@ -11,11 +11,11 @@ from data.augment import Augment, Variety
 from data.loading import Batch
 from data.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
-from tests.test_checkpoint import MANIFEST_VALUES, TRIAL
+from tests.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
 from tuning.checkpoint import load_models, load_training, save_checkpoint
-from tuning.config import TrainConfig
 from tuning.learner import Learner, build_learner
 from tuning.loop import train_one_epoch
+from tuning.settings import TrainConfig
 
 CPU = torch.device("cpu")
 STAGES = ARCHITECTURES["c3d"].stages
@@ -64,7 +64,7 @@ def test_training_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
                 update={"train": train, "options": {"width": 2, "batch_norm": True, "head": "pool"}}
             )
             manifest = MANIFEST_VALUES.model_copy(update={"trial": trial})
-            save_checkpoint(tmp_path, manifest, [undisturbed.result], [undisturbed.state()])
+            save_checkpoint(tmp_path, manifest, [undisturbed.result], [undisturbed.state()], ANSWERS)
     resumed = learner_of(load_models(tmp_path)[0][0], train)
     resumed.load_state(load_training(tmp_path)[0])
     epoch(resumed, EPOCHS)
@@ -73,13 +73,34 @@ def test_training_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
     assert resumed.schedule.get_last_lr() == undisturbed.schedule.get_last_lr()
 
 
+def test_training_that_goes_on_with_other_settings_keeps_its_moments_and_its_place_in_the_schedule() -> None:
+    left = learner_of(small_model(), train_config(weight_decay=0.1))
+    for number in (1, 2):
+        epoch(left, number)
+    train = train_config(weight_decay=0.3, backbone_lr=0.5, label_smoothing=0.1)
+    taken = build_learner(small_model(), 0.04, train, stages=STAGES, steps_per_epoch=2, device=CPU, precision="fp32")
+    taken.load_state(left.state())
+    rates = left.schedule.get_last_lr()
+    assert taken.schedule.last_epoch == left.schedule.last_epoch == 4
+    assert taken.schedule.get_last_lr() == [group["lr"] for group in taken.optimizer.param_groups]
+    assert taken.schedule.get_last_lr() == pytest.approx([rates[0] * 4, rates[1] * 4, rates[2] * 2, rates[3] * 2])
+    assert {group["weight_decay"] for group in taken.optimizer.param_groups} == {0.3, 0.0}
+    moments = [
+        [state["exp_avg"] for state in learner.optimizer.state_dict()["state"].values()] for learner in (left, taken)
+    ]
+    assert moments[0]
+    assert all(torch.equal(old, new) for old, new in zip(*moments, strict=True))
+    epoch(taken, EPOCHS)
+    assert taken.schedule.get_last_lr()[0] == pytest.approx(0.0, abs=1e-9)
+
+
 def test_the_result_is_the_moving_average_of_the_weights() -> None:
     learner = learner_of(small_model(), train_config(ema=0.6))
     weight, expected = learner.model.head[3].weight, None
     for step in range(5):
         with torch.no_grad():
             weight.fill_(float(step))
-        learner.average.update_parameters(learner.model)  # type: ignore[union-attr]
+        learner.average.update(learner.model)  # type: ignore[union-attr]
         decay = min(0.6, (1 + step) / (10 + step))
         expected = float(step) if expected is None else decay * expected + (1 - decay) * step
     result = learner.result.head[3].weight  # type: ignore[union-attr]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2.functional import center_crop, resize
 
 from data.cache import FrameStore, LabelledFrames
 from data.decode import DecodeSettings
@@ -116,6 +117,39 @@ def test_evaluation_shows_the_centre_square() -> None:
     frames = torch.zeros(1, 3, 32, 96, dtype=torch.uint8)
     frames[..., 32:64] = 200
     assert (EvalTransform(32)(frames) == 200).all()
+
+
+STEPS = torch.arange(9, dtype=torch.uint8).repeat_interleave(8) * 20
+"""A line of 72 pixels: nine steps of eight."""
+
+
+@pytest.mark.parametrize("portrait", [False, True])
+def test_three_crops_are_both_ends_of_the_longer_side_and_the_centre(portrait: bool) -> None:
+    wide = STEPS.expand(2, 3, 24, 72)
+    frames = wide.transpose(2, 3) if portrait else wide
+    for crop, shown in enumerate([(0, 20, 40), (60, 80, 100), (120, 140, 160)]):
+        square = EvalTransform(24, crop, 3)(frames)
+        assert square.shape == (2, 3, 24, 24)
+        line = square[0, 0, :, 0] if portrait else square[0, 0, 0]
+        assert line.tolist() == [step for step in shown for _ in range(8)]
+        assert (square == (line[:, None] if portrait else line)).all(), "the shorter side is whole"
+    assert torch.equal(EvalTransform(24, 1, 3)(frames), EvalTransform(24)(frames))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 71), (71, 40), (33, 97), (160, 40)])
+def test_three_crops_begin_and_end_with_the_resized_frame(height: int, width: int) -> None:
+    frames = torch.randint(256, (1, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    resized = resize(frames, [32], antialias=True)
+    first, centre, last = (EvalTransform(32, crop, 3)(frames) for crop in range(3))
+    assert torch.equal(first, resized[..., :32, :32])
+    assert torch.equal(centre, center_crop(resized, [32, 32]))
+    assert torch.equal(last, resized[..., -32:, -32:])
+
+
+def test_of_a_square_frame_all_crops_are_the_same() -> None:
+    frames = torch.randint(256, (1, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for crop in range(3):
+        assert torch.equal(EvalTransform(32, crop, 3)(frames), EvalTransform(32)(frames))
 
 
 def test_normalise_gives_the_mean_as_zero() -> None:

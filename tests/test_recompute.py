@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.registry import ARCHITECTURES, build_model
+from models.registry import ARCHITECTURES
+from tests.small_models import case, one_seed_one_thread, small
 from tuning.recompute import recompute_stages
+
+__all__ = ["one_seed_one_thread"]
 
 
 class Network(nn.Module):
@@ -49,11 +52,11 @@ def test_gradients_and_statistics_are_the_same() -> None:
 def test_an_architectures_stages_can_be_recomputed(name: str) -> None:
     arch = ARCHITECTURES[name]
     torch.manual_seed(0)
-    options = {"width": 4, "head": "pool"} if name == "c3d" else {}
-    plain = build_model(name, options, num_classes=2, num_frames=8, size=48)
+    _, options, num_frames, size = case(name)
+    plain = small(name, options, num_frames, size)
     recomputed = copy.deepcopy(plain)
     recompute_stages(recomputed, arch.stages)
-    frames = torch.randn(1, 8, 3, 48, 48)
+    frames = torch.randn(1, num_frames, 3, size, size)
     for model in (plain, recomputed):
         torch.manual_seed(1)
         model(frames).square().sum().backward()

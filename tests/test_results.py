@@ -10,10 +10,12 @@ import pytest
 
 from tests.test_checkpoint import MANIFEST_VALUES
 from tuning.checkpoint import Manifest
-from tuning.config import SweepConfig, parse_config
+from tuning.config import SweepConfig
+from tuning.config_file import parse_config
 from tuning.report import finals_table, leaderboard
 from tuning.results import (
     COLUMNS,
+    INTERVAL_COLUMNS,
     NoChampion,
     TrialResult,
     best_choices,
@@ -23,9 +25,11 @@ from tuning.results import (
     summarise_trial,
     write_results,
 )
+from tuning.uncertainty import Interval, ScoreIntervals
 
 CHOICE = {
     "arch": "c3d",
+    "weights": "none",
     "sampler": "balanced",
     "loss": "plain",
     "lr": 0.001,
@@ -103,14 +107,18 @@ def test_no_champion_says_what_the_trials_came_to() -> None:
 
 
 def test_results_csv_and_leaderboard_name_every_trial(tmp_path: Path) -> None:
-    rows = rank([replace(result("a", math.nan, "error", ""), best_epoch=0), result("b", 0.25)], "val_macro_f1")
+    good = replace(result("b", 0.25), intervals=ScoreIntervals(Interval(0.1, 0.5), Interval(0.125, 0.375)))
+    rows = rank([replace(result("a", math.nan, "error", ""), best_epoch=0), good], "val_macro_f1")
     write_results(rows, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open() as stream:
         read = list(csv.DictReader(stream))
     assert tuple(read[0]) == COLUMNS
     assert [row["id"] for row in read] == ["b", "a"]
-    assert read[0]["val_macro_f1"] == "0.25"
+    assert [read[0][name] for name in ("val_macro_f1", *INTERVAL_COLUMNS)] == ["0.25", "0.1", "0.5", "0.125", "0.375"]
+    assert read[1]["val_accuracy_low"] == ""
     table = leaderboard(rows)
+    assert "0.10 to 0.50" in table
+    assert "0.12 to 0.38" in table
     assert "0.250" in table
     assert "error" in table
 

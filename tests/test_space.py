@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from ray.tune.experiment import Experiment
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
-from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
-from ray.tune.search.sample import Float
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
 
-from tuning.config import AXES, SweepConfig, TrialConfig, parse_config
-from tuning.space import build_search, finals_search, grid_points, trial_count
+from tuning.config import SweepConfig, TrialConfig
+from tuning.config_file import parse_config
+from tuning.settings import AXES, ConfigError
+from tuning.space import build_search, finals_search, grid_points, random_points, trial_count
 
 GRID = {"lr": [0.1, 0.01, 0.001], "num_frames": [8, 16]}
 RANGE = {"lr": {"low": 0.001, "high": 0.1}}
@@ -16,13 +18,15 @@ RANGE = {"lr": {"low": 0.001, "high": 0.1}}
 
 def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
     """The choices that Tune makes trials of."""
-    search = build_search(sweep, at_once=0)
-    search.algorithm.add_configurations(
+    search = build_search(sweep, at_once=1000)
+    algorithm = search.algorithm
+    algorithm = SearchGenerator(algorithm) if isinstance(algorithm, Searcher) else algorithm
+    algorithm.add_configurations(
         Experiment("grid", run=lambda config: None, config=search.space, num_samples=search.samples)
     )
-    trials = []
-    while (trial := search.algorithm.next_trial()) is not None:
-        trials.append(tuple(trial.config[axis] for axis in sweep.space.axes))
+    trials: list[tuple[Any, ...]] = []
+    while (trial := algorithm.next_trial()) is not None:
+        trials.append(tuple(trial.config[axis] for axis in sweep.subspaces()[0].axes))
     return trials
 
 
@@ -65,10 +69,10 @@ def test_random_search_draws_values_of_training_as_they_are_written() -> None:
         {"space": FURTHER, "models": WEIGHTS, "search": {"algorithm": "random", "trials": 40, "seed": 1}}
     )
     drawn = tried(sweep)
-    place = list(sweep.space.axes).index("train.mixup")
+    place = list(sweep.subspaces()[0].axes).index("train.mixup")
     assert {repr(values[place:]) for values in drawn} >= {"(0.2, None, 2)", "(0, 0.9, 'all')"}
     for values in drawn:
-        assert TrialConfig.choose(sweep, dict(zip(sweep.space.axes, values, strict=True)))
+        assert TrialConfig.choose(sweep, dict(zip(sweep.subspaces()[0].axes, values, strict=True)))
 
 
 def test_finalists_keep_their_values_of_training() -> None:
@@ -83,7 +87,59 @@ def test_random_search_draws_as_many_as_asked_and_the_same_for_a_seed() -> None:
     sweep = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 3}})
     search = build_search(sweep, at_once=2)
     assert trial_count(sweep) == search.samples == 7
-    assert isinstance(search.space["lr"], Float)
+    drawn = random_points(sweep)
+    assert drawn == random_points(sweep)
+    assert len({point["lr"] for point in drawn}) == 7
+    assert all(0.001 <= point["lr"] <= 0.1 for point in drawn)
+    other = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 4}})
+    assert random_points(other) != drawn
+
+
+def test_random_search_draws_no_choice_twice_and_no_more_than_there_are() -> None:
+    few = {"space": {"lr": 0.1, "num_frames": 8}, "search": {"algorithm": "random", "trials": 4}}
+    assert len({tuple(point.values()) for point in random_points(parse_config(few))}) == 4
+    with pytest.raises(ConfigError, match="search.trials is 5, but there are 4 choices: set search.algorithm=grid"):
+        parse_config({**few, "search": {"algorithm": "random", "trials": 5}})
+
+
+OWN = {
+    "arch": ["resnet18", "c3d"],
+    "lr": {"low": 0.001, "high": 0.1},
+    "by_arch": {
+        "resnet18": [
+            {"num_frames": 4},
+            {"weights": "imagenet", "lr": {"low": 1e-5, "high": 1e-4}, "train": {"trainable": ["head", 2]}},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("algorithm", ["random", "optuna"])
+def test_each_architecture_is_searched_in_its_own_space(algorithm: str) -> None:
+    sweep = parse_config({"space": OWN, "search": {"algorithm": algorithm, "trials": 40}})
+    trials = [dict(zip(sweep.subspaces()[0].axes, values, strict=True)) for values in tried(sweep)]
+    assert len(trials) == 40
+    kinds = set()
+    for trial in trials:
+        assert TrialConfig.choose(sweep, trial)
+        kinds.add((trial["arch"], trial["weights"], trial["train.trainable"]))
+        low, high = (1e-5, 1e-4) if trial["weights"] == "imagenet" else (0.001, 0.1)
+        assert low <= trial["lr"] <= high
+        assert (trial["num_frames"] == 4) == (trial["arch"] == "resnet18" and trial["weights"] == "none")
+    assert kinds == {
+        ("resnet18", "none", "all"),
+        ("resnet18", "imagenet", "head"),
+        ("resnet18", "imagenet", 2),
+        ("c3d", "none", "all"),
+    }
+
+
+def test_a_grid_of_own_spaces_is_their_union() -> None:
+    own = {**OWN, "lr": [0.1, 0.2], "num_frames": [8, 16]}
+    own["by_arch"] = {"resnet18": [{"num_frames": 4}, {"weights": "imagenet", "lr": 0.3, "num_frames": 2}]}
+    sweep = parse_config({"space": own})
+    assert trial_count(sweep) == 2 * 2 + 2 + 2 * 2 * 2
+    assert tried(sweep) == [tuple(point.values()) for point in grid_points(sweep)]
 
 
 def test_optuna_keeps_to_the_trials_at_once() -> None:

@@ -8,11 +8,10 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +19,18 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import Metric, ViewType
 
 from data.cache import FrameStore
 from data.loading import eval_frames
 from data.splits import read_split
 from data.transforms import EvalTransform
+from tests.servers import free_port, mlflow_server, wait_for_server
 from tests.sweep_runs import PROJECT, Workplace, succeeded
+from tuning.__main__ import main
 from tuning.checkpoint import read_manifest
+from tuning.journal import METRICS
 from tuning.results import COLUMNS
-from tuning.tracking import TrackingError, check_reachable
 
 pytestmark = pytest.mark.slow
 
@@ -40,20 +42,40 @@ def place(tmp_path_factory: pytest.TempPathFactory, demo_clips: Path) -> Workpla
 
 @pytest.fixture(scope="module")
 def asha_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
-    """Six trials, one at a time, with stops after each epoch: later ones start only if stopped ones let go."""
+    """Four trials, one at a time, with stops after each epoch: later ones start only if stopped ones let go."""
     done = place.run(
         place.sweep_command(
             "asha",
             f"--address={ray_address}",
             "space.arch=[resnet18,c3d]",
             "space.num_frames=8",
-            "space.lr=[0.001,0.00001,0.01]",
+            "space.lr=[0.001,0.00001]",
             "train.epochs=3",
             "search.asha={grace_epochs: 1, reduction_factor: 2}",
-            "resources.max_concurrent=2",
+            "resources.max_concurrent=1",
         )
     )
     return place.folder / "runs/asha", succeeded(done).stdout
+
+
+@pytest.fixture
+def tuning_here(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`python -m tuning …` in this process, which is not the one of the sweep and has imported what takes seconds."""
+    monkeypatch.chdir(place.folder)
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfd.readouterr()
+        code = main(arguments)
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return run
+
+
+TuningHere = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def table(run: Path) -> pd.DataFrame:
@@ -68,7 +90,7 @@ def client(place: Workplace) -> MlflowClient:
 def test_stopped_trials_let_later_ones_start(asha_run: tuple[Path, str]) -> None:
     results = table(asha_run[0])
     assert tuple(results.columns) == COLUMNS
-    assert len(results) == 6
+    assert len(results) == 4
     assert set(results["status"]) == {"done", "stopped"}
     assert (results["status"] == "stopped").sum() >= 1
     assert (results["epochs"] >= 1).all()
@@ -76,19 +98,68 @@ def test_stopped_trials_let_later_ones_start(asha_run: tuple[Path, str]) -> None
     assert results["val_macro_f1"].between(0, 1).all()
 
 
-def test_an_ended_sweep_leaves_nothing_held_on_its_cluster(asha_run: tuple[Path, str], ray_address: str) -> None:
-    script = f"""
+JOB = """
+import json, sys
+from tuning.ray_address import use_token_if_asked
+address = sys.argv[1] or None
+use_token_if_asked(address)
 import ray
 from ray.util.state import list_placement_groups
-ray.init({ray_address!r}, log_to_driver=False, logging_level="ERROR")
-address = ray.get_runtime_context().gcs_address
-print([g.state for g in list_placement_groups(address=address, limit=1000) if g.state != "REMOVED"])
+from tuning.cluster import connected
+def where():
+    import os, data, models
+    return os.getcwd(), data.__file__, models.__file__
+with connected(address, verbose=False):
+    places = list_placement_groups(address=ray.get_runtime_context().gcs_address, limit=1000)
+    print(json.dumps([ray.get(ray.remote(where).remote()), [p.state for p in places if p.state != "REMOVED"]]))
 """
-    token = {**os.environ, "RAY_AUTH_MODE": "token"}
+
+
+def run_job(place: Workplace, folder: Path, address: str | None) -> tuple[list[Path], list[str]]:
+    """A worker's directory and the files of its `data` and `models`, and the states of what holds places.
+
+    Packages with these names that are installed, here by PYTHONPATH, must not be taken for ours.
+    """
+    for name in ("data", "models"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise ImportError('the wrong package')")
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=PROJECT, env=token, capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, "-c", JOB, address or ""],
+        cwd=PROJECT,
+        env={**place.environment, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
-    assert succeeded(done).stdout.splitlines()[-1] == "[]"
+    paths, held = json.loads(succeeded(done).stdout.splitlines()[-1])
+    return [Path(path) for path in paths], held
+
+
+@pytest.fixture(scope="module")
+def later_job(
+    asha_run: tuple[Path, str], place: Workplace, ray_address: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Path], list[str]]:
+    """What a job sees on the cluster on which a sweep has ended."""
+    return run_job(place, tmp_path_factory.mktemp("wrong"), ray_address)
+
+
+def test_an_ended_sweep_leaves_nothing_held_on_its_cluster(later_job: tuple[list[Path], list[str]]) -> None:
+    assert later_job[1] == []
+
+
+def test_workers_on_a_cluster_import_a_copy_of_this_projects_packages(
+    later_job: tuple[list[Path], list[str]],
+) -> None:
+    folder, *files = later_job[0]
+    assert folder != PROJECT
+    assert files == [folder / name / "__init__.py" for name in ("data", "models")]
+
+
+def test_workers_on_this_machine_import_this_projects_packages_in_place(place: Workplace, tmp_path: Path) -> None:
+    (folder, *files), _ = run_job(place, tmp_path, None)
+    assert folder == PROJECT
+    assert files == [PROJECT / name / "__init__.py" for name in ("data", "models")]
 
 
 def test_the_run_folder_is_whole(asha_run: tuple[Path, str], place: Workplace) -> None:
@@ -141,7 +212,8 @@ def test_what_is_printed_ends_with_what_a_user_needs(asha_run: tuple[Path, str])
     assert f"macro-F1 {metrics['macro_f1']:.3f}" in tail
     assert "runs/asha/test" in tail
     assert "python -m tuning ui --runs runs" in tail.splitlines()[-1]
-    assert "trials: 6 of 6 ended" in output
+    assert "cluster: 1 node(s) asked" in output
+    assert "trials: 4 of 4 ended" in output
     assert len(output.splitlines()) < 200
 
 
@@ -220,10 +292,10 @@ def test_the_registered_model_gives_the_test_reports_answers(
     np.testing.assert_allclose(np.load(files[1]).max(1), written, atol=2e-5)
 
 
-def test_evaluate_gives_the_same_again(asha_run: tuple[Path, str], place: Workplace) -> None:
+def test_evaluate_gives_the_same_again(asha_run: tuple[Path, str], tuning_here: TuningHere) -> None:
     run, _ = asha_run
     before = {name: (run / "test" / name).read_bytes() for name in ("metrics.json", "predictions.csv")}
-    done = succeeded(place.tuning("evaluate", "--run", "runs/asha"))
+    done = succeeded(tuning_here("evaluate", "--run", "runs/asha"))
     assert "test accuracy" in done.stdout
     assert {name: (run / "test" / name).read_bytes() for name in before} == before
 
@@ -251,7 +323,7 @@ def folds_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
     """What few clips call for: groups found from the pictures, three folds, both losses, several views, finalists."""
     command = place.sweep_command("folds", f"--address={ray_address}", "--folds=3")
     command[command.index("--groups") + 1] = "auto"
-    axes = ["space.loss=[plain,weighted]", "space.selection=dense", "train.stride=2", "test.views=3"]
+    axes = ["space.loss=[plain,weighted]", "space.selection=dense", "train.stride=2", "test.views=3", "test.crops=3"]
     done = place.run([*command, *axes, "search.finalists={top: 1, seeds: 2}"])
     return place.folder / "runs/folds", succeeded(done).stdout
 
@@ -300,82 +372,30 @@ def test_groups_that_were_found_are_kept_with_the_run(folds_run: tuple[Path, str
     assert "groups.csv" in output
 
 
-def test_several_views_are_reported_beside_the_single_one(folds_run: tuple[Path, str], place: Workplace) -> None:
+def test_several_views_are_reported_beside_the_single_one(folds_run: tuple[Path, str], tuning_here: TuningHere) -> None:
     run, output = folds_run
     metrics = json.loads((run / "test/metrics.json").read_text())
-    assert metrics["views"]["count"] == 3
-    assert f"over 3 views accuracy {metrics['views']['accuracy']:.3f}" in output
-    succeeded(place.tuning("evaluate", "--run", "runs/folds"))
+    averaged = metrics["averaged"]
+    assert (averaged["views"], averaged["crops"]) == (3, 3)
+    line = f"over 3 views x 3 crops accuracy {averaged['accuracy']:.3f}, macro-F1 {averaged['macro_f1']:.3f}"
+    assert line in output
+    assert f"test {line}" in succeeded(tuning_here("evaluate", "--run", "runs/folds")).stdout
     assert json.loads((run / "test/metrics.json").read_text()) == metrics
 
 
-def test_a_checkpoint_of_another_split_is_refused(asha_run: tuple[Path, str], place: Workplace) -> None:
+def test_a_checkpoint_of_another_split_is_refused(asha_run: tuple[Path, str], tuning_here: TuningHere) -> None:
     run, _ = asha_run
     whole = (run / "split.csv").read_text()
     rows = pd.read_csv(run / "split.csv", dtype=str)
     rows.loc[rows["group"] == rows["group"].iloc[0], "group"] = "renamed"
     try:
         rows.to_csv(run / "split.csv", index=False)
-        done = place.tuning("evaluate", "--run", "runs/asha")
+        done = tuning_here("evaluate", "--run", "runs/asha")
     finally:
         (run / "split.csv").write_text(whole)
     assert done.returncode == 2
     assert "was trained on split" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("where", ["cluster", "here"])
-def test_workers_import_this_projects_packages(where: str, place: Workplace, ray_address: str, tmp_path: Path) -> None:
-    """Packages called `data` and `models` that are installed must not be taken for ours."""
-    for name in ("data", "models"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise ImportError('the wrong package')")
-    address = ray_address if where == "cluster" else None
-    done = subprocess.run(
-        [sys.executable, "-c", WHERE.format(address=address)],
-        cwd=PROJECT,
-        env={**place.environment, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    folder, *files = succeeded(done).stdout.splitlines()[-1].split("|")
-    # A cluster gets a copy of the project as its workers' directory; on this machine it is used in place.
-    assert (Path(folder) != PROJECT) == (where == "cluster")
-    assert [Path(file) for file in files] == [Path(folder) / name / "__init__.py" for name in ("data", "models")]
-
-
-WHERE = """
-from tuning.ray_address import use_token_if_asked
-use_token_if_asked({address!r})
-import ray
-from tuning.cluster import connected
-def where():
-    import os, data, models
-    return os.getcwd(), data.__file__, models.__file__
-with connected({address!r}, verbose=False):
-    print("|".join(ray.get(ray.remote(where).remote())))
-"""
-
-
-def test_the_same_seed_gives_the_same_figures(place: Workplace, ray_address: str) -> None:
-    """Random search over a space of one point tries that point twice."""
-    done = place.run(
-        place.sweep_command(
-            "twins",
-            f"--address={ray_address}",
-            "search.algorithm=random",
-            "search.trials=2",
-            "space.arch=c3d",
-            "space.num_frames=8",
-            "space.sampler=balanced",
-        )
-    )
-    succeeded(done)
-    twins = [epochs(place, "twins", trial) for trial in table(place.folder / "runs/twins")["id"]]
-    assert len(twins) == 2
-    assert twins[0] == twins[1]
 
 
 def epochs(place: Workplace, run: str, trial: str) -> dict[tuple[str, int], float]:
@@ -404,7 +424,7 @@ def test_the_ui_command_serves_the_runs(asha_run: tuple[Path, str], place: Workp
         start_new_session=True,
     )
     try:
-        wait_for_server(f"http://127.0.0.1:{port}")
+        wait_for_server(f"http://127.0.0.1:{port}", pages)
         served = MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
         assert served.get_experiment_by_name("test") is not None
     finally:
@@ -412,86 +432,109 @@ def test_the_ui_command_serves_the_runs(asha_run: tuple[Path, str], place: Workp
         pages.wait(timeout=30)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+SECRETS = ("aws-5up3r-53cr37", "aws-5e5510n", "geheim-99", "t0k3n-77")
 
 
-def wait_for_server(uri: str) -> None:
-    for _ in range(600):
-        with contextlib.suppress(TrackingError):
-            check_reachable(uri)
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"nobody answers at {uri}")
-
-
-@pytest.fixture
-def mlflow_server(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/served.db",
-        "--artifacts-destination",
-        str(tmp_path / "kept"),
-    ]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1", *store],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        wait_for_server(uri)
-        yield uri
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
-
-
-def test_optuna_trials_of_two_workers_tracked_by_a_server(
-    place: Workplace, ray_address: str, mlflow_server: str
+def test_optuna_trials_of_two_workers_tracked_by_a_server_that_is_killed_in_the_middle(
+    place: Workplace, ray_address: str, tmp_path: Path
 ) -> None:
-    arguments = ["space.lr={low: 1e-4, high: 1e-2}", "search.algorithm=optuna", "search.trials=2"]
-    workers = ["resources.workers=2", "resources.cpus=1"]
+    arguments = ["space.lr={low: 1e-4, high: 1e-2}", "search.algorithm=optuna", "search.trials=2", "train.epochs=4"]
+    workers = ["resources.workers=2", "resources.cpus=1", "train.batch_size=4"]
     command = place.sweep_command("served", f"--address={ray_address}", *arguments, *workers)
-    done = succeeded(place.run(command, MLFLOW_TRACKING_URI=mlflow_server))
-    assert "each trial takes 2 worker(s) of 1 CPU" in done.stdout
-    assert "2 trials, 1 at once" in done.stdout
-    assert f"browse     {mlflow_server}" in done.stdout
-    results = table(place.folder / "runs/served")
-    assert list(results["status"]) == ["done", "done"]
-    assert results["lr"].nunique() == 2
-    assert results["lr"].between(1e-4, 1e-2).all()
-    served = MlflowClient(tracking_uri=mlflow_server, registry_uri=mlflow_server)
-    version = served.get_model_version_by_alias("test", "champion")
-    assert served.get_run(version.run_id).data.tags["trial_id"] == results["id"][0]
-    names = {item.path for item in served.list_artifacts(version.run_id)}
-    assert {"checkpoint", "split.csv", "test"} <= names
-
-
-def test_a_trial_that_diverges_ends_alone(place: Workplace, ray_address: str) -> None:
-    done = place.run(
-        place.sweep_command(
-            "diverging",
-            f"--address={ray_address}",
-            "space.lr=[0.001,1e30]",
-            "train.clip_norm=null",
-            "train.warmup_epochs=0",
+    run = place.folder / "runs/served"
+    with mlflow_server(f"sqlite:///{tmp_path}/served.db", tmp_path / "kept") as server:
+        login = server.uri.replace("://", f"://anna:{SECRETS[2]}@")
+        sweep = subprocess.Popen(
+            command,
+            cwd=place.folder,
+            env={
+                **place.environment,
+                "AWS_SECRET_ACCESS_KEY": SECRETS[0],
+                "AWS_SESSION_TOKEN": SECRETS[1],
+                "MLFLOW_TRACKING_URI": login,
+                "MLFLOW_TRACKING_TOKEN": SECRETS[3],
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        try:
+            wait_for_epochs(run, sweep, trials=1)
+            server.stop(signal.SIGKILL)
+            wait_for_epochs(run, sweep, trials=2)
+            server.start()
+            output, _ = sweep.communicate(timeout=400)
+        finally:
+            sweep.kill()
+        assert sweep.returncode == 0, output
+        assert "each trial takes 2 worker(s) of 1 CPU" in output
+        assert "2 trials, 1 at once" in output
+        assert "View run" not in output
+        assert f"note: MLflow at {server.uri} is away; all goes on" in output
+        assert "are not at MLflow" not in output
+        assert f"browse     {server.uri}" in output
+        results = table(run)
+        assert list(results["status"]) == ["done", "done"]
+        assert results["lr"].nunique() == 2
+        assert results["lr"].between(1e-4, 1e-2).all()
+        served = MlflowClient(tracking_uri=server.uri, registry_uri=server.uri)
+        version = served.get_model_version_by_alias("test", "champion")
+        assert served.get_run(version.run_id).data.tags["trial_id"] == results["id"][0]
+        names = {item.path for item in served.list_artifacts(version.run_id)}
+        assert {"checkpoint", "split.csv", "test"} <= names
+        for trial in results["id"]:
+            points = child_metrics(served, run, trial)
+            steps = {key: [point.step for point in points[key]] for key in METRICS}
+            assert all(each == [1, 2, 3, 4] for each in steps.values()), steps
+    assert_holds_none_of([*SECRETS, os.environ["RAY_AUTH_TOKEN"]], [run, tmp_path], output)
+
+
+def wait_for_epochs(run: Path, sweep: subprocess.Popen[str], trials: int) -> None:
+    """Until so many trials have told of an epoch."""
+    deadline = time.monotonic() + 300
+    while True:
+        lines = (run / "mlflow.jsonl").read_text().splitlines() if (run / "mlflow.jsonl").exists() else []
+        entries = [json.loads(line) for line in lines]
+        if len({entry["trial"] for entry in entries if entry["what"] == "epoch done"}) >= trials:
+            return
+        assert time.monotonic() < deadline, "no epochs"
+        assert sweep.poll() is None, sweep.stdout.read() if sweep.stdout else ""
+        time.sleep(0.1)
+
+
+def child_metrics(served: MlflowClient, run: Path, trial: str) -> dict[str, list[Metric]]:
+    """Every metric of a trial's child run, of which there is one, as it was logged."""
+    tracking = json.loads((run / "mlflow.json").read_text())
+    found = served.search_runs(
+        [tracking["experiment_id"]],
+        f"tags.trial_id = '{trial}' and tags.mlflow.parentRunId = '{tracking['parent_run_id']}'",
+        ViewType.ALL,
     )
-    succeeded(done)
-    results = table(place.folder / "runs/diverging").set_index("lr")
-    assert results.loc[0.001, "status"] == "done"
-    assert results.loc[1e30, "status"] == "diverged"
+    assert len(found) == 1, "one child run a trial"
+    return {key: served.get_metric_history(found[0].info.run_id, key) for key in found[0].data.metrics}
+
+
+def assert_holds_none_of(secrets: list[str], folders: list[Path], output: str) -> None:
+    """No file's name or bytes, and nothing that was printed."""
+    for secret in secrets:
+        assert secret not in output
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    assert len(files) > 20
+    for file in files:
+        content = file.read_bytes() + str(file).encode()
+        found = [secret for secret in secrets if secret.encode() in content]
+        assert not found, f"{file} holds {found}"
 
 
 def test_a_sweep_without_a_usable_model_says_so(place: Workplace, ray_address: str) -> None:
     done = place.run(
         place.sweep_command(
-            "hopeless", f"--address={ray_address}", "space.lr=1e30", "train.clip_norm=null", "train.warmup_epochs=0"
+            "hopeless",
+            f"--address={ray_address}",
+            "space.lr=1e30",
+            "train.epochs=1",
+            "train.clip_norm=null",
+            "train.warmup_epochs=0",
         )
     )
     assert done.returncode == 2
@@ -499,30 +542,104 @@ def test_a_sweep_without_a_usable_model_says_so(place: Workplace, ray_address: s
     assert "Traceback" not in done.stderr
 
 
-def test_early_stopping_here_while_another_cluster_runs(place: Workplace, ray_address: str) -> None:
-    """Ray takes the cluster last started on a machine for its own where nobody names one."""
+@pytest.fixture(scope="module")
+def beside(place: Workplace, ray_address: str) -> pd.DataFrame:
+    """Three rates, one after another, on Ray of its own while another cluster runs: by rate, what became of them.
+
+    Ray takes the cluster last started on a machine for its own where nobody names one.
+    """
     done = place.run(
         place.sweep_command(
             "beside",
-            "space.lr=[0.001,0.00001]",
-            "space.sampler=[imbalanced,balanced]",
+            "space.lr=[0.001,0.00001,1e30]",
+            "train.clip_norm=null",
+            "train.warmup_epochs=0",
             "search.asha={grace_epochs: 1, reduction_factor: 2}",
             "resources.max_concurrent=1",
         )
     )
     succeeded(done)
-    results = table(place.folder / "runs/beside")
-    assert len(results) == 4
+    return table(place.folder / "runs/beside").set_index("lr")
+
+
+def test_early_stopping_here_while_another_cluster_runs(beside: pd.DataFrame) -> None:
+    assert len(beside) == 3
+    assert beside.loc[0.001, "status"] == "done"
     # On so few clips trials may tie, and of a tie none is stopped.
-    assert set(results["status"]) <= {"done", "stopped"}
+    assert beside.loc[0.00001, "status"] in ("done", "stopped")
 
 
-@pytest.fixture
-def killed_sweep(place: Workplace) -> Path:
-    """A sweep with Ray of its own, killed as a whole once its first trial has ended."""
-    space = ["space.sampler=[imbalanced,balanced]", "space.num_frames=[2,4]", "train.epochs=6"]
+def test_a_trial_that_diverges_ends_alone(beside: pd.DataFrame) -> None:
+    assert dict(beside["status"] == "diverged") == {0.001: False, 0.00001: False, 1e30: True}
+
+
+@pytest.fixture(scope="module")
+def population_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
+    """A population of two, of which one diverges at once, with one meeting at half time."""
+    # By this seed they begin with the first rate and the last, so that the first's neighbour is what is passed on.
+    population = [
+        "search.pbt={interval_epochs: 2, resample_probability: 0}",
+        "search.algorithm=random",
+        "search.trials=2",
+        "search.seed=5",
+        "space.lr=[0.001,0.002,1e30]",
+    ]
+    train = ["train.epochs=4", "train.clip_norm=null", "train.warmup_epochs=0"]
+    done = place.run(place.sweep_command("population", f"--address={ray_address}", *population, *train))
+    return place.folder / "runs/population", succeeded(done).stdout
+
+
+def test_a_trial_that_falls_behind_goes_on_from_a_better_one(
+    population_run: tuple[Path, str], place: Workplace
+) -> None:
+    run, output = population_run
+    (passed,) = pd.read_csv(run / "pbt.csv").to_dict("records")
+    results = table(run).set_index("id")
+    assert set(results["status"]) == {"done"}
+    assert set(results["epochs"]) == {4}
+    assert (passed["epoch"], passed["lr_before"], passed["lr_donor"], passed["lr"]) == (2, 1e30, 0.001, 0.002)
+    assert results.loc[passed["trial"], "lr"] == 0.002
+    assert f"epoch 2: {passed['trial']} goes on from {passed['donor']}, lr 0.001 -> 0.002" in output
+    own, donors = (
+        [read_manifest(path) for path in (run / "ray/trials").glob(f"{passed[who]}*/checkpoint_*/")]
+        for who in ("trial", "donor")
+    )
+    assert {manifest.trial.lr for manifest in own} == {0.002}
+    last = max(own, key=lambda manifest: manifest.epoch)
+    assert last.epoch == 4
+    assert last.history[:2] == next(manifest for manifest in donors if manifest.epoch == 2).history
+    figures = epochs(place, "population", passed["trial"])
+    assert sorted(step for key, step in figures if key == "val_macro_f1") == [1, 2, 3, 4]
+    # At the same place in its schedule as the donor, under another peak.
+    assert figures["lr", 3] == pytest.approx(2 * epochs(place, "population", passed["donor"])["lr", 3])
+
+
+def test_a_population_has_a_champion_and_its_test_report(population_run: tuple[Path, str], place: Workplace) -> None:
+    run, output = population_run
+    best, champion = table(run).iloc[0], read_manifest(run / "best")
+    assert (champion.trial.lr, champion.epoch) == (best["lr"], best["best_epoch"])
+    assert champion.metrics["val_macro_f1"] == pytest.approx(best["val_macro_f1"])
+    assert json.loads((run / "test/metrics.json").read_text())["num_clips"] > 0
+    assert "population runs/population/pbt.csv" in output
+    (passed,) = pd.read_csv(run / "pbt.csv").to_dict("records")
+    found = client(place).search_runs(
+        [client(place).get_experiment_by_name("test").experiment_id], f"tags.trial_id = '{passed['trial']}'"
+    )[0]
+    assert found.data.params["lr"] == "1e+30", "a run's parameters are those of its start"
+    assert found.data.tags["after_epoch_2"].startswith(passed["donor"])
+
+
+@pytest.fixture(scope="module")
+def resumed(place: Workplace) -> tuple[Path, dict[Path, int], str]:
+    """Optuna tries the one point of a space three times; in the second trial the sweep is killed, then resumed.
+
+    Returns the run's folder, when each checkpoint was written that was there at the kill, and what was printed after.
+    """
+    space = ["space.arch=c3d", "space.num_frames=8", "space.sampler=balanced", "train.epochs=6"]
     process = subprocess.Popen(
-        place.sweep_command("killed", *space, "resources.max_concurrent=1"),
+        place.sweep_command(
+            "killed", *space, "search.algorithm=optuna", "search.trials=3", "resources.max_concurrent=1"
+        ),
         cwd=place.folder,
         env=place.environment,
         stdout=subprocess.PIPE,
@@ -542,31 +659,32 @@ def killed_sweep(place: Workplace) -> Path:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    return run
+    before = {path: path.stat().st_mtime_ns for path in (run / "ray/trials").glob("*/*/checkpoint.json")}
+    return run, before, succeeded(place.tuning("sweep", "--resume", "killed")).stdout
 
 
-def test_a_killed_sweep_goes_on_and_loses_no_finished_trial(place: Workplace, killed_sweep: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (killed_sweep / "ray/trials").glob("*/*/checkpoint.json")}
-    done = succeeded(place.tuning("sweep", "--resume", "killed"))
-    results = table(killed_sweep)
-    assert len(results) == 4
+def test_a_killed_sweep_goes_on_and_loses_no_finished_trial(
+    place: Workplace, resumed: tuple[Path, dict[Path, int], str]
+) -> None:
+    run, before, output = resumed
+    results = table(run)
+    assert len(results) == 3
     assert set(results["status"]) == {"done"}
     assert set(results["epochs"]) == {6}
     first = min(before, key=lambda path: before[path]).parent.parent.name
     untouched = [path for path in before if path.parent.parent.name == first]
     assert all(path.stat().st_mtime_ns == before[path] for path in untouched), "the finished trial was run again"
-    assert re.search(r"frame store: 0 clips decoded", done.stdout)
+    assert re.search(r"frame store: 0 clips decoded", output)
     for trial in results["id"]:
         figures = epochs(place, "killed", trial)
         assert sorted({step for _, step in figures}) == [1, 2, 3, 4, 5, 6]
-    assert (killed_sweep / "test/metrics.json").is_file()
+    assert (run / "test/metrics.json").is_file()
 
 
-def test_a_trial_that_went_on_ends_as_one_that_was_not_stopped(place: Workplace, ray_address: str) -> None:
-    """The killed sweep's trials against the same trials undisturbed: equal to the last figure."""
-    arguments = ["space.sampler=[imbalanced,balanced]", "space.num_frames=[2,4]", "train.epochs=6"]
-    succeeded(place.run(place.sweep_command("undisturbed", f"--address={ray_address}", *arguments)))
-    axes = ["sampler", "num_frames"]
-    both = [table(place.folder / "runs" / name).set_index(axes).sort_index() for name in ("killed", "undisturbed")]
-    for _, (left, right) in enumerate(zip(*(frame["id"] for frame in both), strict=True)):
-        assert epochs(place, "killed", left) == epochs(place, "undisturbed", right)
+def test_the_same_seed_gives_the_same_figures_also_to_a_trial_that_was_killed(
+    place: Workplace, resumed: tuple[Path, dict[Path, int], str]
+) -> None:
+    """Of the three one was undisturbed, one went on and one began after the kill: equal to the last figure."""
+    undisturbed, *others = (epochs(place, "killed", trial) for trial in table(resumed[0])["id"])
+    assert len(others) == 2
+    assert all(other == undisturbed for other in others)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.test_checkpoint import TRIAL
-from tuning.config import TrainConfig
+from tuning.settings import TrainConfig
 from tuning.worker import ended
 
 

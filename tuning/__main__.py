@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from data.cache import BuildReport
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
+    from tuning.evaluate import AveragedScores
     from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
     from tuning.sweep import Outcome
@@ -89,6 +90,11 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=("refuse", "leave-out", "train"),
         help="what to do with a class of fewer than three groups (data.few_groups)",
     )
+    command.add_argument(
+        "--weights-dir",
+        metavar="DIR",
+        help="folder of the files of pretrained weights, looked into before the network (weights_dir)",
+    )
     command.add_argument("--name", help="name of the run's folder; default: the config's name and the time")
     command.add_argument("--resume", metavar="NAME", help="go on with a run that was stopped; takes no other setting")
     command.add_argument("--address", metavar="HOST:PORT", help="Ray cluster to run on (or RAY_ADDRESS); default: here")
@@ -127,8 +133,8 @@ def _sweep(args: argparse.Namespace) -> int:
     use_token_if_asked(address)
 
     # Once the settings are known to be good: these take seconds to import.
-    from tuning.cluster import connected, plan_slots
-    from tuning.prepare import prepare, prepare_weights, scan
+    from tuning.cluster import connected, plan_slots, trials_that_fit
+    from tuning.prepare import check_cluster, check_weights_dir, prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
     from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
     from tuning.tracking import check_reachable, resolve_uri
@@ -137,14 +143,18 @@ def _sweep(args: argparse.Namespace) -> int:
     run = RunFolder(Path(config.runs_dir) / config.name)
     if not args.resume:
         refuse_existing(run)
-    check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
+        # A run that goes on has a file for what MLflow misses meanwhile.
+        check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
     check_writable(run)
+    check_weights_dir(config.weights_dir)
     scanned = scan(config.data)
     _print_scan(scanned, config)
-    _print_weights(prepare_weights(config, scanned.num_classes), config)
+    _print_weights(prepare_weights(config, scanned.num_classes))
     with connected(address, verbose=args.verbose):
         # Before the clips are decoded: that may take long, and a trial that fits nowhere is known now.
         slot, at_once = plan_slots(config.resources)
+        if address is not None:
+            _print_nodes(check_cluster(scanned, config, slot), yet_to_come=trials_that_fit(slot) < at_once)
         prepared = prepare(scanned, config, progress=True)
         _print_build(prepared, run)
         if not args.resume:
@@ -152,14 +162,16 @@ def _sweep(args: argparse.Namespace) -> int:
         try:
             results = run_sweep(run, config, prepared, slot, at_once, verbose=args.verbose)
         except Interrupted:
-            print(f"\nstopped before all trials ended; go on with: python -m tuning sweep --resume {config.name}")
+            print(f"\nstopped before all trials ended; go on with: python -m tuning sweep --resume {run.named}")
             return EXIT_INTERRUPTED
     _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
 
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:
-    from tuning.config import ConfigError, absolute_paths, load_config, refuse_unused
+    from tuning.config_file import absolute_paths, load_config, refuse_unused
+    from tuning.settings import ConfigError
+    from tuning.submitted_job import refuse_lost_paths, working_copy
 
     if args.config is None:
         raise ConfigError("give --config FILE (configs/demo.yaml is a small one), or --resume NAME")
@@ -169,22 +181,24 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
         "data.split": args.split,
         "data.groups": args.groups,
         "data.few_groups": args.few_groups,
+        "weights_dir": args.weights_dir,
     }
     overrides = [*args.overrides, *([f"data.folds={args.folds}"] if args.folds is not None else [])]
     config = load_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
-    refuse_unused(config.data)
+    refuse_unused(config)
     name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    return absolute_paths(config.model_copy(update={"name": name}))
+    config = absolute_paths(config.model_copy(update={"name": name}))
+    refuse_lost_paths(config, working_copy(Path.cwd()))
+    return config
 
 
 def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     """The run's own settings, with its own split; another setting would mix two sweeps in one folder."""
-    from tuning.config import ConfigError
     from tuning.run_folder import find_run
+    from tuning.settings import ConfigError
 
-    given = [
-        name for name in ("config", "data", "split", "groups", "folds", "few_groups", "name") if getattr(args, name)
-    ]
+    settings = ("config", "data", "split", "groups", "folds", "few_groups", "weights_dir", "name")
+    given = [name for name in settings if getattr(args, name)]
     if given or args.overrides:
         extra = [*(f"--{name.replace('_', '-')}" for name in given), *args.overrides]
         raise ConfigError(f"--resume goes on with the run's own settings: leave out {' '.join(extra)}")
@@ -196,7 +210,7 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
 
 def _print_scan(scanned: ScannedData, config: SweepConfig) -> None:
     from data.split_report import NO_GROUPS
-    from tuning.config import unused_models
+    from tuning.config_file import unused_models
 
     if config.data.split is None and config.data.groups is None:
         print(f"note: {NO_GROUPS}", flush=True)
@@ -204,7 +218,7 @@ def _print_scan(scanned: ScannedData, config: SweepConfig) -> None:
     _print_named("clips in the folder are not listed in the split and are not used", scanned.unlisted)
     _print_named("rows of the groups file name no clip of the folder", scanned.unmatched)
     for arch in unused_models(config):
-        print(f"note: models.{arch} is set, but space.arch does not try it")
+        print(f"note: there are settings for {arch}, but space.arch does not try it")
 
 
 def _print_named(what: str, names: Sequence[str]) -> None:
@@ -213,13 +227,19 @@ def _print_named(what: str, names: Sequence[str]) -> None:
         print(f"note: {len(names)} {what}: {', '.join(names[:3])}{more}", flush=True)
 
 
-def _print_weights(reports: Mapping[str, WeightsReport], config: SweepConfig) -> None:
-    for arch, report in reports.items():
-        print(f"weights: {arch} starts from {config.weights(arch)}, {len(report.loaded)} values loaded", flush=True)
+def _print_weights(reports: Mapping[tuple[str, str], WeightsReport]) -> None:
+    for (arch, weights), report in reports.items():
+        print(f"weights: {arch} starts from {weights}, {len(report.loaded)} values loaded", flush=True)
         if report.note:
             print(f"note: {report.note}")
         _print_named("values of the file are not used", report.unexpected)
         _print_named("values of the model start at random", (*report.missing, *report.mismatched))
+
+
+def _print_nodes(asked: int, *, yet_to_come: bool) -> None:
+    print(f"cluster: {asked} node(s) asked, each sees the folders and has what trials need", flush=True)
+    if yet_to_come:
+        print("note: not all trials fit on them; nodes that start later can't be asked beforehand", flush=True)
 
 
 def _print_build(prepared: PreparedData, run: RunFolder) -> None:
@@ -268,23 +288,34 @@ def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) ->
     print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, {why})")
     print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
     print(f"           macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
-    if outcome.test.views:
-        views = outcome.test.views
-        print(f"           over {config.test.views} views accuracy {views.accuracy:.3f}, macro-F1 {views.macro_f1:.3f}")
+    if outcome.test.averaged:
+        print(f"           {_averaged(outcome.test.averaged)}")
     if build.failed:
         print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
+    if config.search.pbt is not None:
+        print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
     print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
-    print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
+    if outcome.model_version:
+        print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
+    if outcome.unsent:
+        print(f"mlflow     {outcome.unsent}; python -m tuning evaluate --run {run} sends them")
     print(f"label      python -m tuning predict --run {run} CLIP")
     print(f"browse     {_ui_hint(config)}")
 
 
+def _averaged(averaged: AveragedScores) -> str:
+    counts = {"views": averaged.views, "crops": averaged.crops}
+    over = " x ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
+    return f"over {over} accuracy {averaged.scores.accuracy:.3f}, macro-F1 {averaged.scores.macro_f1:.3f}"
+
+
 def _ui_hint(config: SweepConfig) -> str:
     from tuning.tracking import resolve_uri
+    from tuning.tracking_uri import without_secrets
 
     uri = resolve_uri(config.tracking, Path(config.runs_dir))
     if uri.startswith("http"):
-        return uri
+        return without_secrets(uri)
     return f"python -m tuning ui --runs {_shown(Path(config.runs_dir))}"
 
 
@@ -297,17 +328,22 @@ def _shown(path: Path) -> str:
 def _evaluate(args: argparse.Namespace) -> int:
     from tuning.evaluate import evaluate_run
     from tuning.run_folder import find_run
-    from tuning.tracking import Tracking, check_reachable
+    from tuning.tracking import reporting
 
     run = find_run(str(args.run))
-    tracking = Tracking.load(run.tracking) if run.tracking.exists() else None
-    if tracking is not None:
-        check_reachable(tracking.uri)
-    report = evaluate_run(run, progress=True)
-    if tracking is not None:
-        tracking.log_test(report.folder)
+    if not run.tracking.exists():
+        report, unsent = evaluate_run(run, progress=True), ""
+    else:
+        with reporting(run) as mlflow:
+            report = evaluate_run(run, progress=True)
+            mlflow.journal.report_test()
+            unsent = mlflow.send(run.read_config().tracking.patience)
     print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
     print(f"{report.scores.num_clips} clips; report in {_shown(report.folder)}")
+    if report.averaged:
+        print(f"test {_averaged(report.averaged)}")
+    if unsent:
+        print(f"note: {unsent}; the same command sends them")
     return 0
 
 
@@ -332,22 +368,22 @@ def _predict(args: argparse.Namespace) -> int:
 def _ui(args: argparse.Namespace) -> int:
     import subprocess
 
-    from tuning.config import ConfigError, TrackingConfig
+    from tuning.settings import ConfigError, TrackingConfig
     from tuning.tracking import check_port, check_reachable, resolve_uri, ui_command
+    from tuning.tracking_uri import without_secrets
 
     runs = args.runs.resolve()
     uri = resolve_uri(TrackingConfig(), runs)
     check_reachable(uri)
     if uri.startswith("http"):
-        print(f"MLFLOW_TRACKING_URI is a server already: open {uri}")
+        print(f"MLFLOW_TRACKING_URI is a server already: open {without_secrets(uri)}")
         return 0
     check_port(args.host, args.port)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
     print(f"MLflow at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
-    # Pages alone: MLflow would else start a dozen processes for jobs that nobody here sends.
-    pages_alone = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return subprocess.call(ui_command(uri, args.host, args.port), env=pages_alone)
+    command, environment = ui_command(uri, args.host, args.port)
+    return subprocess.call(command, env={**os.environ, **environment})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What a checkpoint directory contains.
 
-`checkpoint.json` (a `Manifest`) and `model.pt` (a state dict) rebuild the model anywhere; `training.pt` (a
-`TrainingState` of each fold) is what training needs beside them to go on. Plain values and tensors only: nothing
-that is unpickled can run code.
+`checkpoint.json` (a `Manifest`) and `model.pt` (a state dict) rebuild the model anywhere; `validation.pt` has its
+answers to the validation clips; `training.pt` (a `TrainingState` of each fold) is what training needs beside them to go
+on. Plain values and tensors only: nothing that is unpickled can run code.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from models.ensemble import Ensemble
 from models.registry import build_model
 from tuning.config import TrialConfig
 from tuning.errors import TuningError
-from tuning.learner import TrainingState
+from tuning.learner import TrainingState, to_channels_last
+from tuning.loop import Predictions
 
 MANIFEST = "checkpoint.json"
 MODEL = "model.pt"
 TRAINING = "training.pt"
+VALIDATION = "validation.pt"
 
 
 class CheckpointError(TuningError):
@@ -53,6 +55,10 @@ class Manifest(BaseModel):
     """Each epoch's metrics, the first epoch's first; the last are those of these weights."""
     model_sha256: str = ""
     """SHA-256 of `model.pt`; filled in when written."""
+    validation_sha256: str = ""
+    """SHA-256 of `validation.pt`; filled in when written."""
+    training_sha256: str = ""
+    """SHA-256 of `training.pt`; filled in when written."""
 
     @property
     def epoch(self) -> int:
@@ -66,15 +72,27 @@ class Manifest(BaseModel):
 
 
 def save_checkpoint(
-    folder: Path, manifest: Manifest, models: Sequence[nn.Module], training: Sequence[TrainingState]
+    folder: Path,
+    manifest: Manifest,
+    models: Sequence[nn.Module],
+    training: Sequence[TrainingState],
+    validation: Predictions,
 ) -> None:
     """Write a checkpoint of one model for each fold into an existing, empty folder."""
     assert len(models) == len(training) == manifest.folds
     torch.save(_together(models).state_dict(), folder / MODEL)
-    plain = [{field.name: getattr(state, field.name) for field in fields(state)} for state in training]
-    torch.save(plain, folder / TRAINING)
-    whole = manifest.model_copy(update={"model_sha256": file_sha256(folder / MODEL)})
-    (folder / MANIFEST).write_text(whole.model_dump_json(indent=1))
+    torch.save([_plain(state) for state in training], folder / TRAINING)
+    torch.save(_plain(validation), folder / VALIDATION)
+    digests = {
+        "model_sha256": file_sha256(folder / MODEL),
+        "training_sha256": file_sha256(folder / TRAINING),
+        "validation_sha256": file_sha256(folder / VALIDATION),
+    }
+    (folder / MANIFEST).write_text(manifest.model_copy(update=digests).model_dump_json(indent=1))
+
+
+def _plain(values: TrainingState | Predictions) -> dict[str, Any]:
+    return {field.name: getattr(values, field.name) for field in fields(values)}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -92,17 +110,22 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verified_manifest(folder: Path) -> Manifest:
-    """As `read_manifest`, once it is sure that the weights are those it speaks of.
+    """As `read_manifest`, once it is sure that the weights and the answers are those it speaks of.
 
     Raises:
         CheckpointError: no checkpoint, or its files are damaged.
     """
     manifest = read_manifest(folder)
-    if not (folder / MODEL).is_file():
-        raise CheckpointError(f"{folder / MODEL} is missing")
-    if file_sha256(folder / MODEL) != manifest.model_sha256:
-        raise CheckpointError(f"{folder / MODEL} is damaged: its SHA-256 is not the one in {MANIFEST}")
+    _check_digest(folder / MODEL, manifest.model_sha256)
+    _check_digest(folder / VALIDATION, manifest.validation_sha256)
     return manifest
+
+
+def _check_digest(file: Path, sha256: str) -> None:
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing")
+    if file_sha256(file) != sha256:
+        raise CheckpointError(f"{file} is damaged: its SHA-256 is not the one in {MANIFEST}")
 
 
 def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
@@ -112,7 +135,10 @@ def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
         CheckpointError: no checkpoint, or its files are damaged.
     """
     models, manifest = load_models(folder)
-    return _together(models).eval(), manifest
+    model = _together(models).eval()
+    # As in training: in another memory layout sums are rounded otherwise, and answers would not be the validated ones.
+    to_channels_last(model)
+    return model, manifest
 
 
 def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
@@ -142,7 +168,18 @@ def load_training(folder: Path) -> list[TrainingState]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
+    _check_digest(folder / TRAINING, read_manifest(folder).training_sha256)
     return [TrainingState(**state) for state in _load(folder / TRAINING)]
+
+
+def load_validation(folder: Path) -> Predictions:
+    """The model's answers to the validation clips: with folds, each clip's by the model that has not seen it.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    verified_manifest(folder)
+    return Predictions(**_load(folder / VALIDATION))
 
 
 def _together(models: Sequence[nn.Module]) -> nn.Module:
@@ -154,7 +191,7 @@ def copy_champion(checkpoint: Path, best: Path) -> None:
     aside = best.with_name(best.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for name in (MANIFEST, MODEL):
+    for name in (MANIFEST, MODEL, VALIDATION):
         shutil.copy2(checkpoint / name, aside / name)
     shutil.rmtree(best, ignore_errors=True)
     aside.rename(best)

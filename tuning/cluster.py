@@ -17,9 +17,10 @@ from ray import PlacementGroupID
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.state import list_actors, list_placement_groups
 
-from tuning.config import ResourcesConfig
 from tuning.job import Slot
 from tuning.ray_address import ClusterError
+from tuning.settings import ResourcesConfig
+from tuning.submitted_job import working_copy
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -85,10 +86,10 @@ def _runtime_env(address: str | None, local_port: int) -> dict[str, Any]:
         here = {"RAY_ADDRESS": f"127.0.0.1:{local_port}", "PYTHONPATH": str(PROJECT)}
         return {"env_vars": {**WORKER_ENV, **here}}
     variables = WORKER_ENV if address == "auto" else {**WORKER_ENV, "RAY_ADDRESS": address}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        # A submitted job's working directory is there already.
+    if working_copy(PROJECT) is not None:
+        # A submitted job's working directory goes to its workers by itself, and Ray takes no second one.
         return {"env_vars": variables}
-    return {"env_vars": variables, "working_dir": str(PROJECT), "excludes": [".git", "/tests", "/benchmarks"]}
+    return {"env_vars": variables, "working_dir": str(PROJECT)}
 
 
 def _free_port() -> int:
@@ -152,10 +153,9 @@ def plan_slots(resources: ResourcesConfig) -> tuple[Slot, int]:
     Raises:
         ClusterError: no node can hold a worker, and `max_concurrent` does not say that nodes will come.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = _alive_nodes()
     slot = _choose_slot(resources, nodes)
-    workers = sum(_workers_on(node, slot) for node in nodes)
-    fitting = workers // slot.workers
+    fitting = trials_that_fit(slot)
     if resources.max_concurrent is not None:
         return slot, resources.max_concurrent
     if fitting == 0:
@@ -167,6 +167,15 @@ def plan_slots(resources: ResourcesConfig) -> tuple[Slot, int]:
             "resources.workers, or set resources.max_concurrent if nodes are yet to come"
         )
     return slot, fitting
+
+
+def trials_that_fit(slot: Slot) -> int:
+    """How many trials the nodes that are there now hold at once."""
+    return sum(_workers_on(node, slot) for node in _alive_nodes()) // slot.workers
+
+
+def _alive_nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _choose_slot(resources: ResourcesConfig, nodes: list[dict[str, float]]) -> Slot:

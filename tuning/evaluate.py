@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,21 @@ from tuning.loop import Predictions, choose_precision, predict
 from tuning.metrics import Scores, score
 from tuning.report import plot_confusion
 from tuning.run_folder import RunFolder
+from tuning.settings import TestConfig
 
 METRICS, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion_matrix.png"
+
+
+@dataclass(frozen=True, slots=True)
+class AveragedScores:
+    """What comes of the mean over several views and crops of each clip."""
+
+    views: int
+    """Views of a clip in time."""
+    crops: int
+    """Squares of each view's frames."""
+    scores: Scores
+    """Of each clip by the mean of the logits of all `views * crops`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +50,9 @@ class TestReport:
     __test__ = False  # Not a test case, whatever pytest thinks of its name.
 
     scores: Scores
-    views: Scores | None
-    """Of the mean over several views of each clip, where these were asked for."""
+    """Of a single view and the centre crop."""
+    averaged: AveragedScores | None
+    """Of several, where these were asked for."""
     folder: Path
     """Holds `metrics.json`, `predictions.csv` and `confusion_matrix.png`."""
 
@@ -50,18 +65,38 @@ class Champion:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device)
         arch = ARCHITECTURES[self.manifest.trial.arch]
-        self.normalise = Normalise(arch.mean, arch.std)
+        self.normalise = Normalise(arch.mean, arch.std).to(self.device)
         self.transform = EvalTransform(self.manifest.trial.train.size)
         self.selection = self.manifest.trial.frame_selection()
         self.precision = choose_precision(self.manifest.trial.train.precision, self.device)
 
     def predict_stored(
-        self, clips: Sequence[LabelledFrames], store: FrameStore, view: int = 0, views: int = 1
+        self,
+        clips: Sequence[LabelledFrames],
+        store: FrameStore,
+        *,
+        view: int = 0,
+        views: int = 1,
+        crop: int = 0,
+        crops: int = 1,
     ) -> Predictions:
-        """Logits of one view of clips whose frames are in the store."""
-        dataset = EvalDataset(clips, store, selection=self.selection, transform=self.transform, view=view, views=views)
+        """Logits of one view and crop of clips whose frames are in the store."""
+        transform = replace(self.transform, crop=crop, crops=crops)
+        dataset = EvalDataset(clips, store, selection=self.selection, transform=transform, view=view, views=views)
         batches = eval_loader(dataset, batch_size=self.manifest.trial.train.at_once, workers=0, pin_memory=False)
         return predict(self.model, self.normalise, batches, device=self.device, precision=self.precision)
+
+    def predict_averaged(
+        self, clips: Sequence[LabelledFrames], store: FrameStore, *, views: int, crops: int
+    ) -> Predictions:
+        """Each clip's mean logits over `views` views of `crops` crops each."""
+        each = [
+            self.predict_stored(clips, store, view=view, views=views, crop=crop, crops=crops)
+            for view, crop in itertools.product(range(views), range(crops))
+        ]
+        # In float64, where the mean of three equal float32 is that very number.
+        mean = torch.stack([one.logits for one in each]).double().mean(0).float()
+        return Predictions(each[0].clip_ids, each[0].labels, mean)
 
     def predict_file(self, file: Path) -> torch.Tensor:
         """Class probabilities `(K,)` of one video file.
@@ -105,10 +140,10 @@ def evaluate_run(run: RunFolder, *, progress: bool) -> TestReport:
     predictions = champion.predict_stored(labelled, store)
     report = TestReport(
         _scores(predictions, champion.manifest),
-        _scores_of_views(champion, labelled, store, config.test.views),
+        _averaged_scores(champion, labelled, store, config.test),
         run.test,
     )
-    _write_report(report, champion.manifest, predictions, build, config.test.views)
+    _write_report(report, champion.manifest, predictions, build)
     return report
 
 
@@ -116,15 +151,13 @@ def _scores(predictions: Predictions, manifest: Manifest) -> Scores:
     return score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), manifest.classes)
 
 
-def _scores_of_views(
-    champion: Champion, clips: Sequence[LabelledFrames], store: FrameStore, views: int
-) -> Scores | None:
-    """Each clip by the mean of its views' logits."""
-    if views == 1:
+def _averaged_scores(
+    champion: Champion, clips: Sequence[LabelledFrames], store: FrameStore, test: TestConfig
+) -> AveragedScores | None:
+    if test.views == test.crops == 1:
         return None
-    each = [champion.predict_stored(clips, store, view, views) for view in range(views)]
-    mean = torch.stack([view.logits for view in each]).mean(0)
-    return _scores(Predictions(each[0].clip_ids, each[0].labels, mean), champion.manifest)
+    predictions = champion.predict_averaged(clips, store, views=test.views, crops=test.crops)
+    return AveragedScores(test.views, test.crops, _scores(predictions, champion.manifest))
 
 
 def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
@@ -135,21 +168,19 @@ def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
         )
 
 
-def _write_report(
-    report: TestReport, manifest: Manifest, predictions: Predictions, build: BuildReport, views: int
-) -> None:
+def _write_report(report: TestReport, manifest: Manifest, predictions: Predictions, build: BuildReport) -> None:
     """All files or none: the folder is filled aside, then put in place."""
     aside = report.folder.with_name(report.folder.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
-    (aside / METRICS).write_text(json.dumps(_metrics(report, manifest, build, views), indent=1) + "\n")
+    (aside / METRICS).write_text(json.dumps(_metrics(report, manifest, build), indent=1) + "\n")
     _write_predictions(aside / PREDICTIONS, predictions, manifest.classes)
     plot_confusion(report.scores, manifest.classes, aside / CONFUSION)
     shutil.rmtree(report.folder, ignore_errors=True)
     aside.rename(report.folder)
 
 
-def _metrics(report: TestReport, manifest: Manifest, build: BuildReport, views: int) -> dict[str, Any]:
+def _metrics(report: TestReport, manifest: Manifest, build: BuildReport) -> dict[str, Any]:
     scores = report.scores
     return {
         **_summary(scores),
@@ -157,11 +188,15 @@ def _metrics(report: TestReport, manifest: Manifest, build: BuildReport, views: 
         "confusion": scores.confusion,
         "classes": manifest.classes,
         "num_clips": scores.num_clips,
-        "views": {"count": views, **_summary(report.views)} if report.views else None,
+        "averaged": _averaged_summary(report.averaged) if report.averaged else None,
         "failed_clips": {clip.path: clip.reason for clip in build.failed},
         "split_sha256": manifest.split_sha256,
         "checkpoint_sha256": manifest.model_sha256,
     }
+
+
+def _averaged_summary(averaged: AveragedScores) -> dict[str, Any]:
+    return {"views": averaged.views, "crops": averaged.crops, **_summary(averaged.scores)}
 
 
 def _summary(scores: Scores) -> dict[str, Any]:

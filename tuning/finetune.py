@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tuning.config import TrainConfig
+from tuning.settings import TrainConfig
 
 
 def stage_of(parameter: str, stages: Sequence[str]) -> int:

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from data.cache import FrameStore, LabelledFrames
 from data.decode import DecodeSettings
-from tuning.config import StoreConfig, SweepConfig
+from tuning.config import SweepConfig
+from tuning.settings import StoreConfig
 
 
 class Round(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from tuning.config import TrainConfig
 from tuning.finetune import parameter_groups
 from tuning.recompute import recompute_stages
+from tuning.settings import TrainConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,40 @@ class TrainingState:
     """Those that training goes on from, where the checkpoint's own are their average."""
     averaged: int = 0
     """Steps in that average."""
+
+
+class MovingAverage:
+    """A model's weights and statistics, averaged exponentially over its steps.
+
+    It forgets faster at first: short trials would else keep their first weights. After n steps the decay is at most
+    (1 + n) / (10 + n), as `tf.train.ExponentialMovingAverage` has it. `torch.optim.swa_utils.AveragedModel` does the
+    same, but moves n to the device and back at every step, for which a GPU stands still.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module, self.decay = copy.deepcopy(model), decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the model as it is after a step."""
+        average, current = (
+            [tensor.detach() for tensor in itertools.chain(each.parameters(), each.buffers())]
+            for each in (self.module, model)
+        )
+        if self.steps == 0:
+            for averaged, value in zip(average, current, strict=True):
+                averaged.copy_(value)
+        else:
+            self._move(average, current)
+        self.steps += 1
+
+    def _move(self, average: list[torch.Tensor], current: list[torch.Tensor]) -> None:
+        move = get_ema_multi_avg_fn(min(self.decay, (1 + self.steps) / (10 + self.steps)))
+        for kind in (True, False):
+            chosen = [place for place, value in enumerate(current) if value.is_floating_point() is kind]
+            if chosen:
+                move([average[place] for place in chosen], [current[place] for place in chosen], self.steps)
 
 
 @dataclass
@@ -46,10 +82,10 @@ class Learner:
     forward: Callable[[torch.Tensor], torch.Tensor]
     """The model, or the model compiled; to train with."""
     optimizer: torch.optim.Optimizer
-    schedule: LRScheduler
+    schedule: LambdaLR
     scaler: torch.amp.GradScaler
     """Of fp16's loss; disabled otherwise."""
-    average: AveragedModel | None
+    average: MovingAverage | None
     """The weights' moving average, if there is to be one."""
 
     @property
@@ -64,18 +100,28 @@ class Learner:
             self.schedule.state_dict(),
             self.scaler.state_dict(),
             weights=None if self.average is None else self.model.state_dict(),
-            averaged=0 if self.average is None else int(self.average.n_averaged),
+            averaged=0 if self.average is None else self.average.steps,
         )
 
     def load_state(self, state: TrainingState) -> None:
-        """Go on from a checkpoint, of whose weights this learner was built."""
-        self.optimizer.load_state_dict(state.optimizer)
-        self.schedule.load_state_dict(state.schedule)
+        """Go on from a checkpoint, of whose weights this learner was built.
+
+        The gradients' moments and the place in the schedule are the checkpoint's; learning rates and weight decay are
+        this learner's own, which differ from the checkpoint's where another trial has left it.
+        """
+        own, peaks = self.optimizer.state_dict()["param_groups"], self.schedule.base_lrs
+        self.optimizer.load_state_dict({**state.optimizer, "param_groups": own})
+        self.schedule.load_state_dict({**state.schedule, "base_lrs": peaks})
+        step = self.schedule.last_epoch
+        rates = [peak * factor(step) for peak, factor in zip(peaks, self.schedule.lr_lambdas, strict=True)]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.schedule._last_lr = rates
         self.scaler.load_state_dict(state.scaler)
         if self.average is not None:
             assert state.weights is not None
             self.model.load_state_dict(state.weights)
-            self.average.n_averaged.fill_(state.averaged)
+            self.average.steps = state.averaged
 
 
 def build_learner(
@@ -90,9 +136,9 @@ def build_learner(
     class_weights: torch.Tensor | None = None,
 ) -> Learner:
     """A learner at its first step, of a model that is on its device; `lr` is the head's peak learning rate."""
-    _to_channels_last(model)
+    to_channels_last(model)
     # Before the stages are changed: a copy of one would compute with the weights of the stage it was copied from.
-    average = None if train.ema is None else AveragedModel(model, multi_avg_fn=_moving(train.ema), use_buffers=True)
+    average = None if train.ema is None else MovingAverage(model, train.ema)
     if train.checkpoint_activations:
         recompute_stages(model, stages)
     # Fused: one pass over the weights, several times faster on a CPU too; AdamW is arXiv 1711.05101.
@@ -127,20 +173,7 @@ def _warm_up_and_cosine(train: TrainConfig, steps_per_epoch: int) -> Callable[[i
     return factor
 
 
-def _moving(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential moving average that forgets faster at first: short trials would else keep their first weights.
-
-    After n steps the decay is at most (1 + n) / (10 + n), as `tf.train.ExponentialMovingAverage` has it.
-    """
-
-    def update(averaged: Any, current: Any, steps: Any) -> None:
-        n = int(steps)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, steps)
-
-    return update
-
-
-def _to_channels_last(model: nn.Module) -> None:
+def to_channels_last(model: nn.Module) -> None:
     """The memory layout that convolutions in half precision are fastest in."""
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in model.parameters():

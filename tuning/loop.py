@@ -16,6 +16,9 @@ from data.loading import Batch
 from data.sampling import derived_seed
 from tuning.finetune import start_epoch
 from tuning.learner import Learner
+from tuning.prefetch import prefetched
+
+_STEPS_BETWEEN_LOOKS = 50
 
 
 class Diverged(Exception):
@@ -73,38 +76,60 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 
 
 def train_one_epoch(
-    learner: Learner, augment: Augment, batches: Iterable[Batch], *, epoch: int, seed: int, micro_batch: int
+    learner: Learner,
+    augment: Augment,
+    batches: Iterable[Batch],
+    *,
+    epoch: int,
+    seed: int,
+    micro_batch: int,
+    look_every: int | None = None,
 ) -> Sums:
     """Train on each batch once.
 
     Args:
         learner: is stepped once a batch.
         augment: clips to what the model takes.
-        batches: the epoch.
+        batches: the epoch; as many on each rank.
         epoch: from 1; decides what is frozen.
         seed: of the epoch's augmentation on this rank.
         micro_batch: most clips to compute at once.
+        look_every: steps from one look at the loss to the next, for which a GPU has to wait; default: 1 on a CPU, else
+            50.
 
     Raises:
-        Diverged: a batch's loss is not finite.
+        Diverged: a batch's loss is not finite; seen at the next look, at the epoch's end at the latest.
         torch.OutOfMemoryError: the device has no room for a single clip.
     """
     start_epoch(learner.model, learner.stages, learner.train, epoch)
-    loss_sum, correct, clips = 0.0, torch.zeros((), dtype=torch.int64, device=learner.device), 0
-    for number, batch in enumerate(batches):
-        frames, label = _to_device(batch, learner.device)
-        inputs, target = augment(frames, label, derived_seed(seed, number))
+    device = learner.device
+    every = look_every or (1 if device.type == "cpu" else _STEPS_BETWEEN_LOOKS)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    correct, clips = torch.zeros((), dtype=torch.int64, device=device), 0
+
+    def vary(numbered: tuple[int, Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+        number, batch = numbered
+        return augment(*_to_device(batch, device), derived_seed(seed, number))
+
+    for (number, _), (inputs, target) in prefetched(enumerate(batches), vary, device):
         while (done := _gradients(learner, inputs, target, micro_batch)) is None:
-            micro_batch = _halved(min(micro_batch, len(label)))
-        value = float(done.loss)
-        if not _on_all_ranks(math.isfinite(value), learner.device):
-            raise Diverged(f"the training loss became {value}")
+            micro_batch = _halved(min(micro_batch, len(inputs)))
+        loss_sum += done.loss.double() * len(inputs)
+        if number % every == 0:
+            _finite(loss_sum)
         _step(learner)
-        loss_sum += value * len(label)
         correct += done.correct
-        clips += len(label)
+        clips += len(inputs)
     _average_statistics(learner)
-    return Sums(loss_sum, int(correct), clips, micro_batch)
+    return Sums(_finite(loss_sum), int(correct), clips, micro_batch)
+
+
+def _finite(loss_sum: torch.Tensor) -> float:
+    """The sum's value, for which the device is waited for; once a loss was not finite, no sum with it is."""
+    value = float(loss_sum)
+    if not _on_all_ranks(math.isfinite(value)):
+        raise Diverged(f"the training loss became {value}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +148,7 @@ def _gradients(learner: Learner, inputs: torch.Tensor, target: torch.Tensor, mic
     done = None
     with suppress(torch.OutOfMemoryError):
         done = _add_gradients(learner, inputs, target, micro_batch)
-    if _on_all_ranks(done is not None, learner.device):
+    if _on_all_ranks(done is not None):
         _average_over_ranks([p.grad for p in learner.model.parameters() if p.grad is not None])
         return done
     learner.optimizer.zero_grad(set_to_none=True)
@@ -173,11 +198,14 @@ def _halved(clips: int) -> int:
     return -(-clips // 2)
 
 
-def _on_all_ranks(fact: bool, device: torch.device) -> bool:
-    """All ranks must stop or try again at the same step: one that goes on alone waits for the others for ever."""
+def _on_all_ranks(fact: bool) -> bool:
+    """All ranks must stop or try again at the same step: one that goes on alone waits for the others for ever.
+
+    They agree by way of their hosts (gloo), so that no GPU is waited for.
+    """
     if not dist.is_initialized():
         return fact
-    least = torch.tensor(float(fact), device=device)
+    least = torch.tensor(float(fact))
     dist.all_reduce(least, op=dist.ReduceOp.MIN)
     return bool(least)
 
@@ -207,7 +235,7 @@ def _step(learner: Learner) -> None:
     learner.scaler.update()
     learner.schedule.step()
     if learner.average is not None:
-        learner.average.update_parameters(learner.model)
+        learner.average.update(learner.model)
 
 
 @torch.inference_mode()
@@ -219,15 +247,19 @@ def predict(
     ids: list[str] = []
     labels: list[torch.Tensor] = []
     logits: list[torch.Tensor] = []
-    for batch in batches:
-        frames, _ = _to_device(batch, device)
+
+    def normalised(batch: Batch) -> tuple[torch.Tensor]:
+        return (normalise(_to_device(batch, device)[0]),)
+
+    for batch, (inputs,) in prefetched(batches, normalised, device):
         with autocast(precision, device):
-            logits.append(model(normalise(frames)).float().cpu())
+            logits.append(model(inputs).float())
         labels.append(batch.label)
         ids += batch.clip_id
     if not ids:
         return Predictions([], torch.empty(0, dtype=torch.int64), torch.empty(0, 0))
-    return Predictions(ids, torch.cat(labels), torch.cat(logits))
+    # Fetched once: a copy of each batch's would let a GPU stand still before the next.
+    return Predictions(ids, torch.cat(labels), torch.cat(logits).cpu())
 
 
 def _to_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

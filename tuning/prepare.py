@@ -14,13 +14,18 @@ from data.defects import Defect, Limits, find_defects
 from data.errors import DataError
 from data.grouping import Grouping, find_groups
 from data.same_bytes import find_copies, join_copies
+from data.similarity import find_signatures
 from data.splits import LEFT_OUT, Split, check_split, make_folds, make_split, read_split
 from models.errors import ModelError
 from models.registry import build_model
-from models.weights import WeightsReport, load_weights
-from tuning.config import AUTO_GROUPS, ConfigError, DataConfig, StoreConfig, SweepConfig
-from tuning.job import Round, TrialData
+from models.weights import WeightsReport, at_hand, find_weights, load_weights
+from tuning.config import SweepConfig
+from tuning.job import Round, Slot, TrialData
+from tuning.nodes import Folder, check_nodes, needs, witnesses
+from tuning.settings import AUTO_GROUPS, ConfigError, DataConfig, StoreConfig
 from tuning.store_build import build_on_cluster
+from tuning.submitted_job import weight_paths
+from tuning.subspace import Subspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +124,35 @@ def prepare(scanned: ScannedData, config: SweepConfig, *, progress: bool) -> Pre
     if config.data.copies == "refuse":
         labels = {clip.path: clip.label for clip in clips}
         _refuse_torn(copies, labels, "under two labels", "remove the wrong one")
-    grouping = find_groups(clips, build, store, progress=progress) if scanned.split is None else None
+    signatures = find_signatures(build, store, progress=progress)
+    grouping = find_groups(clips, build, store, signatures, progress=progress) if scanned.split is None else None
     split = _settled_split(scanned, config.data, grouping, copies)
     check_failures(split, build, config.data.max_failed)
     used = [row.clip for row in split.rows if row.split != LEFT_OUT]
-    defects = find_defects(used, build, store, Limits(config.data.min_seconds, config.data.max_seconds))
+    limits = Limits(config.data.min_seconds, config.data.max_seconds)
+    defects = find_defects(used, build, store, signatures, limits)
     return PreparedData(split, config.store, build, grouping, copies, tuple(defects))
+
+
+def check_cluster(scanned: ScannedData, config: SweepConfig, slot: Slot) -> int:
+    """See that every node of the connected cluster can do its part, before anything is decoded.
+
+    Returns:
+        How many nodes were asked.
+
+    Raises:
+        ClusterError: one of them does not see a folder, or lacks a package or a GPU that torch can use.
+    """
+    shared = [("runs_dir", Path(config.runs_dir))]
+    if "://" not in config.store.dir:
+        shared.append(("store.dir", Path(config.store.dir)))
+    files = [(f"weights of {arch}", path) for arch, path in weight_paths(config)]
+    if config.weights_dir is not None:
+        files.append(("weights_dir", config.weights_dir))
+    own = [("store.local", config.store.local)] if config.store.local else []
+    with witnesses(shared) as written:
+        clips = Folder("data.dir (--data)", str(scanned.root), scanned.clips[0].path, written=False)
+        return check_nodes(needs([clips, *written], files, own), gpus=slot.gpus > 0)
 
 
 def _build(store: FrameStore, root: Path, paths: Sequence[str], config: StoreConfig, progress: bool) -> BuildReport:
@@ -209,24 +237,54 @@ def _parts(split: Split) -> dict[str, Sequence[Clip]]:
     return parts | {"test": split.clips("test")}
 
 
-def prepare_weights(config: SweepConfig, num_classes: int) -> dict[str, WeightsReport]:
-    """Fetch or find each architecture's weights, once, before any worker needs them, and see that they fit.
+def check_weights_dir(weights_dir: str | None) -> None:
+    """Refuse a folder of weight files that is not there: a mistyped one would be filled by downloads.
+
+    Raises:
+        ConfigError: it is no folder.
+    """
+    if weights_dir is not None and not Path(weights_dir).is_dir():
+        what = "is a file" if Path(weights_dir).exists() else "is not there"
+        raise ConfigError(
+            f"weights_dir {weights_dir!r} {what}: give a folder, which 'python -m models fetch NAME --weights-dir DIR' "
+            "fills where there is a network"
+        )
+
+
+def prepare_weights(config: SweepConfig, num_classes: int) -> dict[tuple[str, str], WeightsReport]:
+    """Fetch or find all weights that trials start from, once, before any worker needs them, and see that they fit.
 
     Returns:
-        By architecture, for those that start from weights, what of the file is used.
+        By architecture and weights, what of the file is used.
 
     Raises:
         ModelError: weights can't be had, or a file leaves layers below the head at their random start.
     """
     reports = {}
-    for arch in config.space.arch:
-        weights = config.weights(arch)
-        if weights != "none":
-            sizes = {"num_frames": config.space.num_frames[0], "size": config.trainings()[0].size}
-            model = build_model(arch, config.options(arch), num_classes=num_classes, **sizes)
-            reports[arch] = load_weights(model, arch, weights)
-            _check_backbone(arch, weights, reports[arch])
+    folder = Path(config.weights_dir) if config.weights_dir else None
+    tried: dict[tuple[str, str], Subspace] = {}
+    for subspace in config.subspaces():
+        for weights in subspace.listed("weights"):
+            if weights != "none":
+                tried.setdefault((subspace.arch, weights), subspace)
+    _find_all(list(tried), folder)
+    for (arch, weights), subspace in tried.items():
+        sizes = {"num_frames": subspace.listed("num_frames")[0], "size": config.trainings(subspace)[0].size}
+        model = build_model(arch, config.options(arch), num_classes=num_classes, **sizes)
+        reports[arch, weights] = load_weights(model, arch, weights, folder)
+        _check_backbone(arch, weights, reports[arch, weights])
     return reports
+
+
+def _find_all(chosen: Sequence[tuple[str, str]], weights_dir: Path | None) -> None:
+    """Before models are built, which takes longer; what else is missing is named with the first."""
+    for number, (arch, weights) in enumerate(chosen, 1):
+        try:
+            find_weights(arch, weights, weights_dir)
+        except ModelError as error:
+            absent = [":".join(one) for one in chosen[number:] if not at_hand(*one, weights_dir)]
+            more = f"; not there either: {', '.join(absent)}" if absent else ""
+            raise ModelError(f"{error}{more}") from None
 
 
 def _check_backbone(arch: str, weights: str, report: WeightsReport) -> None:

@@ -1,4 +1,4 @@
-"""What Tune tells while it runs: to MLflow each epoch, to people a table now and then."""
+"""What Tune tells while it runs: to the journal each epoch, to people a table now and then."""
 
 from __future__ import annotations
 
@@ -10,32 +10,39 @@ from ray.tune import Callback, ProgressReporter
 from tabulate import tabulate
 from tqdm import tqdm
 
+from tuning.journal import Journal
+from tuning.population import Generation, own_choice
 from tuning.results import axis_text, axis_title, telling_axes
-from tuning.tracking import METRICS, Tracking
+from tuning.spool import Spool
 
 
 class TrackingCallback(Callback):
-    """Each trial's start and epochs to MLflow, from the sweep's own process."""
+    """Each trial's start and epochs into the sweep's journal: Tune's loop waits for no server."""
 
-    def __init__(self, tracking: Tracking) -> None:
-        self.tracking = tracking
-        self.runs: dict[str, str] = {}
-        self.logged: dict[str, set[int]] = {}
+    def __init__(self, spool: Spool) -> None:
+        # Tune pickles this with the sweep's state: what earlier processes wrote is read again by each.
+        self.spool = spool
+        self.journal: Journal | None = None
+
+    def setup(self, stop: Any = None, num_samples: int | None = None, total_num_samples: Any = None, **_: Any) -> None:
+        """Tune calls this before the first trial starts."""
+        self.journal = Journal(self.spool)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Open the trial's run; one that goes on after a restart keeps the epochs that it has."""
-        run_id = self.tracking.start_trial(trial.trial_id, dict(trial.config))
-        self.runs[trial.trial_id] = run_id
-        self.logged[trial.trial_id] = self.tracking.logged_epochs(run_id)
+        """Tell of its start, or of its going on after a restart."""
+        assert self.journal is not None, "setup comes first"
+        self.journal.start_trial(trial.trial_id, own_choice(trial.config))
+        generation = Generation.of(trial.config)
+        if generation.donor:
+            self.journal.take_over(trial.trial_id, generation.start, generation.told)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log an epoch once, though a restarted trial may report it twice."""
-        epoch, logged = int(result["epoch"]), self.logged[trial.trial_id]
-        if epoch not in logged and result["status"] != "diverged":
-            self.tracking.log_epoch(self.runs[trial.trial_id], epoch, {key: float(result[key]) for key in METRICS})
-            logged.add(epoch)
+        """Tell of an epoch."""
+        assert self.journal is not None, "setup comes first"
+        if result["status"] != "diverged":
+            self.journal.log_epoch(trial.trial_id, int(result["epoch"]), result)
 
 
 class TrialTable(ProgressReporter):
@@ -56,7 +63,7 @@ class TrialTable(ProgressReporter):
     def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
         """Print the table."""
         self.last_shown = time.monotonic()
-        axes = telling_axes(trial.config for trial in trials)
+        axes = telling_axes(own_choice(trial.config) for trial in trials)
         rows = [self._row(trial, axes) for trial in trials]
         ended = sum(trial.status in ("TERMINATED", "ERROR") for trial in trials)
         tqdm.write(f"\ntrials: {ended} of {self.total} ended")
@@ -74,7 +81,7 @@ class TrialTable(ProgressReporter):
         value, seconds = last.get(self.metric), last.get("seconds")
         return [
             trial.trial_id,
-            *(axis_text(trial.config.get(axis, "")) for axis in axes),
+            *(axis_text(axis, trial.config.get(axis, "")) for axis in axes),
             str(last.get("status")) if last.get("status") == "diverged" else trial.status.lower(),
             str(last.get("epoch", "")),
             "" if value is None else f"{value:.3f}",

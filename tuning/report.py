@@ -22,12 +22,14 @@ def leaderboard(ranked: Sequence[TrialResult]) -> str:
         *(axis_title(axis) for axis in axes),
         "epochs",
         "val acc",
+        "95 %",
         "val F1",
+        "95 %",
         "seconds",
         "status",
     ]
     rows = [
-        [place, row.id, *(axis_text(row.choice[axis]) for axis in axes), row.epochs, *_figures(row)]
+        [place, row.id, *(axis_text(axis, row.choice[axis]) for axis in axes), row.epochs, *_figures(row)]
         for place, row in enumerate(ranked, 1)
     ]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
@@ -40,7 +42,7 @@ def finals_table(ranked: Sequence[Finalist], metric: str) -> str:
     rows = [
         [
             place,
-            *(axis_text(each.middle.choice[axis]) for axis in axes),
+            *(axis_text(axis, each.middle.choice[axis]) for axis in axes),
             len(each.trials),
             *(f"{value:.3f}" for value in (each.mean, each.deviation, each.worst, each.best)),
         ]
@@ -50,7 +52,12 @@ def finals_table(ranked: Sequence[Finalist], metric: str) -> str:
 
 
 def _figures(row: TrialResult) -> tuple[str, ...]:
-    return f"{row.val_accuracy:.3f}", f"{row.val_macro_f1:.3f}", f"{row.seconds:.0f}", row.status
+    accuracy, macro_f1 = (row.intervals.accuracy, row.intervals.macro_f1) if row.intervals else ("", "")
+    scores = f"{row.val_accuracy:.3f}", str(accuracy), f"{row.val_macro_f1:.3f}", str(macro_f1)
+    return *scores, f"{row.seconds:.0f}", row.status
+
+
+_LONGEST_NAME = 40
 
 
 def plot_confusion(scores: Scores, classes: Sequence[str], file: Path) -> None:
@@ -62,8 +69,11 @@ def plot_confusion(scores: Scores, classes: Sequence[str], file: Path) -> None:
     figure = Figure(figsize=(side + 1, side), dpi=150, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), [f"{name} ({n})" for name, n in zip(classes, support[:, 0], strict=True)])
+    # A class may be called what matplotlib would take for a formula.
+    names = [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    rows = [f"{name} ({n})" for name, n in zip(names, support[:, 0], strict=True)]
+    axes.set_yticks(range(len(names)), rows, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true (clips)")
     for (row, column), count in np.ndenumerate(counts):

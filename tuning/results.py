@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tuning.checkpoint import Manifest
-from tuning.config import AXES, TRAIN_AXIS, SweepConfig
+from tuning.config import SweepConfig
 from tuning.errors import TuningError
+from tuning.settings import AXES, MODEL_AXIS, TRAIN_AXIS
+from tuning.uncertainty import ScoreIntervals
 
 
 class NoChampion(TuningError):
@@ -26,6 +28,7 @@ class TrialResult:
 
     id: str
     arch: str
+    weights: str
     sampler: str
     loss: str
     lr: float
@@ -46,8 +49,10 @@ class TrialResult:
     """Absolute folder of the best epoch's checkpoint; empty when there is none."""
     history: tuple[dict[str, float], ...] = ()
     """Metrics of each epoch that has left a checkpoint, the first epoch's first."""
+    intervals: ScoreIntervals | None = None
+    """Of the two scores; None where there is no checkpoint."""
     further: Mapping[str, Any] = field(default_factory=dict)
-    """Its value on each axis of `space.train`, by the axis' name."""
+    """Its value on each axis beside `AXES` (settings of training, options of its architecture), by the axis' name."""
 
     @property
     def title(self) -> str:
@@ -60,39 +65,51 @@ class TrialResult:
         return {**{axis: getattr(self, axis) for axis in AXES}, **self.further}
 
 
-_USUAL = {"loss": "plain", "selection": "uniform"}
+_USUAL = {"weights": "none", "loss": "plain", "selection": "uniform"}
 
 
 def telling_axes(choices: Iterable[Mapping[str, Any]]) -> list[str]:
     """The axes worth a column in a table of trials: not those on which all trials have the usual value."""
     choices = list(choices)
     told = [axis for axis in AXES if axis not in _USUAL or any(c.get(axis) != _USUAL[axis] for c in choices)]
-    # Those of `space.train`, and the seed where there are finalists.
+    # Settings of training, options of architectures, and the seed where there are finalists.
     return [*told, *dict.fromkeys(axis for choice in choices for axis in choice if axis not in AXES)]
 
 
 def axis_title(axis: str) -> str:
     """An axis' name in a table."""
-    return "frames" if axis == "num_frames" else axis.removeprefix(TRAIN_AXIS)
+    return "frames" if axis == "num_frames" else axis.removeprefix(TRAIN_AXIS).removeprefix(MODEL_AXIS)
 
 
-def axis_text(value: Any) -> str:
-    """An axis' value in a table."""
+def axis_text(axis: str, value: Any) -> str:
+    """An axis' value in a table; empty for an option that the trial's architecture does not vary."""
     if value is None:
-        return "null"
+        return "" if axis.startswith(MODEL_AXIS) else "null"
+    if axis == "weights":
+        return weights_text(value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def trial_title(choice: Mapping[str, Any]) -> str:
-    """A trial's name for people; what is as usual (plain loss, uniform frames, the first seed) goes without saying."""
+    """A trial's name for people; what is as usual (no weights, plain loss, uniform frames) goes without saying."""
+    weights = "" if choice["weights"] == "none" else f" ({weights_text(choice['weights'])})"
     sampler = choice["sampler"] + (", weighted loss" if choice["loss"] == "weighted" else "")
     frames = f"{choice['num_frames']}f" + (" dense" if choice["selection"] == "dense" else "")
-    further = [f" · {axis_title(axis)} {axis_text(value)}" for axis, value in choice.items() if axis not in AXES]
-    return f"{choice['arch']} · {sampler} · {frames} · lr {choice['lr']:.3g}{''.join(further)}"
+    own = {axis: value for axis, value in choice.items() if axis not in AXES}
+    told = {axis: value for axis, value in own.items() if not (axis.startswith(MODEL_AXIS) and value is None)}
+    further = [f" · {axis_title(axis)} {axis_text(axis, value)}" for axis, value in told.items()]
+    return f"{choice['arch']}{weights} · {sampler} · {frames} · lr {choice['lr']:.3g}{''.join(further)}"
 
 
-COLUMNS = tuple(each.name for each in fields(TrialResult) if each.name not in ("checkpoint", "history", "further"))
-"""Of a sweep's CSV; the axes of `space.train` follow the selection."""
+def weights_text(weights: str) -> str:
+    """Weights in a title or a table: a name as it is, of a path its last two parts."""
+    return "/".join(Path(weights).parts[-2:])
+
+
+_NO_COLUMNS = ("checkpoint", "history", "intervals", "further")
+INTERVAL_COLUMNS = ("val_accuracy_low", "val_accuracy_high", "val_macro_f1_low", "val_macro_f1_high")
+COLUMNS = (*(each.name for each in fields(TrialResult) if each.name not in _NO_COLUMNS), *INTERVAL_COLUMNS)
+"""Of a sweep's CSV; further axes follow the selection."""
 
 
 def summarise_trial(
@@ -133,7 +150,7 @@ def summarise_trial(
         best_epoch=best[1].epoch if best else 0,
         checkpoint=str(best[0]) if best else "",
         history=history,
-        further={axis: value for axis, value in choice.items() if axis.startswith(TRAIN_AXIS)},
+        further={axis: value for axis, value in choice.items() if axis.startswith((TRAIN_AXIS, MODEL_AXIS))},
     )
 
 
@@ -240,5 +257,13 @@ def write_results(results: Sequence[TrialResult], file: Path) -> None:
     with aside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**asdict(row), **row.further} for row in results)
+        writer.writerows({**asdict(row), **row.further, **interval_columns(row)} for row in results)
     aside.replace(file)
+
+
+def interval_columns(row: TrialResult) -> dict[str, float]:
+    """The ends of its intervals by the name of their column; empty without intervals."""
+    if row.intervals is None:
+        return {}
+    accuracy, macro_f1 = row.intervals.accuracy, row.intervals.macro_f1
+    return dict(zip(INTERVAL_COLUMNS, (accuracy.low, accuracy.high, macro_f1.low, macro_f1.high), strict=True))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuning.config import ConfigError, SweepConfig, load_config
+from tuning.config import SweepConfig
+from tuning.config_file import load_config
+from tuning.settings import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,24 @@ class RunFolder:
         return self.path / "mlflow.json"
 
     @property
+    def spool(self) -> Path:
+        """What is told to MLflow, entry by entry; beside it how much was sent."""
+        return self.path / "mlflow.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """A folder of checkpoints a trial."""
         return self.path / "ray" / "trials"
+
+    @property
+    def population(self) -> Path:
+        """Each trial's place in the population, which a resumed sweep goes by."""
+        return self.path / "ray" / "population.json"
+
+    @property
+    def pbt(self) -> Path:
+        """Which trial took over from which, and what that changed."""
+        return self.path / "pbt.csv"
 
     @property
     def tuner(self) -> Path:
@@ -68,6 +85,11 @@ class RunFolder:
     def finals(self) -> Path:
         """The same for the finalists."""
         return self.path / "ray" / "finals"
+
+    @property
+    def named(self) -> str:
+        """How a command names it from the current directory: its name alone under `runs/`, else its path."""
+        return self.path.name if self.path == Path("runs").absolute() / self.path.name else str(self.path)
 
     def read_config(self) -> SweepConfig:
         """The settings of this run.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from tuning.config import LogRange, SweepConfig, corrected_twice
+from tuning.config import SweepConfig
+from tuning.population import Population
+from tuning.run_folder import RunFolder
+from tuning.settings import LogRange
+from tuning.subspace import Subspace, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +38,44 @@ def trial_count(sweep: SweepConfig) -> int:
 
 def grid_points(sweep: SweepConfig) -> list[dict[str, Any]]:
     """The choices that a grid tries, the last axis fastest."""
-    axes = sweep.space.axes
-    lists = [values for values in axes.values() if not isinstance(values, LogRange)]
-    assert len(lists) == len(axes)
-    points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*lists)]
-    leave_out = sweep.space.balanced_and_weighted == "leave-out"
-    return [point for point in points if not (leave_out and corrected_twice(point["sampler"], point["loss"]))]
+    points = sweep.choices()
+    assert points is not None
+    return points
 
 
-def build_search(sweep: SweepConfig, at_once: int) -> Search:
-    """The config's space, algorithm and scheduler, with at most `at_once` trials running."""
-    return Search(
-        space={axis: _domain(values) for axis, values in sweep.space.axes.items()},
-        algorithm=_algorithm(sweep, at_once),
-        samples=trial_count(sweep),
-        scheduler=_scheduler(sweep),
-    )
+def random_points(sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Choices drawn at random, all different: an architecture first, then one of its spaces, then each axis."""
+    assert sweep.search.trials is not None
+    draws, subspaces = random.Random(sweep.search.seed), sweep.subspaces()
+    points: list[dict[str, Any]] = []
+    while len(points) < sweep.search.trials:
+        arch = draws.choice(sweep.space.arch)
+        subspace = draws.choice([subspace for subspace in subspaces if subspace.arch == arch])
+        point = {axis: _drawn(values, draws) for axis, values in subspace.axes.items()}
+        if sweep.allows(point) and point not in points:
+            points.append(point)
+    return points
+
+
+def _drawn(values: Values, draws: random.Random) -> Any:
+    if isinstance(values, LogRange):
+        return math.exp(draws.uniform(math.log(values.low), math.log(values.high)))
+    return draws.choice(values)
+
+
+def build_search(sweep: SweepConfig, at_once: int, run: RunFolder | None = None) -> Search:
+    """The config's space, algorithm and scheduler, with at most `at_once` trials running.
+
+    A population has its state in `run`.
+    """
+    scheduler = _scheduler(sweep, at_once, run)
+    if sweep.search.algorithm == "optuna":
+        # Tune does not count what the training workers take: without the limit it would start all trials.
+        algorithm = ConcurrencyLimiter(_ConditionalSearch(sweep), at_once)
+        return Search({}, algorithm, trial_count(sweep), scheduler)
+    points = grid_points(sweep) if sweep.search.algorithm == "grid" else random_points(sweep)
+    # All of a population are there from the start; how many run at once its scheduler sees to.
+    return _listed_search(points, at_once if sweep.search.pbt is None else 0, scheduler)
 
 
 def finals_search(sweep: SweepConfig, choices: Sequence[Mapping[str, Any]], at_once: int) -> Search:
@@ -56,32 +84,54 @@ def finals_search(sweep: SweepConfig, choices: Sequence[Mapping[str, Any]], at_o
     # Seeds that the search has not used: the best of many is partly luck, and its luck must not count again.
     seeds = range(sweep.train.seed + 1, sweep.train.seed + 1 + sweep.search.finalists.seeds)
     points = [{**choice, "seed": seed} for choice in choices for seed in seeds]
-    names = points[0].keys()
+    return _listed_search(points, at_once, FIFOScheduler())
+
+
+def _listed_search(points: Sequence[dict[str, Any]], at_once: int, scheduler: TrialScheduler) -> Search:
+    """The points are handed to Tune as they are: its own grid and draws know no spaces per architecture."""
     return Search(
-        space={name: tune.choice(list(dict.fromkeys(point[name] for point in points))) for name in names},
-        algorithm=BasicVariantGenerator(points_to_evaluate=points, max_concurrent=at_once),
+        space={axis: tune.choice(list(dict.fromkeys(point[axis] for point in points))) for axis in points[0]},
+        algorithm=BasicVariantGenerator(points_to_evaluate=list(points), max_concurrent=at_once),
         samples=len(points),
-        scheduler=FIFOScheduler(),
+        scheduler=scheduler,
     )
 
 
-def _domain(values: tuple[Any, ...] | LogRange) -> Any:
-    if isinstance(values, LogRange):
-        return tune.loguniform(values.low, values.high)
-    return tune.choice(list(values))
+class _ConditionalSearch(OptunaSearch):
+    """Optuna's TPE over spaces that differ from one architecture to another (define-by-run)."""
+
+    def __init__(self, sweep: SweepConfig) -> None:
+        self._sweep = sweep
+        # It tells of each study that it makes, on stderr, by a handler of its own.
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        super().__init__(space=self._choose, metric=sweep.search.metric, mode="max", seed=sweep.search.seed)
+
+    def suggest(self, trial_id: str) -> dict[str, Any]:
+        """A value for each axis, without Optuna's own names of them."""
+        params = super().suggest(trial_id)
+        assert params is not None
+        return {axis: params[axis] for axis in self._sweep.subspaces()[0].axes}
+
+    def _choose(self, trial: Any) -> dict[str, Any]:
+        subspaces = self._sweep.subspaces()
+        number = trial.suggest_categorical("space", list(range(len(subspaces)))) if len(subspaces) > 1 else 0
+        return {axis: self._suggested(trial, axis, subspaces, number) for axis in subspaces[0].axes}
+
+    @staticmethod
+    def _suggested(trial: Any, axis: str, subspaces: Sequence[Subspace], number: int) -> Any:
+        values = subspaces[number].axes[axis]
+        # One parameter of the study for all that try the same; for others their own, since its range can't change.
+        shared = all(subspace.axes[axis] == values for subspace in subspaces)
+        name = f"any {axis}" if shared else f"{axis} in {number}"
+        if isinstance(values, LogRange):
+            return trial.suggest_float(name, values.low, values.high, log=True)
+        return trial.suggest_categorical(name, list(values)) if len(values) > 1 else values[0]
 
 
-def _algorithm(sweep: SweepConfig, at_once: int) -> SearchAlgorithm | Searcher:
-    """Tune does not count what the training workers take: without the limit it would start all trials."""
-    search = sweep.search
-    if search.algorithm == "optuna":
-        return ConcurrencyLimiter(OptunaSearch(metric=search.metric, mode="max", seed=search.seed), at_once)
-    # A grid's points are handed over as they are: Tune's own grid has every combination, wanted or not.
-    points = grid_points(sweep) if search.algorithm == "grid" else None
-    return BasicVariantGenerator(points_to_evaluate=points, max_concurrent=at_once, random_state=search.seed)
-
-
-def _scheduler(sweep: SweepConfig) -> TrialScheduler:
+def _scheduler(sweep: SweepConfig, at_once: int, run: RunFolder | None) -> TrialScheduler:
+    if sweep.search.pbt is not None:
+        assert run is not None
+        return Population(sweep, trial_count(sweep), at_once, run)
     asha = sweep.search.asha
     if asha is None:
         return FIFOScheduler()

@@ -8,7 +8,8 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,24 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from data.grouping import write_groups
-from data.splits import write_split
-from tuning.checkpoint import CheckpointError, Manifest, copy_champion, verified_manifest
-from tuning.config import ConfigError, SweepConfig, save_config
+from data.splits import read_split, write_split
+from tuning.checkpoint import CheckpointError, Manifest, copy_champion, load_validation, verified_manifest
+from tuning.config import SweepConfig
+from tuning.config_file import save_config
 from tuning.evaluate import TestReport, evaluate_run
 from tuning.job import Slot, TrialJob
+from tuning.journal import Journal
+from tuning.population import Generation, own_choice
 from tuning.prepare import PreparedData
 from tuning.progress import TrackingCallback, TrialTable
 from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, write_results
 from tuning.run_folder import RunFolder
+from tuning.settings import ConfigError
 from tuning.space import Search, build_search, finals_search
-from tuning.tracking import Tracking, start_sweep
+from tuning.spool import Spool
+from tuning.tracking import reporting, start_sweep
 from tuning.trial import DRIVER_RESOURCES, DRIVER_RESTARTS, run_trial
+from tuning.uncertainty import ScoreIntervals, group_bootstrap
 
 
 class Interrupted(Exception):
@@ -43,6 +50,9 @@ class Outcome:
     champion: TrialResult
     test: TestReport
     model_version: str
+    """Of the registered model; empty while MLflow is away."""
+    unsent: str = ""
+    """What MLflow has not got and why, in a line."""
 
 
 def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None:
@@ -98,7 +108,7 @@ def refuse_existing(run: RunFolder) -> None:
     """
     if run.path.exists():
         raise ConfigError(
-            f"run {run.path.name!r} exists ({run.path}): go on with --resume {run.path.name}, or give another --name"
+            f"run {run.path.name!r} exists ({run.path}): go on with --resume {run.named}, or give another --name"
         )
 
 
@@ -117,19 +127,27 @@ def run_sweep(
 
     Raises:
         Interrupted: stopped by a signal; a later call goes on.
+        SpoolBusy: another process is at work on the run.
     """
     # Tune's older output takes a reporter of one's own; the newer prints each trial's settings and results.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    tracking = Tracking.load(run.tracking)
-    tracking.reopen_sweep()
     job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
     print(f"each trial takes {slot.workers} worker(s) of {slot.cpus:g} CPU and {slot.gpus:g} GPU", flush=True)
-    stage = _Stage(run, config, job, tracking, at_once, verbose)
-    stage.run(run.tuner, build_search(config, at_once))
-    if config.search.finalists is not None:
-        best = best_choices(read_trials(run, config), config.search.metric, config.search.finalists.top)
-        if best:
-            stage.run(run.finals, finals_search(config, best, at_once))
+    with reporting(run) as report:
+        report.journal.open_sweep()
+        stage = _Stage(run, config, job, at_once, verbose)
+        try:
+            with report.sender.running():
+                stage.run(run.tuner, build_search(config, at_once, run))
+                if config.search.finalists is not None:
+                    best = best_choices(read_trials(run, config), config.search.metric, config.search.finalists.top)
+                    if best:
+                        stage.run(run.finals, finals_search(config, best, at_once))
+        except Interrupted:
+            unsent = report.send(patience=0)
+            if unsent:
+                print(f"note: {unsent}", flush=True)
+            raise
     return read_trials(run, config)
 
 
@@ -140,7 +158,6 @@ class _Stage:
     sweep_folder: RunFolder
     config: SweepConfig
     job: TrialJob
-    tracking: Tracking
     at_once: int
     verbose: bool
 
@@ -151,11 +168,13 @@ class _Stage:
         tuner.fit()
         results = read_trials(self.sweep_folder, self.config)
         write_results(rank(results, self.config.search.metric), self.sweep_folder.results)
-        self.tracking.end_trials(results)
+        # A new one: what the trials told meanwhile was told by Tune's callback.
+        journal = Journal(Spool(self.sweep_folder.spool))
+        journal.end_trials(results)
         # Tune makes a trial when there is room for it: one that is missing was never begun.
         begun = len(tune.ExperimentAnalysis(str(folder)).trials)
         if begun < search.samples or any(row.status == "unfinished" for row in results):
-            self.tracking.end_sweep("KILLED")
+            journal.end_sweep("KILLED")
             raise Interrupted
 
     def _new_tuner(self, folder: Path, search: Search) -> tune.Tuner:
@@ -174,7 +193,7 @@ class _Stage:
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(folder.parent),
-                callbacks=[TrackingCallback(self.tracking)],
+                callbacks=[TrackingCallback(Spool(self.sweep_folder.spool))],
                 progress_reporter=TrialTable(self.config.search.metric, search.samples),
                 verbose=2 if self.verbose else 1,
                 failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
@@ -188,41 +207,57 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
     Raises:
         NoChampion: no trial ended with a usable model.
     """
-    tracking = Tracking.load(run.tracking)
-    try:
-        winner = champion(results, config.search.metric, config.search.finalist_seeds)
-    except ValueError:
-        tracking.end_sweep("FAILED")
-        raise
-    copy_champion(Path(winner.checkpoint), run.best)
-    version = tracking.log_champion(winner, run.best, run.split, config.tracking.model_name)
-    test = evaluate_run(run, progress=False)
-    tracking.log_test(test.folder)
-    tracking.end_sweep("FINISHED")
-    return Outcome(run, rank(results, config.search.metric), winner, test, version)
+    patience = config.tracking.patience
+    with reporting(run) as report:
+        try:
+            winner = champion(results, config.search.metric, config.search.finalist_seeds)
+        except ValueError:
+            report.journal.end_sweep("FAILED")
+            unsent = report.send(patience)
+            if unsent:
+                print(f"note: {unsent}", flush=True)
+            raise
+        copy_champion(Path(winner.checkpoint), run.best)
+        report.journal.choose_champion(winner.id, config.tracking.model_name)
+        unsent = report.send(patience)
+        test = evaluate_run(run, progress=False)
+        report.journal.report_test()
+        report.journal.end_sweep("FINISHED")
+        unsent = report.send(0 if unsent else patience)
+        ranked = rank(results, config.search.metric)
+        return Outcome(run, ranked, winner, test, report.writer.registered, unsent)
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
     """Every trial of the run, finalists included, as Tune left it on disk."""
+    groups = {row.clip.path: row.clip.group for row in read_split(run.split).rows}
     stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
-    return [
+    rows = [
         summarise_trial(
             trial.trial_id,
-            trial.config,
+            own_choice(trial.config),
             trial.status,
             trial.last_result if "epoch" in (trial.last_result or {}) else None,
-            _whole_checkpoints(run.checkpoints / trial.trial_id),
+            _whole_checkpoints([run.checkpoints / name for name in Generation.of(trial.config).runs(trial.trial_id)]),
             config,
         )
         for stage in stages
         for trial in stage.trials
     ]
+    return [replace(row, intervals=_intervals(Path(row.checkpoint), groups)) if row.checkpoint else row for row in rows]
 
 
-def _whole_checkpoints(folder: Path) -> dict[Path, Manifest]:
+def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
+    answers = load_validation(checkpoint)
+    predicted = answers.logits.argmax(1).tolist()
+    of_clips = [groups[clip] for clip in answers.clip_ids]
+    return group_bootstrap(answers.labels.tolist(), predicted, of_clips, answers.logits.shape[1])
+
+
+def _whole_checkpoints(train_runs: Sequence[Path]) -> dict[Path, Manifest]:
     """A process that was killed while it wrote leaves half a checkpoint; what Tune knew of them may be older yet."""
     whole = {}
-    for path in sorted(folder.glob("checkpoint_*/")):
+    for path in (path for folder in train_runs for path in sorted(folder.glob("checkpoint_*/"))):
         try:
             whole[path] = verified_manifest(path)
         except CheckpointError as error:

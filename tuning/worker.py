@@ -24,7 +24,7 @@ from data.transforms import EvalTransform, Normalise, TrainTransform
 from models.registry import ARCHITECTURES, build_model
 from models.weights import load_weights
 from tuning.checkpoint import Manifest, load_models, load_training, read_manifest, save_checkpoint
-from tuning.config import TrainConfig, TrialConfig
+from tuning.config import TrialConfig
 from tuning.job import TrialData
 from tuning.learner import Learner, build_learner
 from tuning.loop import (
@@ -37,6 +37,7 @@ from tuning.loop import (
     train_one_epoch,
 )
 from tuning.metrics import score
+from tuning.settings import TrainConfig
 
 
 @dataclass
@@ -63,15 +64,22 @@ class _Training:
     members: list[_Member]
     micro_batch: int
     """Most clips at once that memory has had room for."""
+    validation: Predictions | None = None
+    """Answers of the latest epoch to the validation clips."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Each epoch's metrics, those before a restart included."""
 
 
-def train(payload: dict[str, Any]) -> None:
+def train(payload: dict[str, Any]) -> dict[str, Any] | None:
     """Train one trial, as one of its workers.
 
     Args:
-        payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), both as plain values, and `cpus`.
+        payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), both as plain values, `cpus`, `parent` (the folder
+            of a checkpoint to start from, or empty) and `until` (epochs after which to end, those of the parent
+            included).
+
+    Returns:
+        What was reported of the epoch in which the trial diverged, if it did.
     """
     started = time.monotonic()
     trial, data = TrialConfig.model_validate(payload["trial"]), TrialData.model_validate(payload["data"])
@@ -79,17 +87,17 @@ def train(payload: dict[str, Any]) -> None:
     # The same seed must give the same figures: cuDNN would else pick kernels by their speed of the moment.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    training = _prepare(trial, data, int(payload["cpus"]))
+    training = _prepare(trial, data, int(payload["cpus"]), payload["parent"])
     spent_before = training.history[-1]["seconds"] if training.history else 0.0
-    while not ended(training.history, trial):
+    while len(training.history) < payload["until"] and not ended(training.history, trial):
         epoch = len(training.history) + 1
         try:
             metrics = _one_epoch(training, epoch)
         except Diverged as fault:
-            _report_diverged(trial, epoch, fault, spent_before + time.monotonic() - started)
-            return
+            return _report_diverged(trial, epoch, fault, spent_before + time.monotonic() - started)
         training.history.append({**metrics, "seconds": spent_before + time.monotonic() - started})
         _report(training)
+    return None
 
 
 def ended(history: Sequence[Mapping[str, float]], trial: TrialConfig) -> bool:
@@ -99,16 +107,17 @@ def ended(history: Sequence[Mapping[str, float]], trial: TrialConfig) -> bool:
     return len(scores) == trial.train.epochs or waited == trial.train.patience
 
 
-def _prepare(trial: TrialConfig, data: TrialData, cpus: int) -> _Training:
+def _prepare(trial: TrialConfig, data: TrialData, cpus: int, parent: str) -> _Training:
     # Once a node, however many workers of however many trials ask for it.
     data.store().fetch(data.digests(), progress=False)
     device = ray.train.torch.get_device()
     precision = choose_precision(trial.train.precision, device)
     checkpoint = ray.train.get_checkpoint()
-    folder = Path(checkpoint.path) if checkpoint is not None else None
-    models = load_models(folder)[0] if folder else [_new_model(trial, data, fold) for fold in range(len(data.rounds))]
+    start = checkpoint.path if checkpoint is not None else parent
+    folder = Path(start) if start else None
+    models = load_models(folder)[0] if folder else [new_model(trial, data, fold) for fold in range(len(data.rounds))]
     arch = ARCHITECTURES[trial.arch]
-    normalise = Normalise(arch.mean, arch.std)
+    normalise = Normalise(arch.mean, arch.std).to(device)
     training = _Training(
         trial=trial,
         data=data,
@@ -127,7 +136,12 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int) -> _Training:
     return training
 
 
-def _new_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
+def new_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
+    """The model that training of a fold starts from: random by the trial's seed and the fold, then filled with weights.
+
+    Raises:
+        ModelError: the weights can't be had or read.
+    """
     torch.manual_seed(derived_seed(trial.train.seed, fold))
     model = build_model(
         trial.arch,
@@ -136,7 +150,7 @@ def _new_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
         num_frames=trial.num_frames,
         size=trial.train.size,
     )
-    load_weights(model, trial.arch, trial.weights)
+    load_weights(model, trial.arch, trial.weights, Path(trial.weights_dir) if trial.weights_dir else None)
     return model
 
 
@@ -206,6 +220,7 @@ def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
     lr = float(training.members[0].learner.schedule.get_last_lr()[0])
     # Each clip is in one fold's validation part: together they are as many predictions as there are clips.
     predictions = concatenated([_validate_member(training, member) for member in training.members])
+    training.validation = predictions
     scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), training.data.classes)
     return {
         "train_loss": loss / clips,
@@ -281,13 +296,18 @@ def _save(training: _Training, folder: Path) -> None:
         history=tuple(training.history),
     )
     learners = [member.learner for member in training.members]
+    assert training.validation is not None
     save_checkpoint(
-        folder, manifest, [learner.result for learner in learners], [learner.state() for learner in learners]
+        folder,
+        manifest,
+        [learner.result for learner in learners],
+        [learner.state() for learner in learners],
+        training.validation,
     )
 
 
-def _report_diverged(trial: TrialConfig, epoch: int, fault: Diverged, seconds: float) -> None:
+def _report_diverged(trial: TrialConfig, epoch: int, fault: Diverged, seconds: float) -> dict[str, Any]:
     """Tune's scheduler needs a number: 0 is the worst that the metric can be."""
-    ray.train.report(
-        {"epoch": epoch, "status": "diverged", "reason": str(fault), trial.metric: 0.0, "seconds": seconds}
-    )
+    row = {"epoch": epoch, "status": "diverged", "reason": str(fault), trial.metric: 0.0, "seconds": seconds}
+    ray.train.report(row)
+    return row

@@ -1,0 +1,194 @@
+"""Nothing that is loaded can run code, nothing that is served is open to others, no name leads out of its place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from data.clips import read_groups, scan_clips
+from data.errors import DataError
+from data.splits import check_split, read_split
+from tests.sweep_runs import PROJECT
+from tuning.__main__ import _parse
+from tuning.config import ConfigError, parse_config
+from tuning.metrics import score
+from tuning.report import plot_confusion
+from tuning.tracking import ui_command
+from tuning.tracking_uri import scrubbed, without_secrets
+
+PACKAGES = ("data", "models", "tuning", "benchmarks")
+
+UNSAFE = {
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "joblib.load",
+    "marshal.load",
+    "marshal.loads",
+    "shelve.open",
+    "yaml.full_load",
+    "yaml.unsafe_load",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+    "eval",
+    "exec",
+    "os.system",
+}
+
+
+def unsafe_calls(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("pickle", "joblib", "marshal", "shelve"):
+            yield f"line {node.lineno}: from {node.module} import"
+        if not isinstance(node, ast.Call):
+            continue
+        name, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+        safe = {
+            "torch.load": given.get("weights_only") == "True",
+            "np.load": given.get("allow_pickle", "False") == "False",
+            "numpy.load": given.get("allow_pickle", "False") == "False",
+            "yaml.load": given.get("Loader", "").endswith("SafeLoader"),
+            "torch.hub.load_state_dict_from_url": given.get("weights_only") == "True",
+        }.get(name, name not in UNSAFE and given.get("shell", "False") == "False")
+        if not safe:
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_is_loaded_that_could_run_code(package: str) -> None:
+    files = sorted((PROJECT / package).glob("**/*.py"))
+    assert files
+    assert {file: found for file in files if (found := list(unsafe_calls(file.read_text())))} == {}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+        "np.load(f, allow_pickle=True)",
+        "pickle.loads(b)",
+        "from pickle import load",
+        "yaml.load(s, Loader=yaml.Loader)",
+        "subprocess.run(s, shell=True)",
+    ],
+)
+def test_what_could_run_code_would_be_found(call: str) -> None:
+    assert len(list(unsafe_calls(call))) == 1
+    assert list(unsafe_calls("torch.load(f, weights_only=True)\nnp.load(f)\nyaml.safe_load(s)")) == []
+
+
+def test_pages_are_served_to_this_machine_alone_unless_asked_otherwise() -> None:
+    args = _parse(["ui"])
+    command, _ = ui_command("sqlite:///x.db", args.host, args.port)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    for file in sorted(PROJECT.glob("cluster*.yaml")):
+        commands = yaml.safe_load(file.read_text())["head_start_ray_commands"]
+        hosts = [word.partition("=")[2] for line in commands for word in line.split() if "dashboard-host" in word]
+        assert set(hosts) <= {"127.0.0.1"}, file
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://anna:geheim@host:5000/x", "https://host:5000/x"),
+        ("https://t0k3n@host", "https://host"),
+        ("http://host/a@b", "http://host/a@b"),
+        ("postgresql+psycopg2://anna:pa/ss?w@host/db", "postgresql+psycopg2://anna@host/db"),
+        ("postgresql://anna@host/db?sslmode=require&password=geheim", "postgresql://anna@host/db?sslmode=require"),
+        ("postgresql://host/db?password=geheim&sslmode=require", "postgresql://host/db?sslmode=require"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dgeheim", "mssql+pyodbc:///"),
+        ("http://host:5000", "http://host:5000"),
+        ("sqlite:////home/a@b:c/mlflow.db", "sqlite:////home/a@b:c/mlflow.db"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:
+    assert without_secrets(uri) == shown
+    assert without_secrets(shown) == shown
+
+
+def test_messages_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef")
+    uri = "postgresql://anna:geheim@host/db"
+    text = scrubbed(f"can't connect to {uri} (anna, geheim, 0123456789abcdef)", uri)
+    assert text == "can't connect to postgresql://anna@host/db (anna, ***, ***)"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "../up"}, "name is '../up'"),
+        ({"name": "a\n"}, r"name is 'a\n'"),
+        ({"name": "a" * 101}, "at most 100 characters"),
+        ({"tracking": {"model_name": "a/b"}}, "tracking.model_name is 'a/b'"),
+        ({"tracking": {"model_name": "a\nb"}}, r"tracking.model_name is 'a\nb'"),
+        ({"tracking": {"model_name": "x' or name = 'y"}}, "tracking.model_name is"),
+        ({"tracking": {"model_name": "a" * 201}}, "at most 200 characters"),
+        ({"tracking": {"experiment": "a\x1b[2J"}}, r"tracking.experiment is 'a\x1b[2J'"),
+        ({"tracking": {"uri": "https://anna:geheim@host"}}, "tracking: uri holds a password or token"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_or_a_password_in_the_settings_is_refused(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(settings)
+    assert message in str(caught.value)
+    assert "geheim" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("dip/1", "dip/2", "squat/3", "squat/4"):
+        file = tmp_path / f"clips/{name}.mp4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/5.mp4").touch()
+    return tmp_path / "clips"
+
+
+def split_file(folder: Path, first: str) -> Path:
+    rows = [f"{first},dip,a,train", "dip/2.mp4,dip,b,val", "squat/3.mp4,squat,c,train", "squat/4.mp4,squat,d,test"]
+    file = folder.parent / "split.csv"
+    file.write_text("\n".join(["path,label,group,split", *rows]) + "\n")
+    return file
+
+
+@pytest.mark.parametrize("path", ["../outside/5.mp4", "/etc/passwd", "dip/../../outside/5.mp4", "dip\\..\\..\\5.mp4"])
+def test_a_split_names_nothing_outside_the_folder(folder: Path, path: str) -> None:
+    with pytest.raises(DataError, match="lies outside the data folder"):
+        read_split(split_file(folder, path))
+
+
+def test_a_split_names_no_file_that_the_folder_does_not_show(folder: Path) -> None:
+    """Links that the folder's owner put there are clips like others; what a scan passes over is none."""
+    (folder / "dip/linked").symlink_to(folder.parent / "outside")
+    (folder / "dip/.hidden").symlink_to(folder.parent / "outside")
+    found = scan_clips(folder).clips
+    check_split(read_split(split_file(folder, "dip/linked/5.mp4")), folder, found)
+    with pytest.raises(DataError, match=r"not in '.*', the first is 'dip/.hidden/5.mp4'"):
+        check_split(read_split(split_file(folder, "dip/.hidden/5.mp4")), folder, found)
+
+
+def test_groups_of_files_elsewhere_are_only_reported(folder: Path) -> None:
+    groups = folder.parent / "groups.csv"
+    inside = [f"{clip.path},{clip.path}" for clip in scan_clips(folder).clips]
+    groups.write_text("\n".join(["path,group", *inside, "../outside/5.mp4,x", "/etc/passwd,x"]) + "\n")
+    found = scan_clips(folder, read_groups(str(groups)))
+    assert found.unmatched_groups == ("../outside/5.mp4", "/etc/passwd")
+    assert len(found.clips) == 4
+
+
+def test_the_confusion_matrix_takes_any_class_name(tmp_path: Path) -> None:
+    classes = ("$\\frac$", "../x", "a" * 255)
+    labels = np.arange(3).tolist()
+    plot_confusion(score(labels, labels, classes), classes, tmp_path / "confusion.png")
+    assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
