@@ -15,15 +15,17 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from data.augment import Augment, Variety
-from data.loading import Batch
-from data.transforms import Normalise
-from models.registry import architecture, build_model
-from tuning.config import TrainConfig
-from tuning.learner import Learner, build_learner
+from benchmarks.training import (
+    Setting,
+    device_at_hand,
+    device_name,
+    noise_augment,
+    noise_learner,
+    resident_batch,
+)
+from data.augment import Variety
+from tuning.learner import Learner
 from tuning.loop import train_one_epoch
-
-CLASSES = 22
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print a Markdown table."""
     args = _parse(argv)
     torch.set_num_threads(args.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_at_hand()
+    of = Setting(args.arch, args.frames, args.size, args.batch)
     variants = [
         Variant("plain"),
         Variant("fused AdamW", fused=True),
@@ -55,14 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.compile:
         variants += [Variant("compile", train={"compile": True})]
         variants += [Variant("bf16, fused, compile", "bf16", fused=True, train={"compile": True})]
-    learners = [_learner(variant, args, device) for variant in variants]
-    seconds = [min(times) for times in zip(*_rounds(variants, learners, args, device), strict=True)]
+    learners = [_learner(variant, of, device) for variant in variants]
+    seconds = [min(times) for times in zip(*_rounds(variants, learners, of, args.rounds), strict=True)]
     rows = [
         [variant.name, f"{1000 * each / args.batch:.1f}", f"{seconds[0] / each:.2f}"]
         for variant, each in zip(variants, seconds, strict=True)
     ]
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{args.threads} CPU thread(s)"
-    print(f"{args.arch}, {args.frames} frames of {args.size}², batches of {args.batch}, {where}\n")
+    print(f"{args.arch}, {args.frames} frames of {args.size}², batches of {args.batch}, {device_name(device)}\n")
     print(tabulate(rows, ["step", "ms a clip", "times as fast as plain"], tablefmt="github", disable_numparse=True))
 
 
@@ -78,44 +80,28 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _learner(variant: Variant, args: argparse.Namespace, device: torch.device) -> Learner:
-    torch.manual_seed(0)
-    model = build_model(args.arch, {}, num_classes=CLASSES, num_frames=args.frames, size=args.size).to(device)
-    train = TrainConfig(epochs=1000, size=args.size, batch_size=args.batch, **variant.train)
-    learner = build_learner(
-        model,
-        1e-4,
-        train,
-        stages=architecture(args.arch).stages,
-        steps_per_epoch=1,
-        device=device,
-        precision=variant.precision,
-    )
+def _learner(variant: Variant, of: Setting, device: torch.device) -> Learner:
+    learner = noise_learner(of, device, variant.precision, **variant.train)
     for group in learner.optimizer.param_groups:
         group["fused"], group["foreach"] = variant.fused, False if not variant.fused else None
     return learner
 
 
-def _rounds(
-    variants: Sequence[Variant], learners: Sequence[Learner], args: argparse.Namespace, device: torch.device
-) -> list[list[float]]:
+def _rounds(variants: Sequence[Variant], learners: Sequence[Learner], of: Setting, rounds: int) -> list[list[float]]:
     """Seconds of a step of each variant, round by round; a round before the first is not counted."""
-    arch = architecture(args.arch)
-    normalise = Normalise(arch.mean, arch.std)
-    augments = [Augment(normalise, CLASSES, variant.variety) for variant in variants]
-    shape = (args.batch, args.frames, 3, args.size, args.size)
-    batch = Batch(torch.randint(0, 256, shape, dtype=torch.uint8), torch.arange(args.batch) % CLASSES, ["x"])
-    rounds = []
-    for number in range(args.rounds + 1):
+    device = learners[0].device
+    augments = [noise_augment(of, device, variant.variety) for variant in variants]
+    batch = resident_batch(of, device)
+    found = []
+    for number in range(rounds + 1):
         times = []
         for learner, augment in zip(learners, augments, strict=True):
             started = time.perf_counter()
-            train_one_epoch(learner, augment, [batch], epoch=1, seed=number, micro_batch=args.batch)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
+            # At its end the loss is read: all is computed.
+            train_one_epoch(learner, augment, [batch], epoch=1, seed=number, micro_batch=of.batch)
             times.append(time.perf_counter() - started)
-        rounds.append(times)
-    return rounds[1:]
+        found.append(times)
+    return found[1:]
 
 
 if __name__ == "__main__":
