@@ -1,8 +1,8 @@
 """Architectures learn from clips: generated ones, by the real store, loader, augmentation, learner and loop.
 
-The budget: 32 clips to train on, a handful of epochs on one CPU thread (2 to 37 s each), random first weights. Measured,
-right of 32 clips of other sources: 27 to 32. `swin3d_t` is not among them: it takes no frames below 224², and after eight
-epochs (108 s) it had 20 of 32, which may be luck.
+The budget: 32 clips to train on, a handful of epochs on one CPU thread (2 to 37 s each), random first weights.
+Measured: 27 to 32 right of 32 clips of other sources. `swin3d_t` is not among them: it takes no frames below 224²,
+and after eight epochs (108 s) it had 20 of 32, which may be luck.
 """
 
 from __future__ import annotations
