@@ -15,9 +15,10 @@ from data.errors import DataError
 from data.splits import check_split, read_split
 from tests.sweep_runs import PROJECT
 from tuning.__main__ import _parse
-from tuning.config import ConfigError, parse_config
+from tuning.config_file import parse_config
 from tuning.metrics import score
 from tuning.report import plot_confusion
+from tuning.settings import ConfigError
 from tuning.tracking import ui_command
 from tuning.tracking_uri import scrubbed, without_secrets
 
