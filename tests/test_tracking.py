@@ -63,7 +63,7 @@ def tracking(config: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def client(tracking: Tracking) -> MlflowClient:
-    return MlflowClient(tracking_uri=tracking.uri)
+    return MlflowClient(tracking_uri=tracking.uri, registry_uri=tracking.uri)
 
 
 def test_the_parent_run_holds_every_setting(tracking: Tracking, client: MlflowClient, config: SweepConfig) -> None:
