@@ -42,16 +42,16 @@ def place(tmp_path_factory: pytest.TempPathFactory, demo_clips: Path) -> Workpla
 
 @pytest.fixture(scope="module")
 def asha_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
-    """Four trials, one at a time, with stops after each epoch: later ones start only if stopped ones let go."""
+    """Four trials, one at a time, with stops after the second epoch: later ones start only if stopped ones let go."""
     done = place.run(
         place.sweep_command(
             "asha",
             f"--address={ray_address}",
-            "space.arch=[resnet18,c3d]",
+            "space.arch=[c3d,resnet18]",
             "space.num_frames=8",
             "space.lr=[0.001,0.00001]",
             "train.epochs=3",
-            "search.asha={grace_epochs: 1, reduction_factor: 2}",
+            "search.asha={grace_epochs: 2, reduction_factor: 2}",
             "resources.max_concurrent=1",
         )
     )
