@@ -12,11 +12,10 @@ from data.cache import FrameStore, LabelledFrames
 from data.intervals import wilson_interval
 from data.splits import read_split
 from models.registry import build_model
+from tests import test_checkpoint
 from tests.small_models import one_seed_one_thread
-from tests.test_checkpoint import ANSWERS
 from tests.video_files import moving_square, write_video
 from tuning.checkpoint import Manifest, TrainingState, save_checkpoint
-from tuning.config import TrialConfig
 from tuning.config_file import absolute_paths, parse_config, save_config
 from tuning.evaluate import Champion, evaluate_run
 from tuning.run_folder import RunFolder
@@ -26,17 +25,13 @@ __all__ = ["one_seed_one_thread"]
 
 SHAPES = {"wide": (48, 120), "tall": (120, 48), "square": (48, 48)}
 SIZE = 48
-TRIAL = TrialConfig(
-    arch="resnet18",
-    options={"hidden": 8},
-    weights="none",
-    sampler="balanced",
-    loss="plain",
-    lr=0.01,
-    num_frames=2,
-    selection="uniform",
-    train=TrainConfig(epochs=3, size=SIZE, precision="fp32"),
-    metric="val_macro_f1",
+TRIAL = test_checkpoint.TRIAL.model_copy(
+    update={
+        "arch": "resnet18",
+        "options": {"hidden": 8},
+        "num_frames": 2,
+        "train": TrainConfig(epochs=3, size=SIZE, precision="fp32"),
+    }
 )
 
 
@@ -66,7 +61,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     )
     torch.manual_seed(0)
     model = build_model("resnet18", TRIAL.options, num_classes=2, num_frames=2, size=SIZE)
-    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], ANSWERS)
+    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], test_checkpoint.ANSWERS)
     return run
 
 

@@ -178,7 +178,7 @@ def load_validation(folder: Path) -> Predictions:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    verified_manifest(folder)
+    _check_digest(folder / VALIDATION, read_manifest(folder).validation_sha256)
     return Predictions(**_load(folder / VALIDATION))
 
 

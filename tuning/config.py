@@ -31,7 +31,7 @@ from tuning.settings import (
     TrainConfig,
     corrected_twice,
 )
-from tuning.subspace import Subspace, Values
+from tuning.subspace import Subspace, Values, own_part
 
 
 class SweepConfig(Settings):
@@ -69,7 +69,7 @@ class SweepConfig(Settings):
 
     def options(self, arch: str, choice: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
         """The architecture's own options as set, with those that a choice has of its own."""
-        own = {axis.removeprefix(MODEL_AXIS): value for axis, value in choice.items() if axis.startswith(MODEL_AXIS)}
+        own = own_part(choice, MODEL_AXIS)
         as_set = {key: value for key, value in self.models.get(arch, {}).items() if key != "weights"}
         return {**as_set, **{key: value for key, value in own.items() if value is not None}}
 
@@ -118,14 +118,13 @@ class SweepConfig(Settings):
         Raises:
             ValidationError: the values don't go together.
         """
-        own = {axis.removeprefix(TRAIN_AXIS): value for axis, value in choice.items() if axis.startswith(TRAIN_AXIS)}
+        own = own_part(choice, TRAIN_AXIS)
         own |= {"seed": choice["seed"]} if "seed" in choice else {}
         return TrainConfig.model_validate({**self.train.model_dump(), **own}, strict=True)
 
     def trainings(self, subspace: Subspace) -> list[TrainConfig]:
         """All ways that trials of a subspace train, apart from what the other axes decide."""
-        axes = [axis for axis in subspace.axes if axis.startswith(TRAIN_AXIS)]
-        return [self.train_with(choice) for choice in subspace.combinations(axes)]
+        return [self.train_with(choice) for choice in subspace.combinations(subspace.named(TRAIN_AXIS))]
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepConfig:

@@ -17,7 +17,7 @@ from models.errors import ModelError
 from models.registry import architecture, build_model, check_input, check_weights, parse_options
 from tuning.config_faults import first_fault, nearest, spelled
 from tuning.settings import MODEL_AXIS, TRAIN_AXIS, LogRange, TrainConfig, corrected_twice
-from tuning.subspace import Subspace, Values
+from tuning.subspace import Subspace, Values, own_part
 
 if TYPE_CHECKING:
     from tuning.config import SweepConfig
@@ -82,14 +82,13 @@ def _check_values(subspace: Subspace) -> None:
 
 
 def _check_train_axes(sweep: SweepConfig, subspace: Subspace) -> None:
-    axes = [axis for axis in subspace.axes if axis.startswith(TRAIN_AXIS)]
-    for choice in subspace.combinations(axes):
+    for choice in subspace.combinations(subspace.named(TRAIN_AXIS)):
         try:
             sweep.train_with(choice)
         except ValidationError as error:
-            these = ", ".join(f"{axis.removeprefix(TRAIN_AXIS)}={spelled(value)}" for axis, value in choice.items())
+            these = ", ".join(f"{name}={spelled(value)}" for name, value in own_part(choice, TRAIN_AXIS).items())
             raise ValueError(f"{subspace.place}.train has {these}: {first_fault(error, type(sweep))}") from None
-    tried = subspace.train_axes()
+    tried = own_part(subspace.axes, TRAIN_AXIS)
     for name, kind, other in (("stride", "dense", "uniform"), ("min_span", "uniform", "dense")):
         if len(tried.get(name, ())) > 1 and other in sweep.space.selection:
             raise ValueError(
@@ -101,7 +100,7 @@ def _check_train_axes(sweep: SweepConfig, subspace: Subspace) -> None:
 def _check_void_values(sweep: SweepConfig) -> None:
     """A setting that every trial has another value of has no effect."""
     subspaces = sweep.subspaces()
-    for axis in (axis for axis in subspaces[0].axes if axis.startswith(TRAIN_AXIS)):
+    for axis in subspaces[0].named(TRAIN_AXIS):
         name = axis.removeprefix(TRAIN_AXIS)
         value = getattr(sweep.train, name)
         if value != TrainConfig.model_fields[name].default and all(value not in s.listed(axis) for s in subspaces):
@@ -139,11 +138,10 @@ def _as_value_errors() -> Iterator[None]:
 def _check_input(sweep: SweepConfig, subspace: Subspace) -> None:
     """The architecture takes the weights, the options, the frame counts and the sizes."""
     arch, sizes = subspace.arch, {train.size for train in sweep.trainings(subspace)}
-    option_axes = [axis for axis in subspace.axes if axis.startswith(MODEL_AXIS)]
     with _as_value_errors():
         for weights in subspace.listed("weights"):
             check_weights(arch, weights)
-        for choice in subspace.combinations(option_axes):
+        for choice in subspace.combinations(subspace.named(MODEL_AXIS)):
             options = sweep.options(arch, choice)
             for num_frames, size in itertools.product(subspace.listed("num_frames"), sorted(sizes)):
                 check_input(arch, options, num_frames, size)
@@ -189,7 +187,7 @@ def _check_fine_tuning(subspace: Subspace, train: TrainConfig) -> None:
 def _check_frozen_statistics(sweep: SweepConfig) -> None:
     subspaces = [s for s in sweep.subspaces() if any(train.frozen_statistics for train in sweep.trainings(s))]
     without = [s for s in subspaces if not _has_batch_norm(sweep, s)]
-    varied = any(len(s.train_axes().get("frozen_statistics", ())) > 1 for s in without)
+    varied = any(len(own_part(s.axes, TRAIN_AXIS).get("frozen_statistics", ())) > 1 for s in without)
     if without and (len(without) == len(subspaces) or varied):
         names = ", ".join(dict.fromkeys(s.arch for s in without))
         raise ValueError(f"train.frozen_statistics has no effect on {names}, which has no batch norm")

@@ -87,7 +87,7 @@ def absolute_paths(config: SweepConfig) -> SweepConfig:
         ),
         "store": store.model_copy(
             update={
-                "dir": store.dir if "://" in store.dir else _absolute(store.dir),
+                "dir": store.dir if store.in_bucket else _absolute(store.dir),
                 "local": _absolute(store.local) if store.local else None,
             }
         ),

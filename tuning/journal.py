@@ -149,7 +149,7 @@ class Journal:
             if row.id not in self._epochs:
                 if not row.history:
                     continue
-                self.start_trial(row.id, row.choice | ({"seed": row.seed} if row.stage == "final" else {}))
+                self.start_trial(row.id, row.told)
             for epoch, metrics in enumerate(row.history, 1):
                 self.log_epoch(row.id, epoch, metrics)
             best = {

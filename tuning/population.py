@@ -26,6 +26,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from tqdm import tqdm
 
+from data.whole_file import write_whole
 from tuning.checkpoint import CheckpointError, read_manifest
 from tuning.config import SweepConfig
 from tuning.config_checks import changeable_axes
@@ -143,7 +144,7 @@ def explored(
 
 def _moved(value: Any, values: Values, again: bool, rng: random.Random) -> Any:
     if isinstance(values, LogRange):
-        drawn = math.exp(rng.uniform(math.log(values.low), math.log(values.high)))
+        drawn = values.drawn(rng)
         near = value * rng.choice(_FACTORS)
         return min(max(drawn if again else near, values.low), values.high)
     # Next to each other are numbers of like size, in whatever order they are listed.
@@ -287,9 +288,7 @@ def _write_state(
 ) -> None:
     """What a resumed sweep goes by, whole or not at all; and what passed from trial to trial, for people."""
     state = {"members": members, "rows": [*_read_state(run)["rows"], *rows]}
-    aside = run.population.with_suffix(".tmp")
-    aside.write_text(json.dumps(state, indent=1))
-    aside.replace(run.population)
+    write_whole(run.population, json.dumps(state, indent=1))
     columns = ["epoch", "trial", "donor", "score", "donor_score"]
     columns += [column for axis in axes for column in _columns(axis)]
     with run.pbt.open("w", newline="", encoding="utf-8") as stream:

@@ -144,7 +144,7 @@ def check_cluster(scanned: ScannedData, config: SweepConfig, slot: Slot) -> int:
         ClusterError: one of them does not see a folder, or lacks a package or a GPU that torch can use.
     """
     shared = [("runs_dir", Path(config.runs_dir))]
-    if "://" not in config.store.dir:
+    if not config.store.in_bucket:
         shared.append(("store.dir", Path(config.store.dir)))
     files = [(f"weights of {arch}", path) for arch, path in weight_paths(config)]
     if config.weights_dir is not None:

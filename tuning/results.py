@@ -57,12 +57,17 @@ class TrialResult:
     @property
     def title(self) -> str:
         """What it is, for people: `c3d · balanced · 16f · lr 0.0003`."""
-        return trial_title(self.choice | ({"seed": self.seed} if self.stage == "final" else {}))
+        return trial_title(self.told)
 
     @property
     def choice(self) -> dict[str, Any]:
         """Its value on each axis."""
         return {**{axis: getattr(self, axis) for axis in AXES}, **self.further}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Its choice as it was handed out: a finalist's with its seed."""
+        return self.choice | ({"seed": self.seed} if self.stage == "final" else {})
 
 
 _USUAL = {"weights": "none", "loss": "plain", "selection": "uniform"}
@@ -257,11 +262,11 @@ def write_results(results: Sequence[TrialResult], file: Path) -> None:
     with aside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({**asdict(row), **row.further, **interval_columns(row)} for row in results)
+        writer.writerows({**asdict(row), **row.further, **_interval_columns(row)} for row in results)
     aside.replace(file)
 
 
-def interval_columns(row: TrialResult) -> dict[str, float]:
+def _interval_columns(row: TrialResult) -> dict[str, float]:
     """The ends of its intervals by the name of their column; empty without intervals."""
     if row.intervals is None:
         return {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import random
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -108,13 +110,18 @@ class StoreConfig(Settings):
 
     @model_validator(mode="after")
     def _bucket_has_copies(self) -> StoreConfig:
-        if "://" in self.dir and self.local is None:
+        if self.in_bucket and self.local is None:
             raise ValueError(f"dir is {self.dir!r}, a bucket, of which each node keeps copies: set store.local")
         return self
 
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the frames lie in a bucket, not in a folder."""
+        return "://" in self.dir
+
     def open(self, settings: DecodeSettings | None = None) -> FrameStore:
         """The store of these settings, or of those that a checkpoint names."""
-        root = self.dir if "://" in self.dir else Path(self.dir)
+        root = self.dir if self.in_bucket else Path(self.dir)
         return FrameStore(root, settings or self.decode_settings(), Path(self.local) if self.local else None)
 
     def decode_settings(self) -> DecodeSettings:
@@ -135,6 +142,10 @@ class LogRange(Settings):
         if self.low >= self.high:
             raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
         return self
+
+    def drawn(self, rng: random.Random) -> float:
+        """A value at random."""
+        return math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
 
 
 AXES = ("arch", "weights", "sampler", "loss", "lr", "num_frames", "selection")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,9 +57,7 @@ def random_points(sweep: SweepConfig) -> list[dict[str, Any]]:
 
 
 def _drawn(values: Values, draws: random.Random) -> Any:
-    if isinstance(values, LogRange):
-        return math.exp(draws.uniform(math.log(values.low), math.log(values.high)))
-    return draws.choice(values)
+    return values.drawn(draws) if isinstance(values, LogRange) else draws.choice(values)
 
 
 def build_search(sweep: SweepConfig, at_once: int, run: RunFolder | None = None) -> Search:

@@ -46,7 +46,7 @@ def refuse_lost_paths(config: SweepConfig, copy: Path | None) -> None:
 def _lasting_paths(config: SweepConfig) -> Iterator[tuple[str, str]]:
     yield "data.dir (--data)", config.data.dir
     yield "runs_dir", config.runs_dir
-    if "://" not in config.store.dir:
+    if not config.store.in_bucket:
         yield "store.dir", config.store.dir
     if config.store.local:
         yield "store.local", config.store.local

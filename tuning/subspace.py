@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.settings import MODEL_AXIS, TRAIN_AXIS, LogRange
+from tuning.settings import LogRange
 
 Values = tuple[Any, ...] | LogRange
 """What is tried on one axis."""
+
+
+def own_part(choice: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The values on the axes whose names begin so, by the name of the setting or option."""
+    return {axis.removeprefix(prefix): value for axis, value in choice.items() if axis.startswith(prefix)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +29,9 @@ class Subspace:
     """What is tried on each axis. All subspaces of a sweep have the same axes, in the order of `AXES`, then those of
     `train` as `train.NAME`, then options as `model.NAME`: None where an option stays as `models.ARCH` has it."""
 
-    def train_axes(self) -> dict[str, tuple[Any, ...]]:
-        """The axes of `train` by the name of the setting."""
-        return self._further(TRAIN_AXIS)
-
-    def option_axes(self) -> dict[str, tuple[Any, ...]]:
-        """The axes of the architecture's options by their name."""
-        return self._further(MODEL_AXIS)
-
-    def _further(self, prefix: str) -> dict[str, tuple[Any, ...]]:
-        return {axis.removeprefix(prefix): self.listed(axis) for axis in self.axes if axis.startswith(prefix)}
+    def named(self, prefix: str) -> list[str]:
+        """The axes whose names begin so: settings of `train`, or options."""
+        return [axis for axis in self.axes if axis.startswith(prefix)]
 
     def listed(self, axis: str) -> tuple[Any, ...]:
         """The values of an axis that has no range."""

@@ -32,7 +32,7 @@ from tuning.run_folder import RunFolder
 from tuning.settings import ConfigError
 from tuning.space import Search, build_search, finals_search
 from tuning.spool import Spool
-from tuning.tracking import reporting, start_sweep
+from tuning.tracking import Reporting, reporting, start_sweep
 from tuning.trial import DRIVER_RESOURCES, DRIVER_RESTARTS, run_trial
 from tuning.uncertainty import ScoreIntervals, group_bootstrap
 
@@ -138,17 +138,22 @@ def run_sweep(
         stage = _Stage(run, config, job, at_once, verbose)
         try:
             with report.sender.running():
-                stage.run(run.tuner, build_search(config, at_once, run))
+                results = stage.run(run.tuner, build_search(config, at_once, run))
                 if config.search.finalists is not None:
-                    best = best_choices(read_trials(run, config), config.search.metric, config.search.finalists.top)
+                    best = best_choices(results, config.search.metric, config.search.finalists.top)
                     if best:
-                        stage.run(run.finals, finals_search(config, best, at_once))
+                        results = stage.run(run.finals, finals_search(config, best, at_once))
         except Interrupted:
-            unsent = report.send(patience=0)
-            if unsent:
-                print(f"note: {unsent}", flush=True)
+            _send(report, patience=0)
             raise
-    return read_trials(run, config)
+    return results
+
+
+def _send(report: Reporting, patience: float) -> None:
+    """What MLflow has not got yet; what is left then is told."""
+    unsent = report.send(patience)
+    if unsent:
+        print(f"note: {unsent}", flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +166,8 @@ class _Stage:
     at_once: int
     verbose: bool
 
-    def run(self, folder: Path, search: Search) -> None:
-        """Run all trials of one `Tuner`, or those that an earlier process left unfinished."""
+    def run(self, folder: Path, search: Search) -> list[TrialResult]:
+        """Run all trials of one `Tuner`, or those that were left unfinished; returns all trials of the run so far."""
         print(f"{search.samples} trials, {min(self.at_once, search.samples)} at once", flush=True)
         tuner = _restored(folder, self.job) or self._new_tuner(folder, search)
         tuner.fit()
@@ -176,6 +181,7 @@ class _Stage:
         if begun < search.samples or any(row.status == "unfinished" for row in results):
             journal.end_sweep("KILLED")
             raise Interrupted
+        return results
 
     def _new_tuner(self, folder: Path, search: Search) -> tune.Tuner:
         asha = isinstance(search.scheduler, AsyncHyperBandScheduler)
@@ -213,9 +219,7 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
             winner = champion(results, config.search.metric, config.search.finalist_seeds)
         except ValueError:
             report.journal.end_sweep("FAILED")
-            unsent = report.send(patience)
-            if unsent:
-                print(f"note: {unsent}", flush=True)
+            _send(report, patience)
             raise
         copy_champion(Path(winner.checkpoint), run.best)
         report.journal.choose_champion(winner.id, config.tracking.model_name)
