@@ -310,6 +310,7 @@ def test_a_trial_of_such_a_space_has_its_own_settings() -> None:
         ({"c3d": {"lr": {"low": 0.1, "high": 1}}}, "space.by_arch.c3d.lr is a range, which a grid can't try"),
         ({"c3d": {"train": {"mixupp": 1}}}, "did you mean 'space.by_arch.c3d.train.mixup'?"),
         ({"c3d": {"train": {"seed": 1}}}, "space.by_arch.c3d.train.seed can't be tried"),
+        ({"c3d": [{"train": {"epochs": 3}}, {"lr": 0.5}]}, "space.by_arch.c3d.train.epochs can't be tried"),
         ({"c3d": {"train": {"mixup": -1}}}, "space.by_arch.c3d.train has mixup=-1: mixup is -1"),
         ({"c3d": {"train": {"trainable": "head"}}}, "trainable=head would keep what c3d has of its random start"),
         ({"c3d": {"options": {"temporal": "lstm"}}}, "c3d has no option 'temporal'"),

@@ -58,8 +58,8 @@ def _check_names(sweep: SweepConfig) -> None:
             architecture(arch)
             parse_options(arch, sweep.options(arch))
             check_weights(arch, sweep.weights(arch))
-    own = {f"space.by_arch.{arch}": each for arch, spaces in sweep.space.by_arch.items() for each in spaces}
-    for place, train in [("space", sweep.space.train), *((place, each.train) for place, each in own.items())]:
+    own = [(f"space.by_arch.{arch}", each.train) for arch, spaces in sweep.space.by_arch.items() for each in spaces]
+    for place, train in [("space", sweep.space.train), *own]:
         for name in train:
             if name not in TrainConfig.model_fields:
                 near = nearest(name, list(TrainConfig.model_fields), prefix=[place, "train"])
