@@ -258,7 +258,6 @@ import mlflow.pytorch
 import numpy as np
 import torch
 mlflow.set_tracking_uri(sys.argv[1])
-mlflow.set_registry_uri(sys.argv[1])
 model = mlflow.pytorch.load_model("models:/test@champion")
 with torch.inference_mode():
     logits = model(torch.from_numpy(np.load(sys.argv[2])))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import resource
 import signal
@@ -63,7 +64,7 @@ def tracking(config: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def client(tracking: Tracking) -> MlflowClient:
-    return MlflowClient(tracking_uri=tracking.uri, registry_uri=tracking.uri)
+    return MlflowClient(tracking_uri=tracking.uri)
 
 
 def test_the_parent_run_holds_every_setting(tracking: Tracking, client: MlflowClient, config: SweepConfig) -> None:
@@ -351,6 +352,7 @@ def test_the_champion_is_registered_without_a_word_and_answers_as_its_checkpoint
         sent(report)
     assert tuple(capfd.readouterr()) == ("", "")
     assert not [str(one.message) for one in told if "tensor" in str(one.message)]
+    assert "MLFLOW_REGISTRY_URI" not in os.environ, "processes started later would look for models there"
 
     version = client.get_model_version_by_alias("silent", "champion")
     assert (str(version.version), version.run_id) == ("1", tracking.trial_runs("lstm")[0].info.run_id)

@@ -476,19 +476,20 @@ def _no_warning_of_lstm_weights() -> Iterator[None]:
 
 @contextmanager
 def _active_run(uri: str, run_id: str) -> Iterator[None]:
-    """MLflow's model flavours write to its global active run; leave no trace of that behind."""
+    """MLflow's model flavours write to its global active run; leave no trace of that behind.
+
+    The registry's address is left alone: it could not be unset again, and later processes would inherit it.
+    """
     import mlflow
 
-    before = (mlflow.get_tracking_uri(), mlflow.get_registry_uri())
+    before = mlflow.get_tracking_uri()
     client = _client(uri)
     status = client.get_run(run_id).info.status
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
     try:
         with mlflow.start_run(run_id=run_id, log_system_metrics=False):
             yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)
     if status != "RUNNING":
         client.set_terminated(run_id, status)
