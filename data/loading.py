@@ -13,7 +13,7 @@ from data.cache import FrameStore, LabelledFrames
 from data.sampling import Draw, EpochSampler, FrameSelection, derived_seed
 from data.transforms import EvalTransform, TrainTransform
 
-_BATCHES_AHEAD = 4
+BATCHES_AHEAD = 4
 """Of each loader process."""
 
 
@@ -135,7 +135,7 @@ def _loader(
         # Started once, not at each epoch.
         persistent_workers=workers > 0,
         # A few that lie ready bridge a clip that must first be read from disk.
-        prefetch_factor=_BATCHES_AHEAD if workers else None,
+        prefetch_factor=BATCHES_AHEAD if workers else None,
         collate_fn=_collate,
     )
 

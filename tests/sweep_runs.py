@@ -18,6 +18,7 @@ train: {epochs: 2, batch_size: 8, size: 48, precision: fp32}
 models:
   resnet18: {hidden: 16}
   c3d: {width: 8, batch_norm: true, head: pool}
+resources: {measure: false}
 tracking: {experiment: test, model_name: test}
 """
 

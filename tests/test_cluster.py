@@ -7,12 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
+import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from tuning import cluster
-from tuning.cluster import plan_slots
 from tuning.job import Slot
+from tuning.packing import alive_nodes, plan_slots
 from tuning.ray_address import ClusterError, check_address, use_token_if_asked
 from tuning.settings import ResourcesConfig
 
@@ -24,8 +24,8 @@ HEAD = {"CPU": 0.0}
 
 def plan(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **resources: float) -> tuple[Slot, int]:
     """On clusters that this machine can't be, Ray's list of nodes is the one thing that is given."""
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
-    return plan_slots(ResourcesConfig.model_validate(resources))
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    return plan_slots(ResourcesConfig.model_validate(resources), alive_nodes())
 
 
 @pytest.mark.parametrize(

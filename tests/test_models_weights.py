@@ -40,9 +40,9 @@ from tuning.checkpoint import MANIFEST, MODEL, Manifest, TrainingState, load_mod
 from tuning.config import TrialConfig
 from tuning.config_file import parse_config
 from tuning.job import TrialData
+from tuning.member import new_model
 from tuning.prepare import prepare_weights
 from tuning.settings import TrainConfig
-from tuning.worker import new_model
 
 __all__ = ["one_seed_one_thread"]
 

@@ -14,7 +14,8 @@ from tuning.checkpoint import MANIFEST
 from tuning.config import SweepConfig
 from tuning.config_checks import changeable_axes
 from tuning.config_file import parse_config
-from tuning.population import Generation, Population, donors, explored, own_choice, with_generation
+from tuning.generation import Generation, own_choice, with_generation
+from tuning.population import Population, donors, explored
 from tuning.run_folder import RunFolder
 from tuning.settings import LogRange, PbtConfig
 

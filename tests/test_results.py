@@ -69,12 +69,18 @@ def test_a_trial_is_as_far_as_its_last_checkpoint_though_its_report_was_lost(swe
     assert (row.epochs, row.seconds, row.status, len(row.history)) == (4, 40.0, "done", 4)
 
 
+def test_of_equal_checkpoints_the_newest_counts(sweep: SweepConfig) -> None:
+    kept = {Path("/new"): checkpoint(0.8, 0.8, 0.8), Path("/old"): checkpoint(0.8, 0.8)}
+    assert summarise_trial("a", CHOICE, "TERMINATED", report(3), kept, sweep).best_epoch == 3
+
+
 @pytest.mark.parametrize(
     ("tune_status", "last", "expected"),
     [
         ("TERMINATED", report(4), "done"),
         ("TERMINATED", report(2), "stopped"),
         ("TERMINATED", report(2, "diverged"), "diverged"),
+        ("TERMINATED", report(0, "error"), "error"),
         ("ERROR", report(2), "error"),
         ("RUNNING", report(2), "unfinished"),
         ("PENDING", None, "unfinished"),
@@ -82,6 +88,14 @@ def test_a_trial_is_as_far_as_its_last_checkpoint_though_its_report_was_lost(swe
 )
 def test_status(tune_status: str, last: dict[str, Any] | None, expected: str, sweep: SweepConfig) -> None:
     assert summarise_trial("a", CHOICE, tune_status, last, {}, sweep).status == expected
+
+
+def test_a_failure_is_told_in_a_line(sweep: SweepConfig) -> None:
+    reported = report(0, "error") | {"reason": "no memory"}
+    assert summarise_trial("a", CHOICE, "TERMINATED", reported, {}, sweep).reason == "no memory"
+    error = "Failure # 1\nTraceback (most recent call last):\nRuntimeError: no memory\n\n"
+    assert summarise_trial("a", CHOICE, "ERROR", None, {}, sweep, error).reason == "RuntimeError: no memory"
+    assert summarise_trial("a", CHOICE, "TERMINATED", report(4), {}, sweep, error).reason == ""
 
 
 def test_a_trial_without_a_checkpoint_has_no_score(sweep: SweepConfig) -> None:

@@ -39,7 +39,12 @@ def test_a_grid_has_every_combination() -> None:
     assert len({tuple(point.values()) for point in points}) == 24
     assert {point["lr"] for point in points} == {0.1, 0.01, 0.001}
     assert isinstance(search.algorithm, BasicVariantGenerator)
-    assert search.algorithm.max_concurrent == 3
+    assert search.algorithm.max_concurrent == 0, "as many at once as there is room for, also on nodes that join later"
+
+
+def test_the_trials_at_once_can_be_limited() -> None:
+    sweep = parse_config({"space": GRID, "resources": {"max_concurrent": 3}})
+    assert build_search(sweep, at_once=5).algorithm.max_concurrent == 3
 
 
 def test_tune_tries_the_points_of_a_grid_once_each_and_nothing_else() -> None:
@@ -77,7 +82,7 @@ def test_random_search_draws_values_of_training_as_they_are_written() -> None:
 
 def test_finalists_keep_their_values_of_training() -> None:
     sweep = parse_config({"space": FURTHER, "models": WEIGHTS, "search": {"finalists": {"top": 2, "seeds": 2}}})
-    search = finals_search(sweep, [grid_points(sweep)[number] for number in (0, 63)], at_once=1)
+    search = finals_search(sweep, [grid_points(sweep)[number] for number in (0, 63)])
     assert search.space["train.trainable"].categories == ["all", 2]
     assert search.space["train.ema"].categories == [None, 0.9]
     assert search.samples == 4
@@ -143,10 +148,11 @@ def test_a_grid_of_own_spaces_is_their_union() -> None:
 
 
 def test_optuna_keeps_to_the_trials_at_once() -> None:
-    sweep = parse_config({"space": RANGE, "search": {"algorithm": "optuna", "trials": 7}})
-    algorithm = build_search(sweep, at_once=2).algorithm
-    assert isinstance(algorithm, ConcurrencyLimiter)
-    assert algorithm.max_concurrent == 2
+    optuna = {"space": RANGE, "search": {"algorithm": "optuna", "trials": 4}}
+    assert not isinstance(build_search(parse_config(optuna), at_once=2).algorithm, ConcurrencyLimiter)
+    limited = build_search(parse_config({**optuna, "resources": {"max_concurrent": 2}}), at_once=5).algorithm
+    assert isinstance(limited, ConcurrencyLimiter)
+    assert limited.max_concurrent == 2
 
 
 def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
@@ -160,7 +166,7 @@ def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
 def test_finals_try_each_choice_with_seeds_that_the_search_did_not_use() -> None:
     sweep = parse_config({"space": GRID, "train": {"seed": 5}, "search": {"finalists": {"top": 2, "seeds": 3}}})
     choices = grid_points(sweep)[:2]
-    search = finals_search(sweep, choices, at_once=0)
+    search = finals_search(sweep, choices)
     assert search.samples == 6
     assert isinstance(search.scheduler, FIFOScheduler)
     search.algorithm.add_configurations(

@@ -28,7 +28,7 @@ from data.transforms import EvalTransform
 from tests.servers import free_port, mlflow_server, wait_for_server
 from tests.sweep_runs import PROJECT, Workplace, succeeded
 from tuning.__main__ import main
-from tuning.checkpoint import read_manifest
+from tuning.checkpoint import Manifest, read_manifest
 from tuning.journal import METRICS
 from tuning.results import COLUMNS
 
@@ -104,14 +104,14 @@ from tuning.ray_address import use_token_if_asked
 address = sys.argv[1] or None
 use_token_if_asked(address)
 import ray
-from ray.util.state import list_placement_groups
+from ray.util import placement_group_table
 from tuning.cluster import connected
 def where():
     import os, data, models
     return os.getcwd(), data.__file__, models.__file__
 with connected(address, verbose=False):
-    places = list_placement_groups(address=ray.get_runtime_context().gcs_address, limit=1000)
-    print(json.dumps([ray.get(ray.remote(where).remote()), [p.state for p in places if p.state != "REMOVED"]]))
+    states = [place["state"] for place in placement_group_table().values()]
+    print(json.dumps([ray.get(ray.remote(where).remote()), [state for state in states if state != "REMOVED"]]))
 """
 
 
@@ -196,12 +196,19 @@ def test_the_champion_is_the_best_trial_by_validation(asha_run: tuple[Path, str]
     assert manifest.metrics["val_macro_f1"] == pytest.approx(best["val_macro_f1"])
 
 
-def test_only_the_best_and_the_last_checkpoint_are_kept(asha_run: tuple[Path, str]) -> None:
+def test_only_the_two_best_checkpoints_and_the_last_are_kept(asha_run: tuple[Path, str]) -> None:
     run, _ = asha_run
     for _, row in table(run).iterrows():
-        folder = run / "ray/trials" / row["id"]
-        kept = sorted(read_manifest(path).epoch for path in folder.glob("checkpoint_*/"))
-        assert kept == sorted({row["best_epoch"], row["epochs"]})
+        kept = [read_manifest(path) for path in (run / "ray/trials" / row["id"]).glob("checkpoint_*/")]
+        scores = {epoch: each["val_macro_f1"] for epoch, each in enumerate(max(kept, key=_epoch).history, 1)}
+        # Of equals the newest.
+        best = sorted(scores, key=lambda epoch: (scores[epoch], epoch))[-2:]
+        assert sorted(map(_epoch, kept)) == sorted({*best, row["epochs"]})
+        assert row["best_epoch"] == best[-1]
+
+
+def _epoch(manifest: Manifest) -> int:
+    return manifest.epoch
 
 
 def test_what_is_printed_ends_with_what_a_user_needs(asha_run: tuple[Path, str]) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
     from tuning.evaluate import AveragedScores
+    from tuning.job import Slot
+    from tuning.measurement import Measured
     from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
     from tuning.sweep import Outcome
@@ -133,7 +135,11 @@ def _sweep(args: argparse.Namespace) -> int:
     use_token_if_asked(address)
 
     # Once the settings are known to be good: these take seconds to import.
-    from tuning.cluster import connected, plan_slots, trials_that_fit
+    from tuning.cluster import connected, head_address
+    from tuning.head import told_when_gone
+    from tuning.measurement import keep
+    from tuning.packing import alive_nodes, plan_slots, trials_that_fit
+    from tuning.plan import make_plan
     from tuning.prepare import check_cluster, check_weights_dir, prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
     from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
@@ -152,20 +158,48 @@ def _sweep(args: argparse.Namespace) -> int:
     _print_weights(prepare_weights(config, scanned.num_classes))
     with connected(address, verbose=args.verbose):
         # Before the clips are decoded: that may take long, and a trial that fits nowhere is known now.
-        slot, at_once = plan_slots(config.resources)
+        slot, at_once = plan_slots(config.resources, alive_nodes())
         if address is not None:
-            _print_nodes(check_cluster(scanned, config, slot), yet_to_come=trials_that_fit(slot) < at_once)
+            to_come = trials_that_fit(slot, alive_nodes()) < at_once
+            _print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
         prepared = prepare(scanned, config, progress=True)
         _print_build(prepared, run)
+        measured = _measured(run, config, prepared, slot)
         if not args.resume:
             new_run(run, config, prepared)
+        if measured.demands:
+            keep(measured, run.demand)
+        plan = make_plan(config, prepared.trial_data(), measured, alive_nodes())
+        print(plan.text(), flush=True)
+        go_on = f"go on with: python -m tuning sweep --resume {run.named}"
         try:
-            results = run_sweep(run, config, prepared, slot, at_once, verbose=args.verbose)
+            with told_when_gone(head_address(), f"Ray's head no longer answers; once one runs again, {go_on}"):
+                results = run_sweep(run, config, prepared, plan.slot, plan.at_once, verbose=args.verbose)
         except Interrupted:
-            print(f"\nstopped before all trials ended; go on with: python -m tuning sweep --resume {run.named}")
+            print(f"\nstopped before all trials ended; {go_on}")
             return EXIT_INTERRUPTED
     _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
+
+
+def _measured(run: RunFolder, config: SweepConfig, prepared: PreparedData, slot: Slot) -> Measured:
+    """What trials need: as it was measured when the run began, or else measured now."""
+    from tuning.measurement import Measured, kept, measure_trials
+    from tuning.packing import alive_nodes, trials_that_fit
+
+    if not config.resources.measure:
+        return Measured()
+    before = kept(run.demand, slot)
+    if before is not None:
+        return before
+    if not trials_that_fit(slot, alive_nodes()):
+        print("note: no node is there yet to measure trials on", flush=True)
+        return Measured()
+    print("measuring what trials take …", flush=True)
+    measured = measure_trials(config, prepared.trial_data(), slot)
+    for failure in measured.failures:
+        print(f"note: {failure.arch} could not be measured: {failure.reason}", flush=True)
+    return measured
 
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:
@@ -281,6 +315,9 @@ def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) ->
     run = _shown(outcome.run.path)
     metric, seeds = config.search.metric, config.search.finalist_seeds
     print(f"\n{leaderboard([row for row in outcome.ranked if row.stage == 'search'])}\n")
+    for row in outcome.ranked:
+        if row.reason:
+            print(f"{row.status:<10} {row.id}: {row.reason}")
     if seeds is not None:
         print(f"finalists, each with {seeds} seeds that the search did not use\n")
         print(f"{finals_table(finalists(outcome.ranked, metric, seeds), metric)}\n")

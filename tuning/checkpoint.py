@@ -109,8 +109,12 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {error.errors()[0]['msg']}") from None
 
 
-def verified_manifest(folder: Path) -> Manifest:
+def verified_manifest(folder: Path, *, training: bool = False) -> Manifest:
     """As `read_manifest`, once it is sure that the weights and the answers are those it speaks of.
+
+    Args:
+        folder: the checkpoint.
+        training: what training needs to go on must be whole, too.
 
     Raises:
         CheckpointError: no checkpoint, or its files are damaged.
@@ -118,7 +122,28 @@ def verified_manifest(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     _check_digest(folder / MODEL, manifest.model_sha256)
     _check_digest(folder / VALIDATION, manifest.validation_sha256)
+    if training:
+        _check_digest(folder / TRAINING, manifest.training_sha256)
     return manifest
+
+
+def newest_whole(folder: Path, latest: Path | None) -> Path | None:
+    """The newest checkpoint of a trial from which training can go on.
+
+    Args:
+        folder: of the trial's checkpoints, whose names sort by time.
+        latest: the one that Ray goes by; a newer one was cut off before it was reported. None if Ray knows none.
+    """
+    for checkpoint in sorted(folder.glob("checkpoint_*/"), reverse=True):
+        if latest is not None and checkpoint.name > latest.name:
+            continue
+        try:
+            verified_manifest(checkpoint, training=True)
+        except CheckpointError as error:
+            print(f"note: not gone on from: {error}", flush=True)
+            continue
+        return checkpoint
+    return None
 
 
 def _check_digest(file: Path, sha256: str) -> None:

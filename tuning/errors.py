@@ -3,3 +3,9 @@
 
 class TuningError(ValueError):
     """The message is one line that names the value and the mend: command lines print it without a traceback."""
+
+
+def last_line(text: str) -> str:
+    """What a traceback ends with, which is what was raised."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""

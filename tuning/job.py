@@ -40,6 +40,10 @@ class TrialData(BaseModel):
         return {clip.digest for each in self.rounds for clip in (*each.train, *each.val)}
 
 
+DRIVER_MEMORY = 256 * 2**20
+"""Bytes that a trial's driver asks for beside its workers."""
+
+
 class Slot(BaseModel):
     """What one trial takes of the cluster."""
 
@@ -50,6 +54,14 @@ class Slot(BaseModel):
     """CPUs a worker."""
     gpus: float
     """GPUs a worker."""
+    memory: int | None = None
+    """Bytes a worker; None to ask for none."""
+
+    @property
+    def of_worker(self) -> dict[str, float]:
+        """What a worker takes, as Ray names it."""
+        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory or 0)}
+        return {name: amount for name, amount in asked.items() if amount}
 
 
 class TrialJob(BaseModel):

@@ -138,6 +138,10 @@ class Journal:
         """From whom it took over weights, and what changed, for people."""
         self._tell(TookOver(trial=trial, epoch=epoch, told=told))
 
+    def has_told(self, trial: str, epochs: int) -> bool:
+        """Whether it holds the first so many epochs of a trial."""
+        return self._epochs.get(trial, set()) >= set(range(1, epochs + 1))
+
     def log_epoch(self, trial: str, epoch: int, metrics: Mapping[str, Any]) -> None:
         """One epoch's figures, once, though a restarted trial may report it twice."""
         if epoch not in self._epochs.get(trial, ()):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback, ProgressReporter
 from tabulate import tabulate
 from tqdm import tqdm
 
+from tuning.checkpoint import CheckpointError, read_manifest
+from tuning.generation import Generation, own_choice
 from tuning.journal import Journal
-from tuning.population import Generation, own_choice
 from tuning.results import axis_text, axis_title, telling_axes
+from tuning.room import has_room
 from tuning.spool import Spool
 
 
@@ -39,17 +43,23 @@ class TrackingCallback(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Tell of an epoch."""
+        """Tell of an epoch, and before it of those that a killed process has not heard of."""
         assert self.journal is not None, "setup comes first"
-        if result["status"] != "diverged":
-            self.journal.log_epoch(trial.trial_id, int(result["epoch"]), result)
+        if result["status"] != "running":
+            return
+        epoch, folder = int(result["epoch"]), result.get("checkpoint_path")
+        if folder is not None and not self.journal.has_told(trial.trial_id, epoch - 1):
+            with contextlib.suppress(CheckpointError):
+                for earlier, metrics in enumerate(read_manifest(Path(folder)).history[: epoch - 1], 1):
+                    self.journal.log_epoch(trial.trial_id, earlier, metrics)
+        self.journal.log_epoch(trial.trial_id, epoch, result)
 
 
 class TrialTable(ProgressReporter):
     """A table of all trials, at most every `seconds` and once at the end."""
 
-    def __init__(self, metric: str, total: int, seconds: float = 20.0) -> None:
-        self.metric, self.total, self.seconds = metric, total, seconds
+    def __init__(self, metric: str, total: int, checkpoints: Path, seconds: float = 20.0) -> None:
+        self.metric, self.total, self.checkpoints, self.seconds = metric, total, checkpoints, seconds
         self.last_shown = 0.0
 
     def setup(self, start_time: float | None = None, total_samples: int | None = None, **kwargs: Any) -> None:
@@ -76,13 +86,22 @@ class TrialTable(ProgressReporter):
             )
         )
 
+        self._tell_of_a_full_disk()
+
+    def _tell_of_a_full_disk(self) -> None:
+        """Trials wait without a word: nothing that a worker prints is shown."""
+        with contextlib.suppress(OSError):
+            newest = max(self.checkpoints.glob("*/checkpoint_*/"), key=lambda folder: folder.name, default=None)
+            if not has_room(self.checkpoints, newest):
+                tqdm.write(f"note: the disk of {self.checkpoints} is full: trials wait until there is room")
+
     def _row(self, trial: Any, axes: Sequence[str]) -> list[str]:
         last = trial.last_result or {}
         value, seconds = last.get(self.metric), last.get("seconds")
         return [
             trial.trial_id,
             *(axis_text(axis, trial.config.get(axis, "")) for axis in axes),
-            str(last.get("status")) if last.get("status") == "diverged" else trial.status.lower(),
+            str(last["status"]) if last.get("status") in ("diverged", "error") else trial.status.lower(),
             str(last.get("epoch", "")),
             "" if value is None else f"{value:.3f}",
             "" if seconds is None else f"{seconds:.0f}",

@@ -13,7 +13,7 @@ from typing import Any
 
 from tuning.checkpoint import Manifest
 from tuning.config import SweepConfig
-from tuning.errors import TuningError
+from tuning.errors import TuningError, last_line
 from tuning.settings import AXES, MODEL_AXIS, TRAIN_AXIS
 from tuning.uncertainty import ScoreIntervals
 
@@ -47,6 +47,8 @@ class TrialResult:
     best_epoch: int
     checkpoint: str
     """Absolute folder of the best epoch's checkpoint; empty when there is none."""
+    reason: str = ""
+    """Why it is `diverged` or `error`, in a line."""
     history: tuple[dict[str, float], ...] = ()
     """Metrics of each epoch that has left a checkpoint, the first epoch's first."""
     intervals: ScoreIntervals | None = None
@@ -124,6 +126,7 @@ def summarise_trial(
     last: dict[str, Any] | None,
     checkpoints: Mapping[Path, Manifest],
     sweep: SweepConfig,
+    error: str = "",
 ) -> TrialResult:
     """One row from a trial's checkpoints and its last report.
 
@@ -134,13 +137,16 @@ def summarise_trial(
         choice: its value on each axis.
         tune_status: Tune's word (`TERMINATED`, `ERROR` …).
         last: its last report, if it made any.
-        checkpoints: its whole checkpoints; Ray keeps the best one and the latest.
+        checkpoints: its whole checkpoints; Ray keeps the two best and the latest.
         sweep: the settings.
+        error: what Tune wrote of its failure, if it failed.
     """
     by_epoch = sorted(checkpoints.items(), key=lambda item: item[1].epoch)
-    best = max(by_epoch, key=lambda item: item[1].metrics[sweep.search.metric], default=None)
+    # Of equals the newest, as Ray goes by: which older ones are left depends on what befell the trial.
+    best = max(by_epoch, key=lambda item: (item[1].metrics[sweep.search.metric], item[1].epoch), default=None)
     history = by_epoch[-1][1].history if by_epoch else ()
     epochs = max(len(history), int(last["epoch"]) if last else 0)
+    status = _status(tune_status, last, epochs, sweep.train.epochs)
     seconds = max(history[-1]["seconds"] if history else 0.0, float(last["seconds"]) if last else 0.0)
     return TrialResult(
         id=trial_id,
@@ -151,9 +157,10 @@ def summarise_trial(
         val_accuracy=best[1].metrics["val_accuracy"] if best else math.nan,
         val_macro_f1=best[1].metrics["val_macro_f1"] if best else math.nan,
         seconds=round(seconds, 1),
-        status=_status(tune_status, last, epochs, sweep.train.epochs),
+        status=status,
         best_epoch=best[1].epoch if best else 0,
         checkpoint=str(best[0]) if best else "",
+        reason=_reason(status, last, error),
         history=history,
         further={axis: value for axis, value in choice.items() if axis.startswith((TRAIN_AXIS, MODEL_AXIS))},
     )
@@ -162,11 +169,17 @@ def summarise_trial(
 def _status(tune_status: str, last: dict[str, Any] | None, epochs: int, all_epochs: int) -> str:
     if tune_status == "ERROR":
         return "error"
+    if tune_status == "TERMINATED" and last is not None and last["status"] in ("diverged", "error"):
+        return str(last["status"])
     if tune_status != "TERMINATED" or epochs == 0:
         return "unfinished"
-    if last is not None and last["status"] == "diverged":
-        return "diverged"
     return "done" if epochs >= all_epochs else "stopped"
+
+
+def _reason(status: str, last: dict[str, Any] | None, error: str) -> str:
+    if status not in ("diverged", "error"):
+        return ""
+    return str((last or {}).get("reason", "")) or last_line(error)
 
 
 def rank(results: Sequence[TrialResult], metric: str) -> list[TrialResult]:

@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "groups.csv"
 
     @property
+    def demand(self) -> Path:
+        """What its trials were measured to need."""
+        return self.path / "demand.json"
+
+    @property
     def results(self) -> Path:
         """A row a trial."""
         return self.path / "results.csv"

@@ -220,8 +220,8 @@ class PbtConfig(Settings):
 
     The trials are the population. All train for some epochs, then wait for each other; each trial of the worst then
     goes on from the weights of one of the best, with its settings slightly changed. What changes is the learning rate
-    and what of `sampler`, `loss` and `train` has several values in the space. A new generation takes new processes:
-    some ten seconds a trial, so that generations of few seconds are mostly waiting.
+    and what of `sampler`, `loss` and `train` has several values in the space. A new generation
+    takes new processes: some ten seconds a trial, so that generations of few seconds are mostly waiting.
     """
 
     interval_epochs: int = Field(2, ge=1)
@@ -399,9 +399,24 @@ class ResourcesConfig(Settings):
     cpus: float | None = Field(None, gt=0)
     """CPUs a worker; default: 1 without GPU, else its share of the CPUs that stand beside the GPUs, at most 8."""
     gpus: float | None = Field(None, ge=0)
-    """GPUs a worker, also a fraction; default: 1 where there are GPUs, else 0."""
+    """GPUs a worker, also a fraction; default: where there are GPUs, what the largest model was measured to need of the
+    smallest one (1, or 1/2 to 1/4), else 0."""
+    memory: float | None = Field(None, gt=0)
+    """GB (10⁹ bytes) of main memory a worker; default: what the largest model was measured to need, and a tenth."""
+    measure: bool = True
+    """Train a few steps of each architecture before a sweep, to know what trials need and how long they take; without,
+    a trial has a whole GPU, asks for no memory, and no time is foretold."""
     max_concurrent: int | None = Field(None, ge=1)
     """Trials at once; default: as many as fit. Say it where an autoscaler is to start nodes for them."""
+
+    @model_validator(mode="after")
+    def _one_worker_a_gpu(self) -> ResourcesConfig:
+        if self.workers > 1 and self.gpus is not None and 0 < self.gpus < 1:
+            raise ValueError(
+                f"gpus is {self.gpus:g} and workers is {self.workers}: NCCL refuses two workers of a trial on one GPU; "
+                "give each a whole one (gpus=1), or set workers to 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_above_one(self) -> ResourcesConfig:

@@ -61,34 +61,36 @@ def _drawn(values: Values, draws: random.Random) -> Any:
 
 
 def build_search(sweep: SweepConfig, at_once: int, run: RunFolder | None = None) -> Search:
-    """The config's space, algorithm and scheduler, with at most `at_once` trials running.
+    """The config's space, algorithm and scheduler.
 
-    A population has its state in `run`.
+    Tune starts trials as there is room for them, also on nodes that join later, up to `resources.max_concurrent`. A
+    population has its state in `run`, and runs `at_once` of its trials at a time.
     """
+    limit = sweep.resources.max_concurrent
     scheduler = _scheduler(sweep, at_once, run)
     if sweep.search.algorithm == "optuna":
-        # Tune does not count what the training workers take: without the limit it would start all trials.
-        algorithm = ConcurrencyLimiter(_ConditionalSearch(sweep), at_once)
+        search = _ConditionalSearch(sweep)
+        algorithm = ConcurrencyLimiter(search, limit) if limit is not None else search
         return Search({}, algorithm, trial_count(sweep), scheduler)
     points = grid_points(sweep) if sweep.search.algorithm == "grid" else random_points(sweep)
     # All of a population are there from the start; how many run at once its scheduler sees to.
-    return _listed_search(points, at_once if sweep.search.pbt is None else 0, scheduler)
+    return _listed_search(points, limit if sweep.search.pbt is None else None, scheduler)
 
 
-def finals_search(sweep: SweepConfig, choices: Sequence[Mapping[str, Any]], at_once: int) -> Search:
+def finals_search(sweep: SweepConfig, choices: Sequence[Mapping[str, Any]]) -> Search:
     """Each of these choices with each of the finalists' seeds, all trained to the end."""
     assert sweep.search.finalists is not None
     # Seeds that the search has not used: the best of many is partly luck, and its luck must not count again.
     seeds = range(sweep.train.seed + 1, sweep.train.seed + 1 + sweep.search.finalists.seeds)
     points = [{**choice, "seed": seed} for choice in choices for seed in seeds]
-    return _listed_search(points, at_once, FIFOScheduler())
+    return _listed_search(points, sweep.resources.max_concurrent, FIFOScheduler())
 
 
-def _listed_search(points: Sequence[dict[str, Any]], at_once: int, scheduler: TrialScheduler) -> Search:
+def _listed_search(points: Sequence[dict[str, Any]], limit: int | None, scheduler: TrialScheduler) -> Search:
     """The points are handed to Tune as they are: its own grid and draws know no spaces per architecture."""
     return Search(
         space={axis: tune.choice(list(dict.fromkeys(point[axis] for point in points))) for axis in points[0]},
-        algorithm=BasicVariantGenerator(points_to_evaluate=list(points), max_concurrent=at_once),
+        algorithm=BasicVariantGenerator(points_to_evaluate=list(points), max_concurrent=limit or 0),
         samples=len(points),
         scheduler=scheduler,
     )

@@ -22,9 +22,9 @@ from tuning.checkpoint import CheckpointError, Manifest, copy_champion, load_val
 from tuning.config import SweepConfig
 from tuning.config_file import save_config
 from tuning.evaluate import TestReport, evaluate_run
+from tuning.generation import Generation, own_choice
 from tuning.job import Slot, TrialJob
 from tuning.journal import Journal
-from tuning.population import Generation, own_choice
 from tuning.prepare import PreparedData
 from tuning.progress import TrackingCallback, TrialTable
 from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, write_results
@@ -33,7 +33,7 @@ from tuning.settings import ConfigError
 from tuning.space import Search, build_search, finals_search
 from tuning.spool import Spool
 from tuning.tracking import Reporting, reporting, start_sweep
-from tuning.trial import DRIVER_RESOURCES, DRIVER_RESTARTS, run_trial
+from tuning.trial import DRIVER_RESTARTS, placement, run_trial
 from tuning.uncertainty import ScoreIntervals, group_bootstrap
 
 
@@ -131,8 +131,10 @@ def run_sweep(
     """
     # Tune's older output takes a reporter of one's own; the newer prints each trial's settings and results.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    if config.resources.max_concurrent is not None:
+        # An autoscaler starts nodes for what waits: for all that may run at once, not for one after another.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(config.resources.max_concurrent)
     job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
-    print(f"each trial takes {slot.workers} worker(s) of {slot.cpus:g} CPU and {slot.gpus:g} GPU", flush=True)
     with reporting(run) as report:
         report.journal.open_sweep()
         stage = _Stage(run, config, job, at_once, verbose)
@@ -142,7 +144,7 @@ def run_sweep(
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
                     if best:
-                        results = stage.run(run.finals, finals_search(config, best, at_once))
+                        results = stage.run(run.finals, finals_search(config, best))
         except Interrupted:
             _send(report, patience=0)
             raise
@@ -195,12 +197,13 @@ class _Stage:
                 search_alg=search.algorithm,
                 scheduler=search.scheduler,
                 num_samples=search.samples,
+                reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(folder.parent),
                 callbacks=[TrackingCallback(Spool(self.sweep_folder.spool))],
-                progress_reporter=TrialTable(self.config.search.metric, search.samples),
+                progress_reporter=TrialTable(self.config.search.metric, search.samples, self.sweep_folder.checkpoints),
                 verbose=2 if self.verbose else 1,
                 failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
             ),
@@ -244,6 +247,7 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
             trial.last_result if "epoch" in (trial.last_result or {}) else None,
             _whole_checkpoints([run.checkpoints / name for name in Generation.of(trial.config).runs(trial.trial_id)]),
             config,
+            str(trial.get_error() or ""),
         )
         for stage in stages
         for trial in stage.trials
@@ -286,9 +290,7 @@ def _restored(folder: Path, job: TrialJob) -> tune.Tuner | None:
 
 
 def _trainable(job: TrialJob) -> Any:
-    return tune.with_resources(
-        tune.with_parameters(run_trial, job=job.model_dump()), tune.PlacementGroupFactory([DRIVER_RESOURCES])
-    )
+    return tune.with_resources(tune.with_parameters(run_trial, job=job.model_dump()), placement(job.slot))
 
 
 def _write_defects(run: RunFolder, prepared: PreparedData) -> None:

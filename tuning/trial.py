@@ -6,22 +6,37 @@ from pathlib import Path
 from typing import Any
 
 import ray.tune
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
+from ray.train import (
+    CheckpointConfig,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+    WorkerGroupError,
+)
+from ray.tune import PlacementGroupFactory
 
-from tuning.checkpoint import read_manifest
 from tuning.config import TrialConfig
-from tuning.job import TrialJob
-from tuning.population import Generation, own_choice
+from tuning.errors import last_line
+from tuning.generation import Generation, own_choice
+from tuning.job import DRIVER_MEMORY, Slot, TrialJob
+from tuning.restart import mend_snapshot
+from tuning.trainer import GroupOfSeveral, ReportToTune, TrialTrainer
 
-# A dead process (spot node, out-of-memory killer) is worth new tries from the last checkpoint; one node's death can
-# take a trial's driver, controller and worker one after another, so the counts allow for more than one.
+# A dead process (spot node, out-of-memory killer) is worth new tries from the last checkpoint: of workers so many
+# without a new one; a driver does nothing that could kill it and is lost with its node, which may be more often.
 WORKER_RESTARTS = 3
-DRIVER_RESTARTS = 2
+DRIVER_RESTARTS = 10
 
-# A driver waits for its worker and computes nothing: a share of a CPU would keep a worker off a full machine.
-DRIVER_RESOURCES = {"memory": 256 * 2**20}
+# A driver waits for its workers and computes nothing: a share of a CPU would keep a worker off a full machine.
+_OF_DRIVER = {"memory": DRIVER_MEMORY}
+
+
+def placement(slot: Slot) -> PlacementGroupFactory:
+    """What Tune sets aside for a trial: its driver's part first, then one for each worker."""
+    return PlacementGroupFactory([_OF_DRIVER, *([slot.of_worker] * slot.workers)])
 
 
 def run_trial(choice: dict[str, Any], job: dict[str, Any]) -> None:
@@ -33,11 +48,19 @@ def run_trial(choice: dict[str, Any], job: dict[str, Any]) -> None:
     """
     shared, generation = TrialJob.model_validate(job), Generation.of(choice)
     trial = TrialConfig.choose(shared.sweep, own_choice(choice))
-    if shared.sweep.search.pbt is None:
-        _trainer(shared, trial, generation, [TuneReportCallback()]).fit()
-        return
-    # Reported once it has ended: a trial that is paused or stopped then leaves no Train run behind.
-    done = _trainer(shared, trial, generation, []).fit()
+    try:
+        if shared.sweep.search.pbt is None:
+            _fit(shared, trial, generation, [ReportToTune()])
+        else:
+            _report_generation(_fit(shared, trial, generation, []), generation)
+    except TrainingFailedError as error:
+        _report_failed(trial, error)
+
+
+def _report_generation(done: Result, generation: Generation) -> None:
+    """Once it has ended: a trial that is paused or stopped then leaves no Train run behind."""
+    from tuning.checkpoint import read_manifest  # With all that models need, for which other drivers have no use.
+
     if done.checkpoint is not None:
         folder = Path(done.checkpoint.path)
         for epoch, metrics in enumerate(read_manifest(folder).history, 1):
@@ -47,34 +70,61 @@ def run_trial(choice: dict[str, Any], job: dict[str, Any]) -> None:
         ray.tune.report(done.return_value)
 
 
+def _fit(shared: TrialJob, trial: TrialConfig, generation: Generation, callbacks: list[UserCallback]) -> Result:
+    """Train, as long as a trial whose workers are lost again and again gets on."""
+    folder = _folder(shared, generation)
+    while True:
+        before = sorted(folder.glob("checkpoint_*/"))
+        try:
+            return _trainer(shared, trial, generation, callbacks).fit()
+        except TrainingFailedError:
+            if sorted(folder.glob("checkpoint_*/")) == before:
+                raise
+
+
+def _report_failed(trial: TrialConfig, error: TrainingFailedError) -> None:
+    """The trial's end: raised, it would make Tune try the whole trial again, as if its driver had been lost."""
+    failures = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else []
+    reason = last_line(str(failures[0] if failures else error))
+    # Tune's scheduler needs numbers: 0 is the worst that the metric can be.
+    ray.tune.report({"epoch": 0, "status": "error", "reason": reason, trial.metric: 0.0, "seconds": 0.0})
+
+
+def _folder(shared: TrialJob, generation: Generation) -> Path:
+    """Of its checkpoints; named by the trial, never by time: a restarted driver then finds them."""
+    return Path(shared.checkpoints, generation.run_name(ray.tune.get_context().get_trial_id()))
+
+
 def _trainer(
     shared: TrialJob, trial: TrialConfig, generation: Generation, callbacks: list[UserCallback]
-) -> TorchTrainer:
+) -> TrialTrainer:
     slot = shared.slot
-    return TorchTrainer(
+    folder = _folder(shared, generation)
+    mend_snapshot(folder)
+    return TrialTrainer(
         train_worker,
         train_loop_config={
             "trial": trial.model_dump(),
             "data": shared.data.model_dump(),
             "cpus": slot.cpus,
             "parent": generation.parent,
+            "folder": str(folder),
             "until": generation.end(shared.sweep),
         },
         # Beside the GPUs' own: what hosts agree on by gloo need not wait for a GPU.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if slot.gpus else "gloo"),
+        torch_config=GroupOfSeveral(backend="cpu:gloo,cuda:nccl" if slot.gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=slot.workers,
             use_gpu=slot.gpus > 0,
-            resources_per_worker={"CPU": slot.cpus} | ({"GPU": slot.gpus} if slot.gpus else {}),
+            resources_per_worker=slot.of_worker,
         ),
         run_config=RunConfig(
-            # Named by the trial, never by time: a restarted driver then finds its trial's checkpoint.
-            name=generation.run_name(ray.tune.get_context().get_trial_id()),
+            name=folder.name,
             storage_path=shared.checkpoints,
             callbacks=callbacks,
             failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
-            # The best one; Ray keeps the latest beside it whatever its score.
-            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute=trial.metric),
+            # Ray keeps the latest beside them: if that is damaged, there is one before it.
+            checkpoint_config=CheckpointConfig(num_to_keep=2, checkpoint_score_attribute=trial.metric),
         ),
     )
 
@@ -82,7 +132,7 @@ def _trainer(
 def train_worker(payload: dict[str, Any]) -> dict[str, Any] | None:
     """The function that `TorchTrainer` runs on each worker.
 
-    The driver and Ray's controller import this module too, and would import all that training needs for nothing.
+    The driver imports this module too, and would import all that training needs for nothing.
     """
     from tuning.worker import train
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -15,18 +16,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
-from data.augment import Augment, Variety
-from data.loading import EvalDataset, TrainDataset, eval_loader, train_loader
-from data.sampling import EpochSampler, class_weights, derived_seed
-from data.transforms import EvalTransform, Normalise, TrainTransform
-from models.registry import ARCHITECTURES, build_model
-from models.weights import load_weights
-from tuning.checkpoint import Manifest, load_models, load_training, read_manifest, save_checkpoint
+from data.augment import Augment
+from data.sampling import derived_seed
+from data.transforms import Normalise
+from models.registry import ARCHITECTURES
+from tuning import stopping
+from tuning.checkpoint import Manifest, load_models, load_training, newest_whole, read_manifest, save_checkpoint
 from tuning.config import TrialConfig
 from tuning.job import TrialData
-from tuning.learner import Learner, build_learner
 from tuning.loop import (
     Diverged,
     Predictions,
@@ -36,19 +34,9 @@ from tuning.loop import (
     predict,
     train_one_epoch,
 )
+from tuning.member import Member, build_member, loader_processes, new_model, set_up_torch, variety
 from tuning.metrics import score
-from tuning.settings import TrainConfig
-
-
-@dataclass
-class _Member:
-    """The model of one fold and all that changes with it from epoch to epoch; without folds there is one."""
-
-    fold: int
-    learner: Learner
-    sampler: EpochSampler
-    train_batches: DataLoader[Any]
-    val_batches: DataLoader[Any]
+from tuning.room import await_room
 
 
 @dataclass
@@ -61,7 +49,7 @@ class _Training:
     precision: str
     normalise: nn.Module
     augment: Augment
-    members: list[_Member]
+    members: list[Member]
     micro_batch: int
     """Most clips at once that memory has had room for."""
     validation: Predictions | None = None
@@ -75,19 +63,41 @@ def train(payload: dict[str, Any]) -> dict[str, Any] | None:
 
     Args:
         payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), both as plain values, `cpus`, `parent` (the folder
-            of a checkpoint to start from, or empty) and `until` (epochs after which to end, those of the parent
-            included).
+            of a checkpoint to start from, or empty), `folder` (of its own checkpoints) and `until` (epochs after
+            which to end, those of the parent included).
 
     Returns:
         What was reported of the epoch in which the trial diverged, if it did.
     """
+    stopping.begin()
+    try:
+        return _train(payload)
+    except stopping.Stopped:
+        return None
+    finally:
+        _let_go(compiled=payload["trial"]["train"]["compile"])
+
+
+def _let_go(*, compiled: bool) -> None:
+    """The process may train another trial: what this one had on the device must be free for it."""
+    if compiled:
+        # Of one piece of code PyTorch compiles a few variants, and runs all later ones uncompiled.
+        torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _train(payload: dict[str, Any]) -> dict[str, Any] | None:
     started = time.monotonic()
     trial, data = TrialConfig.model_validate(payload["trial"]), TrialData.model_validate(payload["data"])
-    torch.set_num_threads(max(1, int(payload["cpus"])))
-    # The same seed must give the same figures: cuDNN would else pick kernels by their speed of the moment.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    training = _prepare(trial, data, int(payload["cpus"]), payload["parent"])
+    set_up_torch(int(payload["cpus"]))
+    own = _own_checkpoint(Path(payload["folder"]))
+    parent = Path(payload["parent"]) if payload["parent"] else None
+    training = _prepare(trial, data, int(payload["cpus"]), own or parent)
+    if own is not None:
+        # Who was told of it may have been killed before the scheduler and the journal heard.
+        ray.train.report({**_row(training), "checkpoint_path": str(own)})
     spent_before = training.history[-1]["seconds"] if training.history else 0.0
     while len(training.history) < payload["until"] and not ended(training.history, trial):
         epoch = len(training.history) + 1
@@ -96,7 +106,7 @@ def train(payload: dict[str, Any]) -> dict[str, Any] | None:
         except Diverged as fault:
             return _report_diverged(trial, epoch, fault, spent_before + time.monotonic() - started)
         training.history.append({**metrics, "seconds": spent_before + time.monotonic() - started})
-        _report(training)
+        _report(training, Path(payload["folder"]))
     return None
 
 
@@ -107,14 +117,17 @@ def ended(history: Sequence[Mapping[str, float]], trial: TrialConfig) -> bool:
     return len(scores) == trial.train.epochs or waited == trial.train.patience
 
 
-def _prepare(trial: TrialConfig, data: TrialData, cpus: int, parent: str) -> _Training:
+def _own_checkpoint(run_folder: Path) -> Path | None:
+    """What a trial goes on from that was on its way before."""
+    latest = ray.train.get_checkpoint()
+    return newest_whole(run_folder, Path(latest.path) if latest is not None else None)
+
+
+def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None) -> _Training:
     # Once a node, however many workers of however many trials ask for it.
     data.store().fetch(data.digests(), progress=False)
     device = ray.train.torch.get_device()
     precision = choose_precision(trial.train.precision, device)
-    checkpoint = ray.train.get_checkpoint()
-    start = checkpoint.path if checkpoint is not None else parent
-    folder = Path(start) if start else None
     models = load_models(folder)[0] if folder else [new_model(trial, data, fold) for fold in range(len(data.rounds))]
     arch = ARCHITECTURES[trial.arch]
     normalise = Normalise(arch.mean, arch.std).to(device)
@@ -124,10 +137,21 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, parent: str) -> _Tr
         device=device,
         precision=precision,
         normalise=normalise,
-        augment=Augment(normalise, len(data.classes), _variety(trial.train)),
+        augment=Augment(normalise, len(data.classes), variety(trial.train)),
         micro_batch=trial.train.at_once,
         members=[
-            _member(trial, data, fold, model, device, precision, _loader_workers(trial, device, cpus))
+            build_member(
+                trial,
+                data,
+                fold,
+                # Not wrapped for DDP: the loop itself averages the gradients of all workers.
+                ray.train.torch.prepare_model(model, parallel_strategy=None),
+                device=device,
+                precision=precision,
+                loader_workers=loader_processes(trial.train, device, cpus),
+                rank=ray.train.get_context().get_world_rank(),
+                world_size=ray.train.get_context().get_world_size(),
+            )
             for fold, model in enumerate(models)
         ],
     )
@@ -136,82 +160,11 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, parent: str) -> _Tr
     return training
 
 
-def new_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
-    """The model that training of a fold starts from: random by the trial's seed and the fold, then filled with weights.
-
-    Raises:
-        ModelError: the weights can't be had or read.
-    """
-    torch.manual_seed(derived_seed(trial.train.seed, fold))
-    model = build_model(
-        trial.arch,
-        trial.options,
-        num_classes=len(data.classes),
-        num_frames=trial.num_frames,
-        size=trial.train.size,
-    )
-    load_weights(model, trial.arch, trial.weights, Path(trial.weights_dir) if trial.weights_dir else None)
-    return model
-
-
-def _member(
-    trial: TrialConfig,
-    data: TrialData,
-    fold: int,
-    model: nn.Module,
-    device: torch.device,
-    precision: str,
-    loader_workers: int,
-) -> _Member:
-    clips, seed = data.rounds[fold].train, derived_seed(trial.train.seed, fold)
-    ranks = {"rank": ray.train.get_context().get_world_rank(), "world_size": ray.train.get_context().get_world_size()}
-    loading: dict[str, Any] = {"workers": loader_workers, "pin_memory": device.type == "cuda"}
-    labels = [clip.label for clip in clips]
-    sampler = EpochSampler(labels, trial.sampler, seed=seed, **ranks)
-    selection = trial.frame_selection()
-    crop = TrainTransform(trial.train.size, trial.train.min_scale, trial.train.flip)
-    train_set = TrainDataset(clips, data.store(), selection=selection, transform=crop, seed=seed)
-    val_set = EvalDataset(
-        data.rounds[fold].val, data.store(), selection=selection, transform=EvalTransform(trial.train.size)
-    )
-    train_batches = train_loader(train_set, sampler, batch_size=trial.train.batch_size, **loading)
-    # Not wrapped for DDP: the loop itself averages the gradients of all workers.
-    model = ray.train.torch.prepare_model(model, parallel_strategy=None)
-    learner = build_learner(
-        model,
-        trial.lr,
-        trial.train,
-        stages=ARCHITECTURES[trial.arch].stages,
-        steps_per_epoch=len(train_batches),
-        device=device,
-        precision=precision,
-        class_weights=class_weights(labels, len(data.classes)) if trial.loss == "weighted" else None,
-    )
-    val_batches = eval_loader(val_set, batch_size=trial.train.at_once, **loading, **ranks)
-    return _Member(fold, learner, sampler, train_batches, val_batches)
-
-
-def _variety(train: TrainConfig) -> Variety:
-    return Variety(
-        randaugment=train.randaugment,
-        colour=train.colour,
-        erasing=train.erasing,
-        mixup=train.mixup,
-        cutmix=train.cutmix,
-    )
-
-
 def _go_on(training: _Training, folder: Path) -> None:
     for member, state in zip(training.members, load_training(folder), strict=True):
         member.learner.load_state(state)
     training.history = list(read_manifest(folder).history)
     training.micro_batch = int(training.history[-1]["micro_batch"])
-
-
-def _loader_workers(trial: TrialConfig, device: torch.device, cpus: int) -> int:
-    if trial.train.loader_workers is not None:
-        return trial.train.loader_workers
-    return max(0, cpus - 1) if device.type == "cuda" else 0
 
 
 def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
@@ -233,7 +186,7 @@ def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
     }
 
 
-def _train_member(training: _Training, member: _Member, epoch: int) -> Sums:
+def _train_member(training: _Training, member: Member, epoch: int) -> Sums:
     # Seeded anew each epoch, so that a trial that goes on from a checkpoint ends as if it had not stopped.
     rank = ray.train.get_context().get_world_rank()
     seed = derived_seed(training.trial.train.seed, epoch, rank, member.fold)
@@ -242,7 +195,7 @@ def _train_member(training: _Training, member: _Member, epoch: int) -> Sums:
     sums = train_one_epoch(
         member.learner,
         training.augment,
-        member.train_batches,
+        stopping.until_asked(member.train_batches),
         epoch=epoch,
         seed=seed,
         micro_batch=training.micro_batch,
@@ -251,11 +204,11 @@ def _train_member(training: _Training, member: _Member, epoch: int) -> Sums:
     return _add_over_ranks(sums, training.device)
 
 
-def _validate_member(training: _Training, member: _Member) -> Predictions:
+def _validate_member(training: _Training, member: Member) -> Predictions:
     part = predict(
         member.learner.result,
         training.normalise,
-        member.val_batches,
+        stopping.until_asked(member.val_batches),
         device=training.device,
         precision=training.precision,
     )
@@ -275,14 +228,19 @@ def _add_over_ranks(sums: Sums, device: torch.device) -> Sums:
     return Sums(loss, int(correct), int(clips), sums.micro_batch)
 
 
-def _report(training: _Training) -> None:
-    row = {"epoch": len(training.history), "status": "running", **training.history[-1]}
+def _report(training: _Training, run_folder: Path) -> None:
+    row = _row(training)
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report(row)
         return
     with tempfile.TemporaryDirectory() as folder:
         _save(training, Path(folder))
+        await_room(run_folder, Path(folder))
         ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _row(training: _Training) -> dict[str, Any]:
+    return {"epoch": len(training.history), "status": "running", **training.history[-1]}
 
 
 def _save(training: _Training, folder: Path) -> None:
