@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in args.arch:
         of = setting(name, args.batch, args.frames, args.size)
         rows.append(_row(of, ways, args, device))
-        print(f"{name} is done", flush=True)
+        # The table comes last, and a run may be cut short.
+        print("; ".join(rows[-1]), flush=True)
     header = ["architecture", "clip", "batch", *(way.name for way in ways), "times fp32", "fed", "busy", "waits"]
     print(f"\nclips a second, {args.rounds} rounds of {args.steps} steps, {device_name(device)}\n")
     print(tabulate(rows, header, tablefmt="github", disable_numparse=True))

@@ -103,7 +103,7 @@ def resident_batch(of: Setting, device: torch.device) -> Batch:
 def noise_batches(of: Setting, folder: Path, *, steps: int, workers: int, device: torch.device) -> DataLoader[Any]:
     """An epoch of so many steps from a frame store in this folder, as a trial reads it."""
     store = FrameStore(folder, DecodeSettings(frames=of.frames, short_side=of.size))
-    clips = _noise_clips(store, of)
+    clips = noise_clips(store, of)
     drawn = [clips[place % len(clips)] for place in range(steps * of.batch)]
     selection, crop = FrameSelection(of.frames), TrainTransform(of.size)
     return train_loader(
@@ -115,7 +115,8 @@ def noise_batches(of: Setting, folder: Path, *, steps: int, workers: int, device
     )
 
 
-def _noise_clips(store: FrameStore, of: Setting) -> list[LabelledFrames]:
+def noise_clips(store: FrameStore, of: Setting) -> list[LabelledFrames]:
+    """Clips of noise, put into the store where they are missing."""
     shelf, rng = EntryFolder(store.folder), np.random.default_rng(0)
     width = of.size * 4 // 3
     facts = ClipFacts(
