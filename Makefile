@@ -1,5 +1,6 @@
 # make sweep   install, generate the demo clips, run the demo sweep
 # make test    install with the test tools, lint, types, all tests
+# make faults  tests that kill processes and nodes under a sweep: ten minutes and more
 # make check   lint and types alone
 # make audit   known vulnerabilities of what is installed; asks pypi.org about each package
 # make clean   remove what the targets made, the runs included
@@ -7,7 +8,7 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
 BIN := .venv/bin
 
-.PHONY: sweep test check audit clean
+.PHONY: sweep test faults check audit clean
 
 sweep: .venv/.installed
 	$(BIN)/python -m data demo --out demo_clips
@@ -15,6 +16,9 @@ sweep: .venv/.installed
 
 test: check
 	$(BIN)/python -m pytest
+
+faults: .venv/.installed-dev
+	$(BIN)/python -m pytest -m faults
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

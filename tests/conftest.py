@@ -37,7 +37,7 @@ def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
-    """A Ray cluster of two CPUs, started as `ray start` does."""
+    """A Ray cluster of two CPUs, started as `ray start` does, with its dashboard."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -48,7 +48,7 @@ def ray_address() -> Iterator[str]:
     # Tokens are on, as Ray has it where a token exists; this one lies in no home folder.
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     process = subprocess.Popen(
-        [*ray, *head, "--include-dashboard=false", *agent, "--disable-usage-stats"],
+        [*ray, *head, "--include-dashboard=true", "--dashboard-port=0", *agent, "--disable-usage-stats"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
