@@ -27,6 +27,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from benchmarks.trial_overhead import train_as_a_sweep
+
 _ROUND = "import sys; from benchmarks.scaling import run_round; run_round(*map(float, sys.argv[1:4]), sys.argv[4])"
 
 
@@ -182,18 +184,7 @@ def _worker(payload: dict[str, Any]) -> None:
 
 
 def _trial(choice: dict[str, Any], seconds: float, folder: str) -> None:
-    from ray import tune
-    from ray.train import RunConfig, ScalingConfig
-
-    from tuning.trainer import GroupOfSeveral, ReportToTune, TrialTrainer
-
-    TrialTrainer(
-        _worker,
-        train_loop_config={"seconds": seconds},
-        torch_config=GroupOfSeveral(backend="gloo"),
-        scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
-        run_config=RunConfig(name=tune.get_context().get_trial_id(), storage_path=folder, callbacks=[ReportToTune()]),
-    ).fit()
+    train_as_a_sweep(_worker, {"seconds": seconds}, folder)
 
 
 if __name__ == "__main__":

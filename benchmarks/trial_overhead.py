@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,11 @@ def _plain_trial(config: dict[str, Any], folder: str) -> None:
 
 
 def _trial(config: dict[str, Any], folder: str) -> None:
+    train_as_a_sweep(_our_worker, {}, folder)
+
+
+def train_as_a_sweep(worker: Callable[[dict[str, Any]], None], payload: dict[str, Any], folder: str) -> None:
+    """Inside a trial: run a worker function on one CPU as the trials of a sweep run theirs."""
     from ray import tune
     from ray.train import RunConfig, ScalingConfig
 
@@ -170,8 +175,8 @@ def _trial(config: dict[str, Any], folder: str) -> None:
 
     run = RunConfig(name=tune.get_context().get_trial_id(), storage_path=folder, callbacks=[ReportToTune()])
     TrialTrainer(
-        _our_worker,
-        train_loop_config={},
+        worker,
+        train_loop_config=payload,
         torch_config=GroupOfSeveral(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
         run_config=run,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
     from tuning.evaluate import AveragedScores
-    from tuning.job import Slot
+    from tuning.job import Slot, TrialData
     from tuning.measurement import Measured
     from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
@@ -164,12 +164,13 @@ def _sweep(args: argparse.Namespace) -> int:
             _print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
         prepared = prepare(scanned, config, progress=True)
         _print_build(prepared, run)
-        measured = _measured(run, config, prepared, slot)
+        data = prepared.trial_data()
+        measured = _measured(run, config, data, slot)
         if not args.resume:
             new_run(run, config, prepared)
         if measured.demands:
             keep(measured, run.demand)
-        plan = make_plan(config, prepared.trial_data(), measured, alive_nodes())
+        plan = make_plan(config, data, measured, alive_nodes())
         print(plan.text(), flush=True)
         go_on = f"go on with: python -m tuning sweep --resume {run.named}"
         try:
@@ -182,7 +183,7 @@ def _sweep(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measured(run: RunFolder, config: SweepConfig, prepared: PreparedData, slot: Slot) -> Measured:
+def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot) -> Measured:
     """What trials need: as it was measured when the run began, or else measured now."""
     from tuning.measurement import Measured, kept, measure_trials
     from tuning.packing import alive_nodes, trials_that_fit
@@ -196,7 +197,7 @@ def _measured(run: RunFolder, config: SweepConfig, prepared: PreparedData, slot:
         print("note: no node is there yet to measure trials on", flush=True)
         return Measured()
     print("measuring what trials take …", flush=True)
-    measured = measure_trials(config, prepared.trial_data(), slot)
+    measured = measure_trials(config, data, slot)
     for failure in measured.failures:
         print(f"note: {failure.arch} could not be measured: {failure.reason}", flush=True)
     return measured

@@ -63,6 +63,12 @@ class Slot(BaseModel):
         asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory or 0)}
         return {name: amount for name, amount in asked.items() if amount}
 
+    @property
+    def told(self) -> str:
+        """What a trial takes, for people."""
+        memory = "" if self.memory is None else f" and {self.memory / 1e9:.2g} GB"
+        return f"{self.workers} worker(s) of {self.cpus:g} CPU and {self.gpus:g} GPU{memory}"
+
 
 class TrialJob(BaseModel):
     """What all trials of a sweep share."""

@@ -51,8 +51,6 @@ class KeptWorkerGroup(WorkerGroup):
 
     def stop(self) -> None:
         """End training as soon as the workers' current step is done, and keep them; where that fails, end them."""
-        if not self.has_started():
-            return
         # Workers that wait for each other's gradients don't stop at the same step: one alone can be asked.
         if len(self) == 1 and self._comes_to_an_end():
             self._shut_down_keeping()

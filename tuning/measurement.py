@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data.whole_file import write_whole
 from tuning.config import SweepConfig, TrialConfig
 from tuning.demand import Demand, heaviest
+from tuning.errors import in_a_line
 from tuning.job import Slot, TrialData
 
 SECONDS_TO_ANSWER = 120.0
@@ -124,7 +125,7 @@ def _answers(waiting: Sequence[ray.ObjectRef]) -> Iterator[tuple[ray.ObjectRef, 
         try:
             yield done[0], ray.get(done[0])
         except RayError as error:
-            yield done[0], " ".join(str(getattr(error, "cause", None) or error).split())[:200]
+            yield done[0], in_a_line(error, 200)
 
 
 def _measure_here(trial: dict[str, Any], data: dict[str, Any], cpus: float, gpu: bool) -> dict[str, Any]:

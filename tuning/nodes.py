@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from tuning.errors import in_a_line
 from tuning.ray_address import ClusterError
 
 PACKAGES = ("torch", "av", "ray")
@@ -164,7 +165,7 @@ def _answer(answer: ray.ObjectRef, node: _Node) -> list[str] | None:
     except RayError as error:
         if node.id not in {other.id for other in _alive()}:
             return None
-        reason = " ".join(str(getattr(error, "cause", None) or error).split())[:300]
+        reason = in_a_line(error, 300)
         return [f"can't run this project: {reason}; set it up as the others ('ray up', requirements.txt)"]
 
 

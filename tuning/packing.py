@@ -65,12 +65,12 @@ def plan_slots(resources: ResourcesConfig, nodes: Sequence[Node], measured: Meas
         return slot, resources.max_concurrent
     fitting = trials_that_fit(slot, nodes)
     if fitting == 0:
-        memory = "" if slot.memory is None else f" and {slot.memory / 1e9:.2g} GB"
+        asked = slot.memory is not None
         raise ClusterError(
-            f"no trial fits: it takes {slot.workers} worker(s) of {slot.cpus:g} CPU and {slot.gpus:g} GPU{memory}, the "
-            f"largest node has {max(node.cpus for node in nodes):g} CPU and {max(node.gpus for node in nodes):g} GPU"
-            f"{_largest_memory(nodes) if memory else ''}; lower resources.cpus, resources.gpus"
-            f"{', resources.memory' if memory else ''} or resources.workers, or set resources.max_concurrent if nodes "
+            f"no trial fits: it takes {slot.told}, the largest node has "
+            f"{max(node.cpus for node in nodes):g} CPU and {max(node.gpus for node in nodes):g} GPU"
+            f"{_largest_memory(nodes) if asked else ''}; lower resources.cpus, resources.gpus"
+            f"{', resources.memory' if asked else ''} or resources.workers, or set resources.max_concurrent if nodes "
             "are yet to come"
         )
     return slot, fitting
@@ -151,7 +151,11 @@ def _default_gpus(resources: ResourcesConfig, nodes: Sequence[Node], measured: M
         return 0.0
     if resources.workers > 1:
         return 1.0  # NCCL refuses two workers of a trial on one GPU.
-    together = trials_on_a_gpu(nodes, measured, resources.cpus)
+    return share_of_gpu(trials_on_a_gpu(nodes, measured, resources.cpus))
+
+
+def share_of_gpu(together: int) -> float:
+    """What each of so many trials asks for that share a GPU."""
     # Ray counts in ten thousandths: three times 0.3334 would be more than one GPU.
     return math.floor(1e4 / together) / 1e4
 

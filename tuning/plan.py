@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tuning.config import SweepConfig
 from tuning.job import Slot, TrialData
 from tuning.measurement import Measured
-from tuning.packing import Node, limits, needed_memory, plan_slots, trials_that_fit, workers_on
+from tuning.packing import Node, limits, needed_memory, plan_slots, share_of_gpu, trials_that_fit, workers_on
 
 _PROCESSES = 2
 """That the first trial of each place starts one after another, with imports of their own: driver and worker."""
@@ -39,11 +39,10 @@ class Plan:
 
     def text(self) -> str:
         """Some lines to read before the sweep starts."""
-        slot, finals = self.slot, f", then {self.finalists} of finalists" if self.finalists else ""
-        memory = "" if slot.memory is None else f" and {slot.memory / 1e9:.2g} GB"
+        finals = f", then {self.finalists} of finalists" if self.finalists else ""
         lines = [
             f"plan: {self.trials} trials{finals}, {min(self.at_once, self.trials)} at once on {self._where()}",
-            f"      each trial takes {slot.workers} worker(s) of {slot.cpus:g} CPU and {slot.gpus:g} GPU{memory}",
+            f"      each trial takes {self.slot.told}",
         ]
         if self.seconds is not None:
             sooner = ", less where trials are stopped early" if self.ends_early else ""
@@ -216,7 +215,7 @@ def _gpus_idle(nodes: Sequence[Node], slot: Slot) -> Iterator[str]:
     if slot.gpus < 1 and 1 - slot.gpus * together > 0.01:
         yield (
             f"{1 - slot.gpus * together:.2g} of each GPU stays idle: resources.gpus={slot.gpus:g} fits {together} "
-            f"time(s) on one; {math.floor(1e4 / together) / 1e4:g} gives each trial all there is"
+            f"time(s) on one; {share_of_gpu(together):g} gives each trial all there is"
         )
     if slot.gpus > 1:
         yield (
