@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from data.cache import BuildReport
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
-    from tuning.evaluate import AveragedScores
     from tuning.job import Slot, TrialData
     from tuning.measurement import Measured
     from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
     from tuning.sweep import Outcome
+    from tuning.test_report import AveragedScores
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -386,7 +386,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from tuning.evaluate import Champion
+    from tuning.champion import Champion
     from tuning.run_folder import find_run
 
     champion = Champion(find_run(str(args.run)).best)

@@ -21,17 +21,18 @@ from data.splits import read_split, write_split
 from tuning.checkpoint import CheckpointError, Manifest, copy_champion, load_validation, verified_manifest
 from tuning.config import SweepConfig
 from tuning.config_file import save_config
-from tuning.evaluate import TestReport, evaluate_run
+from tuning.evaluate import Contender, evaluate_run
 from tuning.generation import Generation, own_choice
 from tuning.job import Slot, TrialJob
 from tuning.journal import Journal
 from tuning.prepare import PreparedData
 from tuning.progress import TrackingCallback, TrialTable
-from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, write_results
+from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, usable, write_results
 from tuning.run_folder import RunFolder
 from tuning.settings import ConfigError
 from tuning.space import Search, build_search, finals_search
 from tuning.spool import Spool
+from tuning.test_report import TestReport
 from tuning.tracking import Reporting, reporting, start_sweep
 from tuning.trial import DRIVER_RESTARTS, placement, run_trial
 from tuning.uncertainty import ScoreIntervals, group_bootstrap
@@ -227,12 +228,20 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         copy_champion(Path(winner.checkpoint), run.best, config.test.max_risk)
         report.journal.choose_champion(winner.id, config.tracking.model_name)
         unsent = report.send(patience)
-        test = evaluate_run(run, progress=False)
+        test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
         report.journal.report_test()
         report.journal.end_sweep("FINISHED")
         unsent = report.send(0 if unsent else patience)
         ranked = rank(results, config.search.metric)
         return Outcome(run, ranked, winner, test, report.writer.registered, unsent)
+
+
+def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:
+    """The best trial of each architecture but the champion's."""
+    best: dict[str, TrialResult] = {}
+    for row in rank([row for row in results if usable(row)], metric):
+        best.setdefault(row.arch, row)
+    return [Contender(row.title, Path(row.checkpoint)) for arch, row in best.items() if arch != winner.arch]
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
