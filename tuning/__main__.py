@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
     from tuning.job import Slot, TrialData
+    from tuning.made import Process
     from tuning.measurement import Measured
     from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
@@ -49,6 +51,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """As argparse does, but KEY=VALUE may stand before, between and behind the options."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
+    args.words = sys.argv[1:] if argv is None else list(argv)
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
@@ -137,6 +140,7 @@ def _sweep(args: argparse.Namespace) -> int:
     # Once the settings are known to be good: these take seconds to import.
     from tuning.cluster import connected, head_address
     from tuning.head import told_when_gone
+    from tuning.made import add_process, end_process
     from tuning.measurement import keep
     from tuning.packing import alive_nodes, plan_slots, trials_that_fit
     from tuning.plan import make_plan
@@ -162,25 +166,47 @@ def _sweep(args: argparse.Namespace) -> int:
         if address is not None:
             to_come = trials_that_fit(slot, alive_nodes()) < at_once
             _print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
+        began = time.monotonic()
         prepared = prepare(scanned, config, progress=True)
+        seconds_decoding = time.monotonic() - began
         _print_build(prepared, run)
         data = prepared.trial_data()
         measured = _measured(run, config, data, slot)
         if not args.resume:
             new_run(run, config, prepared)
+        add_process(run.made, _this_process(args.words, prepared.build.decoded, seconds_decoding))
         if measured.demands:
             keep(measured, run.demand)
         plan = make_plan(config, data, measured, alive_nodes())
         print(plan.text(), flush=True)
         go_on = f"go on with: python -m tuning sweep --resume {run.named}"
+        began = time.monotonic()
         try:
             with told_when_gone(head_address(), f"Ray's head no longer answers; once one runs again, {go_on}"):
                 results = run_sweep(run, config, prepared, plan.slot, plan.at_once, verbose=args.verbose)
         except Interrupted:
             print(f"\nstopped before all trials ended; {go_on}")
             return EXIT_INTERRUPTED
+    end_process(run.made, time.monotonic() - began)
     _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
+
+
+def _this_process(words: Sequence[str], decoded: int, seconds_decoding: float) -> Process:
+    """What worked on the run now, on the connected cluster."""
+    import ray
+
+    from tuning.made import Process, cluster_text, command_line, machine_text, versions
+
+    return Process(
+        command=command_line(words),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_text(),
+        cluster=cluster_text([node["Resources"] for node in ray.nodes() if node["Alive"]]),
+        versions=versions(),
+        decoded=decoded,
+        seconds_decoding=round(seconds_decoding, 1),
+    )
 
 
 def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot) -> Measured:
