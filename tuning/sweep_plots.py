@@ -42,6 +42,9 @@ from tuning.report_plots import Estimate
 _CROWD = 60
 """From so many trials on each is drawn thin."""
 
+_GAP = (math.nan, math.nan)
+"""Between the lines of several trials that are drawn as one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -122,9 +125,6 @@ def _thin_curves(axes: Axes, trials: Sequence[Curve]) -> None:
             ends = [trial.epochs[-1] for trial in ended], [trial.scores[-1] for trial in ended]
             (dots,) = axes.plot(*ends, color=INK, marker=marker, linestyle="", label=label)
             dots.set(alpha=0.4 if crowd else 0.9, markersize=2.5 if crowd else 6)
-
-
-_GAP = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
