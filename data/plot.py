@@ -18,18 +18,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # The page's own colours go in place of these, so that a plot follows light and dark.
-_VARIABLES = {
+_THEME = {
     "#010101": "var(--ink)",
     "#020202": "var(--bar)",
     "#030303": "var(--line)",
     "#040404": "var(--soft)",
     "#050505": "var(--panel)",
 }
-INK, BAR, LINE, SOFT, GROUND = _VARIABLES
+INK, BAR, LINE, SOFT, GROUND = _THEME
 """Text; one colour of data; axes and grids; what is to stand back; what is behind the plot."""
 
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
-"""Told apart by the colour-blind (Okabe & Ito 2008); the first four stand out from white and from black."""
+"""Told apart by the colour-blind (Okabe & Ito 2008); all but blue, sky and orange stand out from white and from black.
+
+A page may define --blue, --sky and --orange, lighter where it is dark and darker where it is light.
+"""
+
+_VARIABLES = {
+    **_THEME,
+    BLUE: f"var(--blue, {BLUE})",
+    SKY: f"var(--sky, {SKY})",
+    ORANGE: f"var(--orange, {ORANGE})",
+}
 
 UNITS = 72
 """Of an SVG's viewBox in an inch of its figure; a font of 10 is 10 of them."""

@@ -64,8 +64,7 @@ def parallel_coordinates(trials: Sequence[Settings], axes: Sequence[Axis], score
             bottom += 34 + 11 * column.rows
         paths = np.stack([column.places for column in columns], axis=1) * _RAIL + _MARGIN
         _trial_lines(canvas, trials, paths, heights)
-        told = f"Settings and {score} of {len(trials)} trials on {len(axes)} axes, a line a trial"
-        return inline_svg(figure, told)
+        return inline_svg(figure, f"Settings and {score}, a line a trial; trials: {len(trials)}, axes: {len(axes)}")
 
 
 _MARGIN = 10.0
@@ -180,5 +179,5 @@ def _trial_lines(canvas: Axes, trials: Sequence[Settings], paths: np.ndarray, he
     for trial, path in zip(trials, paths, strict=True):
         if trial.champion:
             canvas.plot(path, heights, color=VERMILION, linewidth=2.4, marker="o", markersize=5, zorder=5)
-            canvas.plot(WIDTH * UNITS - 78, heights[0] - 12, color=VERMILION, marker="o", markersize=5)
-            canvas.text(WIDTH * UNITS - 4, heights[0] - 7, "champion", ha="right", va="bottom")
+            canvas.plot(WIDTH * UNITS - 68, heights[0] - 12, color=VERMILION, marker="o", markersize=5)
+            canvas.text(WIDTH * UNITS - 60, heights[0] - 7, "champion", va="bottom")

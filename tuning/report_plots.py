@@ -58,7 +58,8 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, rates: bool) -> Mar
     """A confusion matrix; rows are true classes, columns predicted ones.
 
     A square's depth and size are the share of the true class. Its number is a count, or with `rates` that share in
-    percent; where the classes are too many for numbers there is none.
+    percent, and a row tells its clips. Of more than 12 classes the columns have numbers in place of names; where not
+    even the squares' numbers fit there are none.
 
     Args:
         counts: Clips, int `(K, K)`, K ≥ 1.
@@ -94,6 +95,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, rates: bool) -> Mar
             names = [f"{name}  {place}" for name, place in zip(names, places, strict=True)]
         else:
             axes.set_xticks(range(len(classes)), names, rotation=90)
+            names = [f"{name} ({clips})" for name, clips in zip(names, support, strict=True)] if rates else names
         axes.set_yticks(range(len(classes)), names, fontsize=9 - 0.5 * many)
         numbered = digits >= _SMALLEST_DIGITS
         axes.set(xlabel="predicted" if numbered else "predicted (squares: share of the true class)", ylabel="true")
@@ -104,7 +106,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, rates: bool) -> Mar
                 text = axes.text(predicted, true, str(numbers[true, predicted]), fontsize=digits, fontweight=weight)
                 text.set(ha="center", va="center_baseline")
         told = "percent of the true class" if rates else "clips"
-        return inline_svg(figure, f"Confusion matrix of {len(classes)} classes, in {told}")
+        return inline_svg(figure, f"Confusion matrix in {told}; classes: {len(classes)}")
 
 
 def _square(axes: Axes, x: int, y: int, share: float) -> None:
@@ -206,9 +208,10 @@ def risk_coverage(curves: Sequence[RiskCurve], threshold: float | None) -> Marku
     with style():
         figure = Figure(figsize=(WIDTH, 3.6))
         axes = figure.subplots()
-        for curve, look in zip(curves, _risk_looks(len(curves)), strict=True):
+        for index, curve in enumerate(curves):
             points = sorted(curve.points, key=lambda point: point.coverage)
             assert points, f"no points of {curve.name}"
+            look = series(index)
             marker = look.pop("marker")
             xs, ys = [100 * point.coverage for point in points], [100 * point.risk for point in points]
             axes.plot(xs, ys, **look, label=shown(curve.name), marker=marker if len(points) == 1 else "")
@@ -226,13 +229,9 @@ def risk_coverage(curves: Sequence[RiskCurve], threshold: float | None) -> Marku
         return inline_svg(figure, f"Selective risk over coverage, {names}")
 
 
-def _risk_looks(count: int) -> list[dict[str, Any]]:
-    return [{**series(index), "linestyle": ("--", "-", "-.", ":")[index % 4]} for index in range(count)]
-
-
 @dataclass(frozen=True, slots=True)
 class OrderRow:
-    """An architecture's accuracy on the frames in their order, in another, and on one frame alone."""
+    """An architecture's accuracy, 0 … 1, on the frames in their order, in another, and on one frame alone."""
 
     name: str
     ordered: Estimate
@@ -264,7 +263,7 @@ def frame_order(rows: Sequence[OrderRow], chance: float | None) -> Markup:
             axes.axvline(100 * chance, **_CHANCE, label=f"chance, {100 * chance:.1f} %")
         axes.set_xlabel("accuracy, %")
         figure.legend(loc="outside upper left", ncols=3)
-        return inline_svg(figure, f"Accuracy by order of frames, of {len(rows)} architectures")
+        return inline_svg(figure, f"Accuracy by order of frames; architectures: {len(rows)}")
 
 
 def _dots(axes: Axes, estimates: Sequence[Estimate], heights: np.ndarray, color: str, marker: str, label: str) -> None:
@@ -279,7 +278,7 @@ def _bounds(estimates: Sequence[Estimate]) -> tuple[list[float], list[float]]:
 
 @dataclass(frozen=True, slots=True)
 class FrameCurve:
-    """An architecture's accuracy by the number of frames it sees."""
+    """An architecture's accuracy, 0 … 1, by the number of frames it sees."""
 
     name: str
     frames: tuple[int, ...]
@@ -312,12 +311,12 @@ def over_frames(rows: Sequence[FrameCurve], chance: float | None) -> Markup:
         axes.set(xlabel="frames", ylabel="accuracy, %")
         axes.grid()
         figure.legend(loc="outside upper left", ncols=2)
-        return inline_svg(figure, f"Accuracy over the number of frames, of {len(rows)} architectures")
+        return inline_svg(figure, f"Accuracy over the number of frames; architectures: {len(rows)}")
 
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """How one class was told from the others."""
+    """How one class was told from the others; scores are 0 … 1."""
 
     name: str
     precision: float
@@ -352,4 +351,4 @@ def per_class(rows: Sequence[ClassRow]) -> Markup:
             beside_row(axes, place, text, fontweight="bold" if row.rare else "normal")
         beside_row(axes, -0.75, "clips", color=SOFT)
         figure.legend(loc="outside upper left", ncols=3)
-        return inline_svg(figure, f"Precision, recall and F1 of {len(rows)} classes")
+        return inline_svg(figure, f"Precision, recall and F1 by class; classes: {len(rows)}")

@@ -42,6 +42,9 @@ from tuning.report_plots import Estimate
 _CROWD = 60
 """From so many trials on each is drawn thin."""
 
+_GAP = (math.nan, math.nan)
+"""Between the lines of several trials that are drawn as one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
@@ -68,7 +71,7 @@ def importance(rows: Sequence[Labelled], x_label: str = "importance") -> Markup:
             beside_row(axes, place, f"{value:.2f}")
         name_rows(axes, [row.label for row in rows], 30)
         axes.set_xlabel(x_label)
-        return inline_svg(figure, f"{x_label} of {len(rows)} axes")
+        return inline_svg(figure, f"{x_label} by axis; axes: {len(rows)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,36 +93,38 @@ def learning_curves(trials: Sequence[Curve], score: str) -> Markup:
     for trial in trials:
         assert len(trial.epochs) == len(trial.scores) > 0, trial.name
         assert np.isfinite(trial.scores).all(), trial.name
-    others = [trial for trial in trials if not trial.champion]
-    crowd = len(trials) >= _CROWD
     with style():
         figure = Figure(figsize=(WIDTH, 3.6))
         axes = figure.subplots()
-        gap = (math.nan,)
-        # One line with gaps: a thousand elements would make the page slow.
-        xs = [x for trial in others for x in (*trial.epochs, *gap)]
-        ys = [y for trial in others for y in (*trial.scores, *gap)]
-        if others:
-            look: dict[str, Any] = {"color": SOFT, "linewidth": 0.35 if crowd else 1, "alpha": 0.6 if crowd else 0.8}
-            axes.plot(xs, ys, **look, label=f"{len(others)} trials" if len(others) > 1 else "1 trial")
-        # A line of one point is not seen.
-        for kind, marker, label in (("short", ".", ""), ("stopped", "x", "stopped early")):
-            ends = [each for each in others if each.stopped == (kind == "stopped")]
-            ends = [each for each in ends if kind == "stopped" or len(each.epochs) == 1]
-            if ends:
-                look = {"color": INK, "alpha": 0.4 if crowd else 0.9, "markersize": 2.5 if crowd else 6}
-                points = [each.epochs[-1] for each in ends], [each.scores[-1] for each in ends]
-                axes.plot(*points, **look, marker=marker, linestyle="", label=f"{len(ends)} {label}" if label else None)
+        _thin_curves(axes, [trial for trial in trials if not trial.champion])
         for trial in trials:
             if trial.champion:
-                look = {"color": VERMILION, "linewidth": 2.6, "marker": "o", "markersize": 4, "zorder": 5}
-                axes.plot(trial.epochs, trial.scores, **look, label=f"champion: {shown(trial.name, 40)}")
+                (line,) = axes.plot(trial.epochs, trial.scores, label=f"champion: {shown(trial.name, 40)}")
+                line.set(color=VERMILION, linewidth=2.6, marker="o", markersize=4, zorder=5)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         axes.set(xlabel="epoch", ylabel=score)
         axes.grid()
         figure.legend(loc="outside upper left", ncols=2)
         stopped = sum(trial.stopped for trial in trials)
-        return inline_svg(figure, f"{score} over epochs of {len(trials)} trials, {stopped} of them stopped early")
+        return inline_svg(figure, f"{score} over epochs; trials: {len(trials)}, stopped early: {stopped}")
+
+
+def _thin_curves(axes: Axes, trials: Sequence[Curve]) -> None:
+    if not trials:
+        return
+    crowd = len(trials) >= _CROWD
+    # One line with gaps: a thousand elements would make the page slow.
+    points = [point for trial in trials for point in (*zip(trial.epochs, trial.scores, strict=True), _GAP)]
+    (lines,) = axes.plot(*zip(*points, strict=True), color=SOFT, label=f"{len(trials)} trial{'s' * (len(trials) > 1)}")
+    lines.set(linewidth=0.35 if crowd else 1, alpha=0.6 if crowd else 0.8)
+    stopped = [trial for trial in trials if trial.stopped]
+    # A line of one point is not seen.
+    short = [trial for trial in trials if len(trial.epochs) == 1 and not trial.stopped]
+    for ended, marker, label in ((stopped, "x", f"{len(stopped)} stopped early"), (short, ".", None)):
+        if ended:
+            ends = [trial.epochs[-1] for trial in ended], [trial.scores[-1] for trial in ended]
+            (dots,) = axes.plot(*ends, color=INK, marker=marker, linestyle="", label=label)
+            dots.set(alpha=0.4 if crowd else 0.9, markersize=2.5 if crowd else 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,35 +162,48 @@ def pareto(points: Sequence[CostPoint], x_label: str, y_label: str = "score") ->
         key = 0.2 * len(front) + 0.1
         figure = Figure(figsize=(WIDTH, 3.3 + key))
         axes, names = figure.subplots(2, height_ratios=(3.3, key))
-        costs = [point.cost for point in points]
-        if max(costs) > _WIDE * min(costs):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(numticks=6))
-            axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-        looks = [(others, SOFT, 0.5, "o")] if others else []
-        for some, colour, alpha, marker in (*looks, (front, BLUE, 1.0, "D")):
-            crowd = len(some) >= _CROWD
-            # One line with gaps for all intervals: a thousand elements would make the page slow.
-            ends = [(each.cost, end) for each in some for end in (each.score.low, each.score.high, math.nan)]
-            axes.plot(*zip(*ends, strict=True), color=colour, alpha=alpha, linewidth=0.4 if crowd else 1.3)
-            middles = [(each.cost, each.score.value) for each in some]
-            look = {"color": colour, "alpha": alpha, "markersize": 3 if crowd else 6, "linestyle": ""}
-            axes.plot(*zip(*middles, strict=True), **look, marker=marker)
-        steps = [point.cost for point in front] + [max(costs)], [point.score.value for point in front]
-        axes.step(steps[0], [*steps[1], steps[1][-1]], where="post", color=BLUE, linewidth=1.2, linestyle="--")
+        _scale_costs(axes, [point.cost for point in points])
+        if others:
+            _score_dots(axes, others, SOFT, "o", 0.5)
+        _score_dots(axes, front, BLUE, "D", 1)
+        corners = [(point.cost, point.score.value) for point in front]
+        corners.append((max(point.cost for point in points), corners[-1][1]))
+        axes.step(*zip(*corners, strict=True), where="post", color=BLUE, linewidth=1.2, linestyle="--")
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.margins(x=0.08)
         axes.grid()
-        names.set(xlim=(0, 1), ylim=(len(front), 0))
-        names.set_axis_off()
-        for place, point in enumerate(front):
-            text = f"{place + 1}. {shown(point.label, 44)}: {point.score.value:.3f} at {_short(point.cost)}"
-            left = blended_transform_factory(figure.transFigure, names.transData)
-            names.text(0.01, place + 0.5, text, va="center", fontsize=9, transform=left, in_layout=False)
-        _number(figure, axes, front)
-        told = f"{y_label} over {x_label} of {len(points)} trials, {len(front)} of them on the Pareto front"
-        return inline_svg(figure, told)
+        _name_front(figure, names, front)
+        _number_front(figure, axes, front)
+        told = f"trials: {len(points)}, on the Pareto front: {len(front)}"
+        return inline_svg(figure, f"{y_label} over {x_label}; {told}")
+
+
+def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
+    if max(costs) > _WIDE * min(costs):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+
+
+def _score_dots(axes: Axes, points: Sequence[CostPoint], colour: str, marker: str, alpha: float) -> None:
+    crowd = len(points) >= _CROWD
+    # One line with gaps for all intervals: a thousand elements would make the page slow.
+    ends = [end for each in points for end in ((each.cost, each.score.low), (each.cost, each.score.high), _GAP)]
+    axes.plot(*zip(*ends, strict=True), color=colour, alpha=alpha, linewidth=0.4 if crowd else 1.3)
+    costs, scores = [each.cost for each in points], [each.score.value for each in points]
+    (dots,) = axes.plot(costs, scores, color=colour, alpha=alpha, linestyle="")
+    dots.set(marker=marker, markersize=3 if crowd else 6)
+
+
+def _name_front(figure: Figure, axes: Axes, front: Sequence[CostPoint]) -> None:
+    """Number, name, score and cost of each, from the left edge of the figure on."""
+    axes.set(xlim=(0, 1), ylim=(len(front), 0))
+    axes.set_axis_off()
+    left = blended_transform_factory(figure.transFigure, axes.transData)
+    for place, point in enumerate(front):
+        text = f"{place + 1}. {shown(point.label, 44)}: {point.score.value:.3f} at {_short(point.cost)}"
+        axes.text(0.01, place + 0.5, text, va="center", fontsize=9, transform=left, in_layout=False)
 
 
 def _short(value: float) -> str:
@@ -194,7 +212,7 @@ def _short(value: float) -> str:
     return f"{value / 1000**power:.3g}{' ' * (power > 0)}{['', 'k', 'M', 'G', 'T', 'P'][power]}"
 
 
-def _number(figure: Figure, axes: Axes, front: Sequence[CostPoint]) -> None:
+def _number_front(figure: Figure, axes: Axes, front: Sequence[CostPoint]) -> None:
     """Write each point's number as near to it as no other number and no point of the front is."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # what follows is placed in the layout as it is now
@@ -265,8 +283,8 @@ def paired_differences(
         for x, side, text in ((0, "left", "← favours\n{}"), (1, "right", "favours →\n{}")):
             text = text.format(shown(favours[x], 18))
             axes.annotate(text, (x, 0), (0, -18), "axes fraction", "offset points", ha=side, va="top", fontsize=9)
-        told = f"{x_label} of {len(pairs)} pairs; overall {all_of.value:+.3f}, {all_of.low:+.3f} to {all_of.high:+.3f}"
-        return inline_svg(figure, told)
+        told = f"pairs: {len(pairs)}, overall {all_of.value:+.3f}, {all_of.low:+.3f} to {all_of.high:+.3f}"
+        return inline_svg(figure, f"{x_label}; {told}")
 
 
 @dataclass(frozen=True, slots=True)
