@@ -80,7 +80,7 @@ def write_page(audit: Audit, store: FrameStore, path: Path) -> None:
         DataError: the page can't be written, or the store lacks a clip's frames.
     """
     facts = [clip.facts for clip in audit.clips if clip.facts is not None]
-    page = template("audit_page.html.j2").render(
+    page = template(Path(__file__).with_name("audit_page.html.j2")).render(
         audit=audit,
         findings=list(_findings(audit, store)),
         classes=[_class_bar(label, clips) for label, clips in audit.classes.items()],

@@ -11,16 +11,16 @@ import numpy as np
 from PIL import Image
 
 
-def template(name: str) -> jinja2.Template:
-    """A template of this folder; what it shows is escaped: file names may hold anything."""
+def template(file: Path) -> jinja2.Template:
+    """A template; what it shows is escaped: file names may hold anything."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(file.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
+    return environment.get_template(file.name)
 
 
 def jpeg_strip(frames: np.ndarray, count: int, height: int) -> str:
