@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,ui}`.
 
 Decoding processes import this module again when they start: what a command needs is imported by that command.
 """
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands)
     _add_evaluate(commands)
+    _add_report(commands)
     _add_predict(commands)
     _add_ui(commands)
     return parser
@@ -112,6 +113,12 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command = commands.add_parser("evaluate", help="evaluate a run's champion on its test split")
     command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
     command.set_defaults(command=_evaluate)
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("report", help="make the report of a sweep anew, without touching the test split")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
+    command.set_defaults(command=_report)
 
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -358,7 +365,7 @@ def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) ->
         print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
     if config.search.pbt is not None:
         print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
-    print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
+    print(f"report     {_shown(outcome.page)}")
     if outcome.model_version:
         print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
     if outcome.unsent:
@@ -392,14 +399,16 @@ def _shown(path: Path) -> str:
 def _evaluate(args: argparse.Namespace) -> int:
     from tuning.evaluate import evaluate_run
     from tuning.run_folder import find_run
+    from tuning.sweep import contenders_of
     from tuning.tracking import reporting
 
     run = find_run(str(args.run))
+    others = contenders_of(run)
     if not run.tracking.exists():
-        report, unsent = evaluate_run(run, progress=True), ""
+        report, unsent = evaluate_run(run, others, progress=True), ""
     else:
         with reporting(run) as mlflow:
-            report = evaluate_run(run, progress=True)
+            report = evaluate_run(run, others, progress=True)
             mlflow.journal.report_test()
             unsent = mlflow.send(run.read_config().tracking.patience)
     print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
@@ -408,6 +417,14 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(f"test {_averaged(report.averaged)}")
     if unsent:
         print(f"note: {unsent}; the same command sends them")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from tuning.run_folder import find_run
+    from tuning.sweep import report_anew
+
+    print(f"report in {_shown(report_anew(find_run(str(args.run))))}")
     return 0
 
 

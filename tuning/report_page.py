@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from data.cache import FrameStore
-from data.errors import DataError
 from data.loading import eval_frames
 from data.page import strip, template
 from tuning.champion import Champion
@@ -53,13 +51,10 @@ class Download:
     uri: str
 
 
-def write_report(found: Findings, store: FrameStore, digests: dict[str, str]) -> Path:
+def write_report(found: Findings) -> Path:
     """Write the page and the numbers of its plots; replaces an earlier report as a whole.
 
-    Args:
-        found: what it tells.
-        store: has the clips' frames.
-        digests: of the clips' frames, by path.
+    Pictures of clips need the data folder; clips that are gone or can't be decoded are named without.
 
     Returns:
         The page.
@@ -72,7 +67,7 @@ def write_report(found: Findings, store: FrameStore, digests: dict[str, str]) ->
     tables = {name: figure.numbers for name, figure in drawn.items()} | _tables(found)
     for name, table in tables.items():
         table.to_csv(aside / "data" / f"{name}.csv", index=False, lineterminator="\n")
-    pictures = _Pictures(Champion(found.run.best), store, digests)
+    pictures = _Pictures(found)
     page = template(Path(__file__).with_name("report_page.html.j2")).render(
         found=found,
         figures=drawn,
@@ -81,8 +76,8 @@ def write_report(found: Findings, store: FrameStore, digests: dict[str, str]) ->
         board=_board(found),
         metric=metric_name(found),
         time=time_sentence(found.probes),
-        mistakes=list(pictures.mistakes(found)),
-        issues=list(pictures.issues(found)),
+        mistakes=list(pictures.mistakes()),
+        issues=list(pictures.issues()),
         few=FEWEST,
         intervals=_intervals(found),
         parts=Counter(row.split for row in found.split.rows),
@@ -140,27 +135,37 @@ def _intervals(found: Findings) -> dict[str, Interval]:
 class _Pictures:
     """Strips of the frames that the champion saw, with where it looked."""
 
-    def __init__(self, champion: Champion, store: FrameStore, digests: dict[str, str]) -> None:
-        self._champion, self._store, self._digests = champion, store, digests
+    def __init__(self, found: Findings) -> None:
+        self._champion = Champion(found.run.best)
+        self._classes = found.classes
+        self._mistakes, self._issues = found.mistakes[:MOST_CLIPS], found.label_issues[:MOST_CLIPS]
+        self._store = found.config.store.open(found.manifest.decode)
+        clips = {each.clip for each in self._mistakes} | {each.clip for each in self._issues}
+        self._digests = self._stored(found, sorted(clips))
 
-    def mistakes(self, found: Findings) -> Iterator[Shown]:
+    def _stored(self, found: Findings, clips: list[str]) -> Mapping[str, str]:
+        root = Path(found.config.data.dir)
+        there = [clip for clip in clips if (root / clip).is_file()]
+        if not there:
+            return {}
+        build = self._store.build(root, there, workers=1, progress=False)
+        return build.digests()
+
+    def mistakes(self) -> Iterator[Shown]:
         """The most confident mistakes on the test clips, Grad-CAM for what was said."""
-        for each in found.mistakes[:MOST_CLIPS]:
-            said = found.classes.index(each.predicted)
-            yield Shown(each.clip, each.label, each.predicted, each.probability, self._strip(each.clip, said))
+        for each in self._mistakes:
+            picture = self._strip(each.clip, self._classes.index(each.predicted))
+            yield Shown(each.clip, each.label, each.predicted, each.probability, picture)
 
-    def issues(self, found: Findings) -> Iterator[Shown]:
+    def issues(self) -> Iterator[Shown]:
         """The validation clips whose label is likely wrong."""
-        for each in found.label_issues[:MOST_CLIPS]:
+        for each in self._issues:
             yield Shown(each.clip, each.label, each.suggested, each.p_suggested, self._strip(each.clip, None))
 
     def _strip(self, clip: str, target: int | None) -> str:
         if clip not in self._digests:
             return ""
-        try:
-            stored = self._store.read(self._digests[clip])
-        except DataError:
-            return ""
+        stored = self._store.read(self._digests[clip])
         frames = eval_frames(stored, self._champion.selection, self._champion.transform)
         heat = None if target is None else self._heat(frames, target)
         chosen = _spread(len(frames))

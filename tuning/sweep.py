@@ -22,11 +22,13 @@ from tuning.checkpoint import CheckpointError, Manifest, copy_champion, load_val
 from tuning.config import SweepConfig
 from tuning.config_file import save_config
 from tuning.evaluate import Contender, evaluate_run
+from tuning.findings import FindingsError, gather
 from tuning.generation import Generation, own_choice
 from tuning.job import Slot, TrialJob
 from tuning.journal import Journal
 from tuning.prepare import PreparedData
 from tuning.progress import TrackingCallback, TrialTable
+from tuning.report_page import write_report
 from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, usable, write_results
 from tuning.run_folder import RunFolder
 from tuning.settings import ConfigError
@@ -50,6 +52,8 @@ class Outcome:
     ranked: list[TrialResult]
     champion: TrialResult
     test: TestReport
+    page: Path
+    """The report."""
     model_version: str
     """Of the registered model; empty while MLflow is away."""
     unsent: str = ""
@@ -230,10 +234,26 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         unsent = report.send(patience)
         test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
         report.journal.report_test()
+        ranked = rank(results, config.search.metric)
+        page = write_report(gather(run, ranked, winner))
         report.journal.end_sweep("FINISHED")
         unsent = report.send(0 if unsent else patience)
-        ranked = rank(results, config.search.metric)
-        return Outcome(run, ranked, winner, test, report.writer.registered, unsent)
+        return Outcome(run, ranked, winner, test, page, report.writer.registered, unsent)
+
+
+def report_anew(run: RunFolder) -> Path:
+    """Make the report of a sweep that has ended once more; the test split is not touched.
+
+    Raises:
+        ConfigError: it is no run.
+        FindingsError: it has no test report yet, or the trials' checkpoints are gone.
+        NoChampion: no trial ended with a usable model.
+    """
+    config = run.read_config()
+    if not run.tuner.exists():
+        raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
+    ranked = rank(read_trials(run, config), config.search.metric)
+    return write_report(gather(run, ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)))
 
 
 def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:
@@ -242,6 +262,15 @@ def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str)
     for row in rank([row for row in results if usable(row)], metric):
         best.setdefault(row.arch, row)
     return [Contender(row.title, Path(row.checkpoint)) for arch, row in best.items() if arch != winner.arch]
+
+
+def contenders_of(run: RunFolder) -> list[Contender]:
+    """The same of a sweep that has ended; none if its trials are gone."""
+    if not run.tuner.exists():
+        return []
+    config = run.read_config()
+    results, metric = read_trials(run, config), config.search.metric
+    return contenders(results, champion(results, metric, config.search.finalist_seeds), metric)
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
