@@ -180,8 +180,8 @@ def test_the_champion_is_copied_whole_without_the_training_state(
     best = tmp_path / "best"
     best.mkdir()
     (best / "stale.txt").touch()
-    copy_champion(folder, best)
-    assert sorted(path.name for path in best.iterdir()) == [MANIFEST, MODEL, VALIDATION]
+    copy_champion(folder, best, max_risk=0.1)
+    assert sorted(path.name for path in best.iterdir()) == ["calibration.json", MANIFEST, MODEL, VALIDATION]
     load_model(best)
 
 

@@ -22,6 +22,7 @@ from data.cache import file_sha256
 from data.decode import DecodeSettings
 from models.ensemble import Ensemble
 from models.registry import build_model
+from tuning.calibration import calibrate
 from tuning.config import TrialConfig
 from tuning.errors import TuningError
 from tuning.learner import TrainingState, to_channels_last
@@ -211,13 +212,14 @@ def _together(models: Sequence[nn.Module]) -> nn.Module:
     return models[0] if len(models) == 1 else Ensemble(models)
 
 
-def copy_champion(checkpoint: Path, best: Path) -> None:
-    """Copy what evaluation and prediction need; replaces an earlier copy as a whole."""
+def copy_champion(checkpoint: Path, best: Path, max_risk: float) -> None:
+    """Copy what evaluation and prediction need, with its calibration; replaces an earlier copy as a whole."""
     aside = best.with_name(best.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for name in (MANIFEST, MODEL, VALIDATION):
         shutil.copy2(checkpoint / name, aside / name)
+    calibrate(load_validation(aside), max_risk).save(aside)
     shutil.rmtree(best, ignore_errors=True)
     aside.rename(best)
 

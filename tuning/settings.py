@@ -389,6 +389,9 @@ class TestConfig(Settings):
     """Views of each clip in time. Of more than one view or crop the mean over all is reported beside the single one."""
     crops: Literal[1, 3] = 1
     """Squares of each frame: 1 for the centre, 3 for the centre and both ends of the longer side."""
+    max_risk: float = Field(0.1, ge=0, le=1)
+    """The champion abstains from clips so that at most this share of its answers is wrong, as far as the validation
+    clips can tell. Scores of the test count all clips; the report says what abstaining would come to."""
 
 
 class ResourcesConfig(Settings):

@@ -224,7 +224,7 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
             report.journal.end_sweep("FAILED")
             _send(report, patience)
             raise
-        copy_champion(Path(winner.checkpoint), run.best)
+        copy_champion(Path(winner.checkpoint), run.best, config.test.max_risk)
         report.journal.choose_champion(winner.id, config.tracking.model_name)
         unsent = report.send(patience)
         test = evaluate_run(run, progress=False)
