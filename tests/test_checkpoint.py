@@ -190,7 +190,7 @@ import sys
 from pathlib import Path
 import torch
 from data.cache import FrameStore, LabelledFrames
-from tuning.evaluate import Champion
+from tuning.champion import Champion
 torch.set_num_threads(1)
 place, digests = Path(sys.argv[1]), sys.argv[2:]
 clips, answers = [LabelledFrames(digest, digest, 0) for digest in digests], {}
