@@ -122,10 +122,37 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("predict", help="label clips with a run's champion")
-    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
-    command.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video files")
+    command = commands.add_parser(
+        "predict",
+        help="label clips and long videos with a run's champion",
+        description="Label clips. A video much longer than the training's clips is cut into segments: what from when "
+        "to when. Answers go to stdout, all else to stderr.",
+    )
+    _add_champion(command)
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="video files, and folders of them")
+    command.add_argument("--top", type=int, default=1, metavar="K", help="likeliest classes to show; default: 1")
+    command.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the answers there, not to stdout")
+    command.add_argument("--no-abstain", action="store_true", help="give an answer even where none is likely enough")
+    command.add_argument("--batch", type=int, metavar="N", help="clips or windows at once; default: as trained")
+    command.add_argument("--long", action="store_true", help="cut all videos into segments, however short")
+    command.add_argument(
+        "--window",
+        type=float,
+        metavar="SECONDS",
+        help="seconds of a long video that the model sees at once; default: as long as the training's clips are",
+    )
+    command.add_argument(
+        "--hop", type=float, metavar="SECONDS", help="from a window to the next; default: half a window"
+    )
+    command.add_argument("--plot", type=Path, metavar="FILE", help="picture of one long video's segments, .png or .svg")
     command.set_defaults(command=_predict)
+
+
+def _add_champion(command: argparse.ArgumentParser) -> None:
+    champion = command.add_mutually_exclusive_group(required=True)
+    champion.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, runs/NAME")
+    champion.add_argument("--model", type=Path, metavar="DIR", help="a champion's folder, such as runs/NAME/best")
 
 
 def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -429,21 +456,21 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from tuning.champion import Champion
-    from tuning.run_folder import find_run
+    from tuning.predict import PredictOptions, predict_files
 
-    champion = Champion(find_run(str(args.run)).best)
-    unreadable = 0
-    for clip in args.clips:
-        try:
-            probabilities = champion.predict_file(clip)
-        except DataError as error:
-            print(f"error: {clip}: {error}", file=sys.stderr)
-            unreadable += 1
-            continue
-        best = int(probabilities.argmax())
-        print(f"{clip}\t{champion.manifest.classes[best]}\t{probabilities[best]:.3f}", flush=True)
-    return EXIT_USER_ERROR if unreadable else 0
+    options = PredictOptions(
+        paths=args.paths,
+        top=args.top,
+        format=args.format,
+        out=args.out,
+        abstain=not args.no_abstain,
+        batch=args.batch,
+        long=args.long,
+        window=args.window,
+        hop=args.hop,
+        plot=args.plot,
+    )
+    return EXIT_USER_ERROR if predict_files(args.run, args.model, options) else 0
 
 
 def _ui(args: argparse.Namespace) -> int:

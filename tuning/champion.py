@@ -1,24 +1,37 @@
-"""A champion: a model rebuilt from its checkpoint alone, and what it says of clips."""
+"""The model that a sweep found best, rebuilt from its folder alone, and what it makes of clips and videos."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from data.cache import FrameStore, LabelledFrames
-from data.decode import decode_clip
+from data.decode import ClipFacts, decode_clip
 from data.errors import DataError
 from data.loading import Batch, EvalDataset, eval_frames, eval_loader
 from data.transforms import EvalTransform, Normalise
+from data.windows import VideoWindows
 from models.registry import ARCHITECTURES
+from tuning.calibration import Calibration
 from tuning.checkpoint import load_model
+from tuning.grad_cam import grad_cam
 from tuning.loop import Predictions, choose_precision, predict
 from tuning.results import trial_title
 from tuning.settings import AXES
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model sees of a clip."""
+
+    frames: torch.Tensor
+    """uint8 `(T, 3, S, S)`."""
+    facts: ClipFacts
 
 
 class Champion:
@@ -26,6 +39,8 @@ class Champion:
 
     def __init__(self, folder: Path) -> None:
         model, self.manifest = load_model(folder)
+        self.calibration = Calibration.load(folder)
+        self.classes = self.manifest.classes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.to(self.device)
         arch = ARCHITECTURES[self.manifest.trial.arch]
@@ -67,16 +82,46 @@ class Champion:
         mean = torch.stack([one.logits for one in each]).double().mean(0).float()
         return Predictions(each[0].clip_ids, each[0].labels, mean)
 
-    def predict_file(self, file: Path) -> torch.Tensor:
-        """Class probabilities `(K,)` of one video file.
+    def look(self, file: Path) -> Seen:
+        """Decode what the model sees of one video file.
 
         Raises:
             DataError: it can't be decoded.
         """
         if not file.is_file():
             raise DataError("it is a folder: give video files" if file.is_dir() else "no such file")
-        stored = decode_clip(file, self.manifest.decode).frames
-        frames = eval_frames(stored, self.selection, self.transform)
-        batch = Batch(frames[None], torch.zeros(1, dtype=torch.int64), [str(file)])
+        try:
+            decoded = decode_clip(file, self.manifest.decode)
+        except OSError as error:
+            raise DataError(f"it can't be opened ({error.strerror})") from None
+        return Seen(eval_frames(decoded.frames, self.selection, self.transform), decoded.facts)
+
+    def windows(self, file: Path, seconds: float, hop: float) -> VideoWindows:
+        """A long video as windows, each a clip of `seconds`: `see` makes of their frames what `look` does of a clip.
+
+        Raises:
+            DataError: the file can't be read, or the lengths can't be used.
+        """
+        stored = self.manifest.decode.frames
+        places = (self.selection.eval_indices(stored) + 0.5) / stored
+        try:
+            return VideoWindows(
+                file, seconds=seconds, hop=hop, places=places, short_side=self.manifest.decode.short_side
+            )
+        except OSError as error:
+            raise DataError(f"it can't be opened ({error.strerror})") from None
+
+    def see(self, frames: np.ndarray) -> torch.Tensor:
+        """A window's frames `(T, h, w, 3)` as the model takes them, uint8 `(T, 3, S, S)`."""
+        return self.transform(torch.from_numpy(frames).permute(0, 3, 1, 2))
+
+    def probabilities(self, clips: Sequence[torch.Tensor]) -> np.ndarray:
+        """Calibrated probabilities float32 `(B, K)` of clips uint8 `(T, 3, S, S)`, computed at once."""
+        batch = Batch(torch.stack(list(clips)), torch.zeros(len(clips), dtype=torch.int64), [""] * len(clips))
         result = predict(self.model, self.normalise, [batch], device=self.device, precision=self.precision)
-        return result.logits[0].softmax(0)
+        return self.calibration.probabilities(result.logits).numpy()
+
+    def where_it_looks(self, clip: torch.Tensor, target: int) -> np.ndarray:
+        """Grad-CAM of a clip uint8 `(T, 3, S, S)` for a class, float32 `(T, S, S)` in `[0, 1]`."""
+        inputs = self.normalise(clip[None].to(self.device))
+        return grad_cam(self.model, self.manifest.trial.arch, inputs, target).numpy()

@@ -9,7 +9,6 @@ from pathlib import Path
 from data.cache import FrameStore, LabelledFrames
 from data.errors import DataError
 from data.splits import read_split
-from tuning.calibration import Calibration
 from tuning.champion import Champion
 from tuning.checkpoint import CheckpointError, Manifest
 from tuning.frame_order import probe
@@ -77,7 +76,7 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
         probes.append(probe(model, labelled, store, groups, title=other.title, is_champion=False))
     manifest = champion.manifest
     tested = Tested(manifest.classes, manifest.split_sha256, manifest.model_sha256, tuple(build.failed))
-    probabilities = Calibration.load(run.best).probabilities(predictions.logits).numpy()
+    probabilities = champion.calibration.probabilities(predictions.logits).numpy()
     write_test_report(report, tested, Answers(predictions, probabilities, groups), probes)
     return report
 

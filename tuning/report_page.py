@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from data.loading import eval_frames
 from data.page import strip, template
 from tuning.champion import Champion
 from tuning.findings import Findings, left_out
 from tuning.frame_order import sentence as time_sentence
-from tuning.grad_cam import grad_cam
 from tuning.report_figures import class_table, figures, leaderboard, metric_name
 from tuning.uncertainty import Interval
 
@@ -167,14 +165,9 @@ class _Pictures:
             return ""
         stored = self._store.read(self._digests[clip])
         frames = eval_frames(stored, self._champion.selection, self._champion.transform)
-        heat = None if target is None else self._heat(frames, target)
+        heat = None if target is None else self._champion.where_it_looks(frames, target)
         chosen = _spread(len(frames))
-        return strip(frames[chosen].permute(0, 2, 3, 1).numpy(), None if heat is None else heat[chosen].numpy())
-
-    def _heat(self, frames: torch.Tensor, target: int) -> torch.Tensor:
-        model = self._champion
-        inputs = model.normalise(frames[None].to(model.device))
-        return grad_cam(model.model, model.manifest.trial.arch, inputs, target)
+        return strip(frames[chosen].permute(0, 2, 3, 1).numpy(), None if heat is None else heat[chosen])
 
 
 def _spread(frames: int) -> list[int]:
