@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
 
 from data.cache import FrameStore
-from data.loading import eval_frames
+from data.clip_view import eval_frames
 from data.splits import read_split
 from data.transforms import EvalTransform
 from tests.servers import free_port, mlflow_server, wait_for_server

@@ -27,17 +27,8 @@ from tuning.learner import TrainingState
 from tuning.loop import Predictions
 from tuning.run_folder import RunFolder
 from tuning.settings import TrackingConfig
-from tuning.tracking import (
-    Reporting,
-    Tracking,
-    TrackingError,
-    Writer,
-    check_reachable,
-    reporting,
-    resolve_uri,
-    start_sweep,
-    ui_command,
-)
+from tuning.tracking import Reporting, Tracking, Writer, reporting, start_sweep
+from tuning.tracking_server import TrackingError, check_reachable, resolve_uri, ui_command
 
 CHOICE = {
     "arch": "c3d",

@@ -143,7 +143,7 @@ def _sweep(args: argparse.Namespace) -> int:
     from tuning.prepare import check_cluster, check_weights_dir, prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
     from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
-    from tuning.tracking import check_reachable, resolve_uri
+    from tuning.tracking_server import check_reachable, resolve_uri
 
     assert config.name is not None
     run = RunFolder(Path(config.runs_dir) / config.name)
@@ -334,7 +334,9 @@ def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) ->
         print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
     print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
     if outcome.model_version:
-        print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
+        print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")
+    if outcome.promotion:
+        print(f"           {outcome.promotion}")
     if outcome.unsent:
         print(f"mlflow     {outcome.unsent}; python -m tuning evaluate --run {run} sends them")
     print(f"label      python -m tuning predict --run {run} CLIP")
@@ -348,7 +350,7 @@ def _averaged(averaged: AveragedScores) -> str:
 
 
 def _ui_hint(config: SweepConfig) -> str:
-    from tuning.tracking import resolve_uri
+    from tuning.tracking_server import resolve_uri
     from tuning.tracking_uri import without_secrets
 
     uri = resolve_uri(config.tracking, Path(config.runs_dir))
@@ -369,17 +371,21 @@ def _evaluate(args: argparse.Namespace) -> int:
     from tuning.tracking import reporting
 
     run = find_run(str(args.run))
+    config = run.read_config()
     if not run.tracking.exists():
-        report, unsent = evaluate_run(run, progress=True), ""
+        report, unsent, promotion = evaluate_run(run, progress=True), "", ""
     else:
         with reporting(run) as mlflow:
             report = evaluate_run(run, progress=True)
-            mlflow.journal.report_test()
-            unsent = mlflow.send(run.read_config().tracking.patience)
+            mlflow.journal.report_test(config.tracking.promote)
+            unsent = mlflow.send(config.tracking.patience)
+            promotion = mlflow.writer.promotion
     print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
     print(f"{report.scores.num_clips} clips; report in {_shown(report.folder)}")
     if report.averaged:
         print(f"test {_averaged(report.averaged)}")
+    if promotion:
+        print(f"registered model: {promotion}")
     if unsent:
         print(f"note: {unsent}; the same command sends them")
     return 0
@@ -407,7 +413,7 @@ def _ui(args: argparse.Namespace) -> int:
     import subprocess
 
     from tuning.settings import ConfigError, TrackingConfig
-    from tuning.tracking import check_port, check_reachable, resolve_uri, ui_command
+    from tuning.tracking_server import check_port, check_reachable, resolve_uri, ui_command
     from tuning.tracking_uri import without_secrets
 
     runs = args.runs.resolve()

@@ -14,16 +14,17 @@ from typing import Any
 import torch
 
 from data.cache import BuildReport, FrameStore, LabelledFrames
-from data.decode import decode_clip
+from data.clip_view import file_frames
 from data.errors import DataError
 from data.intervals import wilson_interval
-from data.loading import Batch, EvalDataset, eval_frames, eval_loader
+from data.loading import Batch, EvalDataset, eval_loader
 from data.splits import read_split
 from data.transforms import EvalTransform, Normalise
 from models.registry import ARCHITECTURES
 from tuning.checkpoint import CheckpointError, Manifest, load_model
-from tuning.loop import Predictions, choose_precision, predict
+from tuning.loop import Predictions, predict
 from tuning.metrics import Scores, score
+from tuning.precision import choose_precision
 from tuning.report import plot_confusion
 from tuning.run_folder import RunFolder
 from tuning.settings import TestConfig
@@ -104,10 +105,7 @@ class Champion:
         Raises:
             DataError: it can't be decoded.
         """
-        if not file.is_file():
-            raise DataError("it is a folder: give video files" if file.is_dir() else "no such file")
-        stored = decode_clip(file, self.manifest.decode).frames
-        frames = eval_frames(stored, self.selection, self.transform)
+        frames = file_frames(file, self.manifest.decode, self.selection, self.transform)
         batch = Batch(frames[None], torch.zeros(1, dtype=torch.int64), [str(file)])
         result = predict(self.model, self.normalise, [batch], device=self.device, precision=self.precision)
         return result.logits[0].softmax(0)

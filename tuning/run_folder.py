@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "test"
 
     @property
+    def report(self) -> Path:
+        """Pages about the sweep, for people."""
+        return self.path / "report"
+
+    @property
     def tracking(self) -> Path:
         """Which MLflow runs belong to this run."""
         return self.path / "mlflow.json"

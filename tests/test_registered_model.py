@@ -1,0 +1,200 @@
+"""The registered model where this project is not: its answers are those of the champion that was tested."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from data.clip_view import file_frames
+from tests.registered_models import CALIBRATION, CHOICE, CLASSES, elsewhere, finished_run
+from tests.servers import free_port
+from tests.small_models import one_seed_one_thread
+from tests.video_files import cut
+from tuning.evaluate import Champion
+from tuning.run_folder import RunFolder
+from tuning.tracking import Tracking, reporting
+
+__all__ = ["one_seed_one_thread"]
+
+SCRIPT = """
+import json, sys
+import mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/exercises@candidate")
+asked = json.loads(sys.argv[2])
+told = [model.predict(each, params=params) for each, params in asked]
+print(json.dumps([json.loads(table.to_json(orient="split")) for table in told]))
+"""
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one", "folds"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Its champion is registered and not yet tested."""
+    place = tmp_path_factory.mktemp("place")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run = finished_run(place, folds=request.param, seed=1)
+    with reporting(run) as report:
+        report.journal.start_trial("best", CHOICE)
+        report.journal.choose_champion("best", "exercises")
+        assert report.send(patience=0) == ""
+    torch.set_num_threads(threads)
+    return run
+
+
+def clips(run: RunFolder) -> list[Path]:
+    return [run.path.parents[1] / f"clips/{name}/take {take}.mp4" for name in CLASSES for take in range(2)]
+
+
+def expected(run: RunFolder, files: list[Path]) -> torch.Tensor:
+    """As the project itself answers."""
+    champion = Champion(run.best)
+    decode = champion.manifest.decode
+    frames = [file_frames(file, decode, champion.selection, champion.transform) for file in files]
+    with torch.inference_mode():
+        return CALIBRATION.probabilities(champion.model(champion.normalise(torch.stack(frames))))
+
+
+def ask(run: RunFolder, place: Path, *asked: Any) -> list[dict[str, Any]]:
+    uri = Tracking.load(run.tracking).uri
+    return elsewhere(place, SCRIPT, uri, json.dumps(asked))
+
+
+def test_it_answers_elsewhere_as_the_champion_does_here(run: RunFolder, tmp_path: Path) -> None:
+    files = clips(run)
+    broken = cut(files[0], 0.02)
+    paths = [str(file) for file in files]
+    urls = [file.as_uri() for file in files]
+    contents = [base64.b64encode(file.read_bytes()).decode() for file in files]
+    with_faults = [paths[0], str(broken), "nowhere.mp4", paths[3], "", str(files[0].parent), "no clip"]
+    tables = ask(
+        run,
+        tmp_path,
+        [{"clip": paths}, None],
+        [{"clip": urls}, None],
+        [{"clip": contents}, None],
+        [{"clip": with_faults}, None],
+        [[{"clip": path} for path in paths[:2]], None],
+    )
+    columns = ["label", "probability", "dip", "label (class)", "squat", "error"]
+    assert all(table["columns"] == columns for table in tables)
+    wanted = expected(run, files)
+    for table in tables[:3]:
+        found = torch.tensor([row[2:5] for row in table["data"]])
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+        assert [row[0] for row in table["data"]] == [CLASSES[int(i)] for i in wanted.argmax(1)]
+        assert [row[1] for row in table["data"]] == [max(row[2:5]) for row in table["data"]]
+        assert {row[-1] for row in table["data"]} == {""}
+    assert len({tuple(row[2:5]) for row in tables[0]["data"]}) > 1, "each clip has its own answer"
+    rows = tables[3]["data"]
+    torch.testing.assert_close(torch.tensor([rows[0][2:5], rows[3][2:5]]), wanted[[0, 3]], rtol=0, atol=1e-5)
+    for place in (1, 2, 4, 5, 6):
+        assert rows[place][:5] == ["", None, None, None, None]
+    assert "can't read it" in rows[1][-1] or "decode" in rows[1][-1]
+    errors = [rows[place][-1] for place in (2, 4, 5, 6)]
+    assert errors == ["no such file", "no clip is given", "it is a folder: give video files", "no such file"]
+    assert tables[4]["data"] == tables[0]["data"][:2]
+
+
+def test_the_best_classes_alone_and_no_label_where_it_is_unsure(run: RunFolder, tmp_path: Path) -> None:
+    files = clips(run)
+    paths = {"clip": [str(file) for file in files]}
+    plain, best, unsure = ask(
+        run, tmp_path, [paths, None], [paths, {"top_k": 2, "abstain": False}], [paths, {"abstain": True}]
+    )
+    assert best["columns"] == ["label", "probability", "label_1", "probability_1", "label_2", "probability_2", "error"]
+    for row, short, careful in zip(plain["data"], best["data"], unsure["data"], strict=True):
+        ranked = sorted(zip(row[2:5], CLASSES, strict=True), reverse=True)
+        assert short[2:6] == [ranked[0][1], ranked[0][0], ranked[1][1], ranked[1][0]]
+        assert careful == ["" if row[1] < CALIBRATION.threshold else row[0], *row[1:]]
+    assert {row[0] == "" for row in unsure["data"]} == {True, False}, "a threshold that parts these clips"
+
+
+def test_its_files_name_what_it_needs_and_nothing_else(run: RunFolder) -> None:
+    client = MlflowClient(Tracking.load(run.tracking).uri)
+    version = client.get_model_version_by_alias("exercises", "candidate")
+    folder = Path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location[7:])
+    requirements = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()}
+    assert requirements == {"mlflow", "torch", "torchvision", "av", "numpy", "pandas"}
+    carried = next((folder / "code").iterdir())
+    assert carried.name.startswith("clip_labeller_")
+    for file in carried.iterdir():
+        for ours in ("data", "models", "tuning"):
+            assert f"from {ours}." not in file.read_text()
+    assert not [file for file in folder.rglob("*") if file.suffix in (".pkl", ".pth")]
+
+
+def test_an_argument_that_cannot_be_met_is_named(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"top_k must be 0 \(all classes\) to 3, not 4"):
+        ask(run, tmp_path, [{"clip": ["x.mp4"]}, {"top_k": 4}])
+
+
+@pytest.fixture
+def served(run: RunFolder, tmp_path: Path) -> Iterator[str]:
+    """`mlflow models serve`, from another folder."""
+    port = free_port()
+    address = ["-m", "models:/exercises@candidate", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "models", "serve", *address],
+            cwd=tmp_path,
+            env={**environment, "MLFLOW_TRACKING_URI": Tracking.load(run.tracking).uri, "OMP_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(timeout=30)
+
+
+def post(address: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        address, json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())["predictions"]
+
+
+@pytest.mark.slow
+def test_it_is_served_as_mlflow_serves_models(run: RunFolder, served: str) -> None:
+    files = clips(run)
+    content = base64.b64encode(files[1].read_bytes()).decode()
+    asked = [str(files[0]), content, files[2].as_uri(), "nowhere.mp4"]
+    wanted = expected(run, files[:3])
+    bodies: list[dict[str, Any]] = [
+        {"dataframe_split": {"columns": ["clip"], "data": [[clip] for clip in asked]}},
+        {"dataframe_records": [{"clip": clip} for clip in asked]},
+        {"inputs": {"clip": asked}},
+    ]
+    for body in bodies:
+        rows = post(served, body)
+        found = torch.tensor([[row["dip"], row["label (class)"], row["squat"]] for row in rows[:3]])
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+        assert (rows[3]["label"], rows[3]["probability"], rows[3]["error"]) == ("", None, "no such file")
+    best = post(served, {"inputs": {"clip": asked[:1]}, "params": {"top_k": 1, "abstain": True}})
+    assert best[0]["label_1"] == CLASSES[int(wanted[0].argmax())]
