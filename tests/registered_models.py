@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from data.clip_view import file_frames
 from data.splits import read_split
 from models.registry import build_model
 from tests.test_checkpoint import TRIAL
@@ -18,6 +20,7 @@ from tests.video_files import moving_square, write_video
 from tuning.calibration import Calibration
 from tuning.checkpoint import Manifest, save_checkpoint
 from tuning.config_file import absolute_paths, parse_config, save_config
+from tuning.evaluate import Champion
 from tuning.learner import TrainingState
 from tuning.loop import Predictions
 from tuning.run_folder import RunFolder
@@ -27,7 +30,7 @@ from tuning.tracking import start_sweep
 CLASSES = ("dip", "label", "squat")
 """One is called as a column of the answers."""
 
-CALIBRATION = Calibration(temperature=2.5, threshold=0.5, max_risk=0.1, risk=0.05, coverage=0.8, clips=20)
+TEMPERED = Calibration(temperature=0.25, threshold=0.0, max_risk=0.1, risk=0.05, coverage=0.8, clips=20)
 
 CHOICE = {
     "arch": "c3d",
@@ -84,14 +87,27 @@ def _save_champion(run: RunFolder, folds: int, seed: int, precision: str) -> Non
     )
     torch.manual_seed(seed)
     models = [build_model("c3d", options, num_classes=3, num_frames=8, size=48) for _ in range(folds)]
-    with torch.no_grad():
-        for model in models:
-            for parameter in model.parameters():
-                # Untrained, all clips get nearly the same answer.
-                parameter.mul_(3)
     answers = Predictions([f"{name}/val.mp4" for name in CLASSES], torch.arange(3), 2 * torch.eye(3))
     save_checkpoint(run.best, manifest, models, [TrainingState({}, {}, {}) for _ in models], answers)
-    CALIBRATION.save(run.best)
+    TEMPERED.save(run.best)
+    sure = sorted(float(row.max()) for row in answers_here(run))
+    # Of which half of the clips fall short.
+    replace(TEMPERED, threshold=(sure[2] + sure[3]) / 2).save(run.best)
+
+
+def clips_of(run: RunFolder) -> list[Path]:
+    """The files of the run's test clips."""
+    return [run.path.parents[1] / f"clips/{name}/take {take}.mp4" for name in CLASSES for take in range(2)]
+
+
+def answers_here(run: RunFolder) -> torch.Tensor:
+    """What the run's champion makes of its test clips: probabilities `(6, 3)`."""
+    champion = Champion(run.best)
+    decode = champion.manifest.decode
+    frames = [file_frames(file, decode, champion.selection, champion.transform) for file in clips_of(run)]
+    with torch.inference_mode():
+        logits = champion.model(champion.normalise(torch.stack(frames)))
+    return Calibration.load(run.best).probabilities(logits)
 
 
 def elsewhere(place: Path, script: str, *args: str) -> Any:

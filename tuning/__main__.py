@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,export,ui}`.
 
 Decoding processes import this module again when they start: what a command needs is imported by that command.
 """
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_export(commands)
     _add_ui(commands)
     return parser
 
@@ -116,6 +117,13 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
     command.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video files")
     command.set_defaults(command=_predict)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("export", help="write a run's champion as files for other programs")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.pt2, model.onnx and model.json")
+    command.set_defaults(command=_export)
 
 
 def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -407,6 +415,16 @@ def _predict(args: argparse.Namespace) -> int:
         best = int(probabilities.argmax())
         print(f"{clip}\t{champion.manifest.classes[best]}\t{probabilities[best]:.3f}", flush=True)
     return EXIT_USER_ERROR if unreadable else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from tuning.export import GRAPH, ONNX, SETTINGS, TOLERANCE, export_champion
+    from tuning.run_folder import find_run
+
+    exported = export_champion(find_run(str(args.run)).best, args.out)
+    print(f"{GRAPH}, {ONNX} and {SETTINGS} in {args.out}")
+    print(f"ONNX differs from PyTorch by at most {exported.difference:.2g} a logit (up to {TOLERANCE:g} is taken)")
+    return 0
 
 
 def _ui(args: argparse.Namespace) -> int:

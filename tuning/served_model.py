@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -133,13 +134,14 @@ class ClipLabeller:
 
 def _clips(model_input: Any) -> list[str]:
     if isinstance(model_input, pd.DataFrame):
-        values = model_input[CLIP].tolist() if CLIP in model_input else model_input.iloc[:, 0].tolist()
+        values = model_input[CLIP].tolist()
     elif isinstance(model_input, Mapping):
-        given = model_input[CLIP]
-        values = [given] if isinstance(given, str) else list(given)
+        values = [model_input[CLIP]]
     else:
         values = [value[CLIP] if isinstance(value, Mapping) else value for value in model_input]
-    return ["" if value is None else str(value) for value in values]
+    # MLflow makes a single row of `{"clip": ["a.mp4", "b.mp4"]}`.
+    each = [one for value in values for one in (value if isinstance(value, list | tuple | np.ndarray) else [value])]
+    return ["" if one is None else str(one) for one in each]
 
 
 def _content(clip: str) -> Path | bytes:
