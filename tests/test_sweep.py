@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import io
@@ -172,11 +173,57 @@ def test_the_run_folder_is_whole(asha_run: tuple[Path, str], place: Workplace) -
     assert metrics["num_clips"] == len(split.clips("test")) == np.sum(metrics["confusion"])
     with (run / "test/predictions.csv").open() as stream:
         predictions = list(csv.DictReader(stream))
-    assert list(predictions[0]) == ["clip", "label", "predicted", "probability"]
+    columns = ["clip", "label", "group", "predicted", "probability", *(f"p({name})" for name in split.classes)]
+    assert list(predictions[0]) == columns
+    groups = {clip.path: clip.group for clip in split.clips("test")}
+    assert {row["clip"]: row["group"] for row in predictions} == groups
     assert {row["clip"] for row in predictions} == {clip.path for clip in split.clips("test")}
     right = [row["label"] == row["predicted"] for row in predictions]
     assert metrics["accuracy"] == pytest.approx(np.mean(right))
     assert (run / "test/confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_one_page_with_the_numbers_of_its_plots(asha_run: tuple[Path, str]) -> None:
+    run, output = asha_run
+    page = (run / "report/index.html").read_text()
+    assert "runs/asha/report/index.html" in output
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page), "nothing is fetched from elsewhere"
+    for question in ("Imbalanced or balanced?", "Does time matter?", "How often was the test used?"):
+        assert question in page
+    assert "This test split has been used once. 1 other model answered it" in page
+    test = json.loads((run / "test/metrics.json").read_text())
+    assert f"<b>{test['accuracy']:.3f}</b>test accuracy" in page
+    numbers = {file.stem: pd.read_csv(file) for file in (run / "report/data").glob("*.csv")}
+    embedded = dict(re.findall(r'download="([\w.]+)" href="data:text/csv;base64,([^"]+)"', page))
+    assert {"leaderboard.csv", "per_class.csv", "learning_curves.csv"} <= set(embedded) <= {f"{n}.csv" for n in numbers}
+    for name, text in embedded.items():
+        assert base64.b64decode(text) == (run / "report/data" / name).read_bytes()
+    results = table(run)
+    assert numbers["leaderboard"]["trial"].tolist() == results["id"].tolist()
+    assert len(numbers["learning_curves"]) == results["epochs"].sum()
+    assert len(numbers["frame_order"]) == 8
+    predictions = pd.read_csv(run / "test/predictions.csv")
+    assert len(numbers["mistakes"]) == (predictions["label"] != predictions["predicted"]).sum()
+    shares = numbers["time_shares"].set_index("of")
+    assert (shares.loc[results["id"], "computing"] > 0).all()
+
+
+def test_the_report_made_anew_is_the_same_and_does_not_use_the_test(
+    asha_run: tuple[Path, str], tuning_here: TuningHere
+) -> None:
+    run = asha_run[0]
+    before, uses = (run / "report/index.html").read_bytes(), (run / "test_log.jsonl").read_bytes()
+    assert succeeded(tuning_here("report", "--run", "runs/asha")).stdout == "report in runs/asha/report/index.html\n"
+    assert (run / "report/index.html").read_bytes() == before
+    assert (run / "test_log.jsonl").read_bytes() == uses
+
+
+def test_each_use_of_the_test_split_is_logged_with_the_checkpoint(asha_run: tuple[Path, str]) -> None:
+    run = asha_run[0]
+    uses = [json.loads(line) for line in (run / "test_log.jsonl").read_text().splitlines()]
+    assert [use["purpose"] for use in uses][:2] == ["champion", "frame order"]
+    assert uses[0]["checkpoint_sha256"] == read_manifest(run / "best").model_sha256
+    assert uses[1]["checkpoint_sha256"] != uses[0]["checkpoint_sha256"]
 
 
 def test_groups_never_cross_splits(asha_run: tuple[Path, str]) -> None:
