@@ -117,7 +117,7 @@ def _class_rows(found: Findings) -> list[dict[str, object]]:
 def _board(found: Findings) -> list[dict[str, object]]:
     """The leaderboard's cells as text, with what to sort by."""
     table = leaderboard(found)
-    kept = table.drop(columns=[name for name in ("stage", "seed", "reason") if table[name].nunique() < 2])
+    kept = table.drop(columns=[name for name in ("stage", "seed") if table[name].nunique() < 2])
     return [{str(key): value for key, value in row.items()} for row in kept.to_dict("records")]
 
 
