@@ -87,6 +87,7 @@ def test_says_that_balanced_is_better_where_it_is(bench: Bench) -> None:
     assert found.rare_recall.interval.holds(0.7)
     assert found.sentence.startswith("Balanced is better by 0.")
     assert "over 4 pairs of trials; recall of the rare classes +0.7" in found.sentence
+    assert found.sentence.endswith("from 30 recordings.")
 
 
 def test_says_that_imbalanced_is_better_where_it_is(bench: Bench) -> None:

@@ -51,13 +51,18 @@ class Comparison:
     macro_f1: Difference | None
     """Mean over pairs; the interval covers the luck of the clips and that of training. None without pairs."""
     rare_recall: Difference | None
+    rare_recordings: int
+    """Groups that the validation clips of the rare classes come from."""
 
     @property
     def sentence(self) -> str:
         """What the sweep allows to conclude."""
         if self.macro_f1 is None:
             return f"No two trials differ in {self.axis} alone: this sweep can't tell {self.first} from {self.second}."
-        rare = f"; recall of the rare classes {self.rare_recall.told}" if self.rare_recall else ""
+        rare = ""
+        if self.rare_recall:
+            came = _count(self.rare_recordings, "recording")
+            rare = f"; recall of the rare classes {self.rare_recall.told}, from {came}"
         over = f"over {_count(len(self.pairs), 'pair')} of trials"
         if len(self.pairs) == 1:
             return (
@@ -119,6 +124,7 @@ def compare(
             [one.pair.rare_recall.value for one in found if one.pair.rare_recall],
             [one.rare_recall for one in found if one.pair.rare_recall],
         ),
+        max((one.rare_recordings for one in found), default=0),
     )
 
 
@@ -158,6 +164,7 @@ class _Compared:
     macro_f1: np.ndarray
     """The difference in each draw."""
     rare_recall: np.ndarray
+    rare_recordings: int
 
 
 def _compared(
@@ -189,7 +196,8 @@ def _compared(
     pair = Pair(
         title, first.id, second.id, epochs, f1, recall, only_first, only_second, mcnemar(only_first, only_second)
     )
-    return _Compared(pair, f1_draws, recall_draws)
+    of_rare = {groups[clip] for clip, label in zip(answers.clip_ids, labels, strict=True) if label in present}
+    return _Compared(pair, f1_draws, recall_draws, len(of_rare))
 
 
 def _best_answers(row: TrialResult, clip_ids: Sequence[str], metric: str, epochs: int) -> list[int]:
@@ -225,7 +233,7 @@ def _overall(values: Sequence[float], draws: Sequence[np.ndarray]) -> Difference
     interval = percentiles(np.mean(draws, axis=0))
     if len(values) > 1:
         half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-        interval = interval.joined(Interval(mean - half, mean + half))
+        interval = interval.joined(Interval(max(mean - half, -1.0), min(mean + half, 1.0)))
     return Difference(mean, interval)
 
 

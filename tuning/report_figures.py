@@ -396,7 +396,7 @@ def _pairs(comparison: Comparison, found: Findings) -> Figure | None:
     if comparison.macro_f1 is None:
         return None
     pairs = [Labelled(pair.title, _of_difference(pair.macro_f1)) for pair in comparison.pairs]
-    favours = (f"favours {comparison.first}", f"favours {comparison.second}")
+    favours = (comparison.first, comparison.second)
     svg = paired_differences(
         pairs, Labelled("all pairs", _of_difference(comparison.macro_f1)), favours=favours, x_label="macro-F1"
     )

@@ -41,7 +41,8 @@ class Difference:
     @property
     def told(self) -> str:
         """For people."""
-        return f"{self.value:+.3f} ({self.interval.low:+.3f} to {self.interval.high:+.3f})"
+        value, low, high = (round(each, 3) + 0.0 for each in (self.value, self.interval.low, self.interval.high))
+        return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
     @property
     def certain(self) -> bool:
