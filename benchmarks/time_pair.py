@@ -18,7 +18,7 @@ from data.cache import FrameStore, LabelledFrames
 from data.intervals import wilson_interval
 from data.splits import read_split
 from data.synthetic import TIME_PAIR, write_demo
-from tuning.evaluate import Champion
+from tuning.champion import Champion
 from tuning.results import TrialResult, rank
 from tuning.run_folder import find_run
 from tuning.sweep import read_trials

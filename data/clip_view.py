@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from data.decode import DecodeSettings, decode_clip
+from data.decode import ClipFacts, DecodeSettings, decode_clip
 from data.errors import DataError
 from data.sampling import FrameSelection
 from data.transforms import EvalTransform
 
 
-def file_frames(
-    file: Path, decode: DecodeSettings, selection: FrameSelection, transform: EvalTransform
-) -> torch.Tensor:
-    """As `eval_frames`, from a video file.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model sees of a clip."""
+
+    frames: torch.Tensor
+    """uint8 `(T, 3, S, S)`."""
+    facts: ClipFacts
+
+
+def see_file(file: Path, decode: DecodeSettings, selection: FrameSelection, transform: EvalTransform) -> Seen:
+    """Decode what evaluation and prediction show a model of a video file.
 
     Raises:
         DataError: it can't be read or decoded; the message is the reason without its name.
@@ -24,10 +32,10 @@ def file_frames(
     if not file.is_file():
         raise DataError("it is a folder: give video files" if file.is_dir() else "no such file")
     try:
-        stored = decode_clip(file, decode).frames
+        decoded = decode_clip(file, decode)
     except OSError as error:
         raise DataError(f"it can't be opened ({error.strerror})") from None
-    return eval_frames(stored, selection, transform)
+    return Seen(eval_frames(decoded.frames, selection, transform), decoded.facts)
 
 
 def eval_frames(

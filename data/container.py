@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,14 +111,32 @@ def container_errors(container: InputContainer) -> Iterator[list[str]]:
     Demuxers skip what they can't make sense of and tell nobody but FFmpeg's log.
     """
     errors: list[str] = []
-    level, repeated = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
+    with _logging_errors(), av.logging.Capture() as logs:
+        yield errors
+    told = (message.strip() for _, name, message in logs if name == container.format.name)
+    errors.extend(dict.fromkeys(told))
+
+
+_lock = threading.Lock()
+_listeners = 0
+_level_before: tuple[int | None, bool] = None, True
+
+
+@contextmanager
+def _logging_errors() -> Iterator[None]:
+    """FFmpeg's log is one for all threads: the last that listens puts it back as it was."""
+    global _listeners, _level_before
+    with _lock:
+        if _listeners == 0:
+            _level_before = av.logging.get_level(), av.logging.get_skip_repeated()
+            av.logging.set_level(av.logging.ERROR)
+            av.logging.set_skip_repeated(False)
+        _listeners += 1
     try:
-        with av.logging.Capture() as logs:
-            yield errors
+        yield
     finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(repeated)
-        told = (message.strip() for _, name, message in logs if name == container.format.name)
-        errors.extend(dict.fromkeys(told))
+        with _lock:
+            _listeners -= 1
+            if _listeners == 0:
+                av.logging.set_level(_level_before[0])
+                av.logging.set_skip_repeated(_level_before[1])

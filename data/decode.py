@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,20 +102,32 @@ def decode_clip(path: Path, settings: DecodeSettings) -> DecodedClip:
             half of its frames to damage.
         OSError: the file can't be opened.
     """
+    with opened(path) as (container, stream):
+        return _decode(path, container, stream, settings)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A video file's container and the stream to decode.
+
+    Raises:
+        UnusableClip: the file is empty, not a video, or has no video stream; also for what FFmpeg says meanwhile.
+        OSError: the file can't be opened.
+    """
     with path.open("rb") as file:
         if not file.read(1):
             raise UnusableClip("unreadable", "the file is empty")
     try:
         with open_container(path) as container:
-            return _decode(path, container, settings)
+            stream = choose_video_stream(container)
+            if stream is None:
+                raise UnusableClip("no video stream", "it has no video stream")
+            yield container, stream
     except av.error.FFmpegError as error:
         raise UnusableClip("unreadable", f"FFmpeg can't read it: {error.strerror or error}") from error
 
 
-def _decode(path: Path, container: InputContainer, settings: DecodeSettings) -> DecodedClip:
-    stream = choose_video_stream(container)
-    if stream is None:
-        raise UnusableClip("no video stream", "it has no video stream")
+def _decode(path: Path, container: InputContainer, stream: VideoStream, settings: DecodeSettings) -> DecodedClip:
     reader = PacketReader(container, stream)
     with container_errors(container) as errors:
         timeline, held = read_timeline(reader)
@@ -142,7 +156,7 @@ def _decode(path: Path, container: InputContainer, settings: DecodeSettings) -> 
         sought=sampling.sought,
         damage=_damage(sampling, timeline, promised, losses),
     )
-    return DecodedClip(_stack(sampling.finish()), facts)
+    return DecodedClip(stacked(sampling.finish()), facts)
 
 
 def _promised(
@@ -209,9 +223,14 @@ def _damage(sampling: Sampling, timeline: Timeline, promised: int, losses: list[
     return text
 
 
-def _stack(pictures: list[np.ndarray]) -> np.ndarray:
-    """A stream may change its size midway; the first picture's size holds."""
-    first = pictures[0].shape
+def stacked(pictures: Sequence[np.ndarray], shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Pictures `(H, W, 3)` as `(F, H, W, 3)`; a stream may change its size midway, but the first picture's holds.
+
+    Args:
+        pictures: uint8.
+        shape: of the first picture, where that is not among these.
+    """
+    first = shape or pictures[0].shape
     same = [picture if picture.shape == first else _refit(picture, first) for picture in pictures]
     return np.stack(same)
 

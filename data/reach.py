@@ -65,6 +65,7 @@ class Sampling:
         """Stamp of the last frame seen."""
         self._shown = timeline.shown
         self._develop = develop
+        self._taken = 0
         self._pictures: list[np.ndarray] = []
         self._on_screen: VideoFrame | None = None
         self._picture: np.ndarray | None = None
@@ -79,7 +80,8 @@ class Sampling:
         """Whether, once all packets were fed, more decoding would give nothing else."""
         if self.first is None or (self.quick and not self.in_order):
             return False
-        return len(self.finish()) == self.found or (not self.quick and bool(self.troubles))
+        self.finish()
+        return len(self.wanted) == self.found or (not self.quick and bool(self.troubles))
 
     def feed(self, codec: VideoCodecContext, packets: Iterable[Packet[VideoStream]], until: int | None = None) -> None:
         """Decode packets, to the end or until the frame of stamp `until` was seen."""
@@ -94,9 +96,24 @@ class Sampling:
                 return
         self._decode(codec, None)
 
+    def stream(self, codec: VideoCodecContext, packets: Iterable[Packet[VideoStream]]) -> Iterator[np.ndarray]:
+        """The pictures of the wanted stamps in order, each as soon as it is known, none of them kept.
+
+        All packets are decoded until the last picture is known. Nothing comes if no frame decodes.
+        """
+        for packet in itertools.chain(packets, (None,)):
+            self._decode(codec, packet)
+            yield from self._pictures
+            self._pictures.clear()
+            if self._taken == len(self.wanted):
+                return
+        if self.first is not None:
+            yield from self.finish()
+            self._pictures.clear()
+
     def finish(self) -> list[np.ndarray]:
         """A picture for each wanted stamp; there must have been a frame."""
-        while len(self._pictures) < len(self.wanted):
+        while self._taken < len(self.wanted):
             self._take()
         return self._pictures
 
@@ -122,7 +139,7 @@ class Sampling:
         if self._on_screen is None:
             self.first, self.first_stamp = frame, stamp
         else:
-            while len(self._pictures) < len(self.wanted) and self.wanted[len(self._pictures)] < stamp:
+            while self._taken < len(self.wanted) and self.wanted[self._taken] < stamp:
                 self._take()
         self._on_screen, self._picture, self._since = frame, None, stamp
 
@@ -135,7 +152,8 @@ class Sampling:
         assert self._on_screen is not None
         if self._picture is None:
             self._picture = self._develop(self._on_screen)
-        self.found += self._since == self.wanted[len(self._pictures)]
+        self.found += self._since == self.wanted[self._taken]
+        self._taken += 1
         self._pictures.append(self._picture)
 
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from models.errors import ModelError
 from models.motion import ClipModel
@@ -81,6 +82,9 @@ class Architecture:
     stages: tuple[str, ...]
     """Prefixes of the backbone's parameter names, each with its final dot, from the input to the output: every
     parameter outside the head begins with exactly one. A convolution or norm between the blocks is a stage itself."""
+    pool: Callable[[Any], nn.Module]
+    """From a model to the module whose input is the last in it that still has places in the picture, so that it can be
+    asked where it looks: `(B, C, T', H', W')`, or `(B*T, C, H', W')` of one that looks at frames one by one."""
     head: str = "head."
     """Prefix of the parameters that depend on the classes, or that no weights hold: they start at random."""
     weights: Mapping[str, Download | Packaged] = field(default_factory=dict)

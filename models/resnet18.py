@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import nn
 
@@ -44,5 +45,6 @@ ARCHITECTURE = Architecture(
     mean=IMAGENET[0],
     std=IMAGENET[1],
     stages=STAGES,
+    pool=attrgetter("backbone.avgpool"),
     weights=WEIGHTS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import nn
 
@@ -34,6 +35,7 @@ ARCHITECTURE = Architecture(
     mean=IMAGENET[0],
     std=IMAGENET[1],
     stages=STAGES,
+    pool=attrgetter("backbone.avgpool"),
     # torchvision's `IMAGENET1K_V2` (80.9 % top-1, a longer recipe) and `IMAGENET1K_V1` (76.1 %).
     weights={
         "imagenet": Download("https://download.pytorch.org/models/resnet50-11ad3fa6.pth"),

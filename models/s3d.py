@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 from torch import nn
@@ -56,6 +57,7 @@ ARCHITECTURE = Architecture(
     mean=KINETICS[0],
     std=KINETICS[1],
     stages=tuple(f"backbone.features.{number}." for number in _WITH_PARAMETERS),
+    pool=attrgetter("backbone.avgpool"),
     # torchvision's `KINETICS400_V1`, 68.4 % top-1, trained at 224.
     weights={"kinetics400": Download("https://download.pytorch.org/models/s3d-d76dad2f.pth")},
 )

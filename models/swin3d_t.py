@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from torch import nn
 
@@ -49,6 +50,7 @@ ARCHITECTURE = Architecture(
         *(f"backbone.features.{number}." for number in range(7)),
         "backbone.norm.",
     ),
+    pool=attrgetter("backbone.avgpool"),
     # torchvision's `KINETICS400_V1`, 77.7 % top-1 by clips of 32 frames.
     weights={"kinetics400": Download("https://download.pytorch.org/models/swin3d_t-7615ae03.pth")},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated
 
 import torch
@@ -101,5 +102,6 @@ ARCHITECTURE = Architecture(
     mean=IMAGENET[0],
     std=IMAGENET[1],
     stages=STAGES,
+    pool=attrgetter("backbone.avgpool"),
     weights=WEIGHTS,
 )

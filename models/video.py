@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 from torch import nn
@@ -60,5 +61,6 @@ def residual_network(name: str, config: type[VideoOptions], kinetics400: str) ->
         mean=KINETICS[0],
         std=KINETICS[1],
         stages=tuple(f"backbone.{part}." for part in ("stem", "layer1", "layer2", "layer3", "layer4")),
+        pool=attrgetter("backbone.avgpool"),
         weights={"kinetics400": Download(kinetics400)},
     )

@@ -12,15 +12,14 @@ from typing import Any
 
 import torch
 
-from data.clip_view import file_frames
 from data.splits import read_split
 from models.registry import build_model
 from tests.test_checkpoint import TRIAL
 from tests.video_files import moving_square, write_video
 from tuning.calibration import Calibration
+from tuning.champion import Champion
 from tuning.checkpoint import Manifest, save_checkpoint
 from tuning.config_file import absolute_paths, parse_config, save_config
-from tuning.evaluate import Champion
 from tuning.learner import TrainingState
 from tuning.loop import Predictions
 from tuning.run_folder import RunFolder
@@ -103,11 +102,7 @@ def clips_of(run: RunFolder) -> list[Path]:
 def answers_here(run: RunFolder) -> torch.Tensor:
     """What the run's champion makes of its test clips: probabilities `(6, 3)`."""
     champion = Champion(run.best)
-    decode = champion.manifest.decode
-    frames = [file_frames(file, decode, champion.selection, champion.transform) for file in clips_of(run)]
-    with torch.inference_mode():
-        logits = champion.model(champion.normalise(torch.stack(frames)))
-    return Calibration.load(run.best).probabilities(logits)
+    return torch.from_numpy(champion.probabilities([champion.look(file).frames for file in clips_of(run)]))
 
 
 def elsewhere(place: Path, script: str, *args: str) -> Any:

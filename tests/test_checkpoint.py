@@ -30,6 +30,7 @@ from tuning.checkpoint import (
     copy_champion,
     load_model,
     load_models,
+    load_predicted,
     load_training,
     load_validation,
     read_manifest,
@@ -139,6 +140,18 @@ def test_the_answers_to_the_validation_clips_are_kept(checkpoint: tuple[Path, to
             read(folder)
 
 
+def test_the_classes_that_earlier_epochs_gave_are_kept(
+    checkpoint: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
+    _, model = checkpoint
+    earlier = [torch.tensor([1, 1], dtype=torch.int16), torch.tensor([0, 1], dtype=torch.int16)]
+    later = tmp_path / "later"
+    later.mkdir()
+    save_checkpoint(later, MANIFEST_VALUES, [model], [TrainingState({}, {}, {})], ANSWERS, earlier)
+    assert load_predicted(later).tolist() == [[1, 1], [0, 1], ANSWERS.logits.argmax(1).tolist()]
+    assert load_validation(later).clip_ids == ANSWERS.clip_ids
+
+
 def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
     whole = (folder / MODEL).read_bytes()
@@ -190,7 +203,7 @@ import sys
 from pathlib import Path
 import torch
 from data.cache import FrameStore, LabelledFrames
-from tuning.evaluate import Champion
+from tuning.champion import Champion
 torch.set_num_threads(1)
 place, digests = Path(sys.argv[1]), sys.argv[2:]
 clips, answers = [LabelledFrames(digest, digest, 0) for digest in digests], {}

@@ -15,9 +15,10 @@ from models.registry import build_model
 from tests import test_checkpoint
 from tests.small_models import one_seed_one_thread
 from tests.video_files import moving_square, write_video
+from tuning.champion import Champion
 from tuning.checkpoint import Manifest, TrainingState, save_checkpoint
 from tuning.config_file import absolute_paths, parse_config, save_config
-from tuning.evaluate import Champion, evaluate_run
+from tuning.evaluate import evaluate_run
 from tuning.run_folder import RunFolder
 from tuning.settings import TrainConfig
 

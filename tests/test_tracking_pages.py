@@ -93,7 +93,7 @@ def test_sweep_and_trials_name_their_clips(run: RunFolder, tracking: Tracking, c
 
 
 def test_files_lie_in_folders_of_their_kind(tracking: Tracking, client: MlflowClient) -> None:
-    tests = {f"test/{name}" for name in ("metrics.json", "predictions.csv", "confusion_matrix.png")}
+    tests = {f"test/{name}" for name in ("metrics.json", "predictions.csv", "frame_order.csv", "confusion_matrix.png")}
     everywhere = tests | {"split/split.csv", "report/index.html"}
     assert everywhere | {"config.yaml"} <= paths(client, tracking.parent_run_id)
     champion = paths(client, tracking.trial_runs("a")[0].info.run_id)

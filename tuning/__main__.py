@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,export,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,export,ui}`.
 
 Decoding processes import this module again when they start: what a command needs is imported by that command.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from data.cache import BuildReport
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
-    from tuning.evaluate import AveragedScores
     from tuning.job import Slot, TrialData
+    from tuning.made import Process
     from tuning.measurement import Measured
     from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
     from tuning.sweep import Outcome
+    from tuning.test_report import AveragedScores
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -49,6 +51,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """As argparse does, but KEY=VALUE may stand before, between and behind the options."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
+    args.words = sys.argv[1:] if argv is None else list(argv)
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands)
     _add_evaluate(commands)
+    _add_report(commands)
     _add_predict(commands)
     _add_export(commands)
     _add_ui(commands)
@@ -112,10 +116,37 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command.set_defaults(command=_evaluate)
 
 
-def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("predict", help="label clips with a run's champion")
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("report", help="make the report of a sweep anew, without touching the test split")
     command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
-    command.add_argument("clips", nargs="+", type=Path, metavar="CLIP", help="video files")
+    command.set_defaults(command=_report)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "predict",
+        help="label clips and long videos with a run's champion",
+        description="Label clips. A video much longer than the training's clips is cut into segments: what from when "
+        "to when. Answers go to stdout, all else to stderr.",
+    )
+    _add_champion(command)
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="video files, and folders of them")
+    command.add_argument("--top", type=int, default=1, metavar="K", help="likeliest classes to show; default: 1")
+    command.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the answers there, not to stdout")
+    command.add_argument("--no-abstain", action="store_true", help="give an answer even where none is likely enough")
+    command.add_argument("--batch", type=int, metavar="N", help="clips or windows at once; default: as trained")
+    command.add_argument("--long", action="store_true", help="cut all videos into segments, however short")
+    command.add_argument(
+        "--window",
+        type=float,
+        metavar="SECONDS",
+        help="seconds of a long video that the model sees at once; default: as long as the training's clips are",
+    )
+    command.add_argument(
+        "--hop", type=float, metavar="SECONDS", help="from a window to the next; default: half a window"
+    )
+    command.add_argument("--plot", type=Path, metavar="FILE", help="picture of one long video's segments, .png or .svg")
     command.set_defaults(command=_predict)
 
 
@@ -124,6 +155,12 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.pt2, model.onnx and model.json")
     command.set_defaults(command=_export)
+
+
+def _add_champion(command: argparse.ArgumentParser) -> None:
+    champion = command.add_mutually_exclusive_group(required=True)
+    champion.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, runs/NAME")
+    champion.add_argument("--model", type=Path, metavar="DIR", help="a champion's folder, such as runs/NAME/best")
 
 
 def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -145,6 +182,7 @@ def _sweep(args: argparse.Namespace) -> int:
     # Once the settings are known to be good: these take seconds to import.
     from tuning.cluster import connected, head_address
     from tuning.head import told_when_gone
+    from tuning.made import add_process, end_process
     from tuning.measurement import keep
     from tuning.packing import alive_nodes, plan_slots, trials_that_fit
     from tuning.plan import make_plan
@@ -170,25 +208,47 @@ def _sweep(args: argparse.Namespace) -> int:
         if address is not None:
             to_come = trials_that_fit(slot, alive_nodes()) < at_once
             _print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
+        began = time.monotonic()
         prepared = prepare(scanned, config, progress=True)
+        seconds_decoding = time.monotonic() - began
         _print_build(prepared, run)
         data = prepared.trial_data()
         measured = _measured(run, config, data, slot)
         if not args.resume:
             new_run(run, config, prepared)
+        add_process(run.made, _this_process(args.words, prepared.build.decoded, seconds_decoding))
         if measured.demands:
             keep(measured, run.demand)
         plan = make_plan(config, data, measured, alive_nodes())
         print(plan.text(), flush=True)
         go_on = f"go on with: python -m tuning sweep --resume {run.named}"
+        began = time.monotonic()
         try:
             with told_when_gone(head_address(), f"Ray's head no longer answers; once one runs again, {go_on}"):
                 results = run_sweep(run, config, prepared, plan.slot, plan.at_once, verbose=args.verbose)
         except Interrupted:
             print(f"\nstopped before all trials ended; {go_on}")
             return EXIT_INTERRUPTED
+    end_process(run.made, time.monotonic() - began)
     _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
+
+
+def _this_process(words: Sequence[str], decoded: int, seconds_decoding: float) -> Process:
+    """What worked on the run now, on the connected cluster."""
+    import ray
+
+    from tuning.made import Process, cluster_text, command_line, machine_text, versions
+
+    return Process(
+        command=command_line(words),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_text(),
+        cluster=cluster_text([node["Resources"] for node in ray.nodes() if node["Alive"]]),
+        versions=versions(),
+        decoded=decoded,
+        seconds_decoding=round(seconds_decoding, 1),
+    )
 
 
 def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot) -> Measured:
@@ -340,7 +400,7 @@ def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) ->
         print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
     if config.search.pbt is not None:
         print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
-    print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
+    print(f"report     {_shown(outcome.page)}")
     if outcome.model_version:
         print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")
     if outcome.promotion:
@@ -376,15 +436,16 @@ def _shown(path: Path) -> str:
 def _evaluate(args: argparse.Namespace) -> int:
     from tuning.evaluate import evaluate_run
     from tuning.run_folder import find_run
+    from tuning.sweep import contenders_of
     from tuning.tracking import reporting
 
     run = find_run(str(args.run))
-    config = run.read_config()
+    config, others = run.read_config(), contenders_of(run)
     if not run.tracking.exists():
-        report, unsent, promotion = evaluate_run(run, progress=True), "", ""
+        report, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
     else:
         with reporting(run) as mlflow:
-            report = evaluate_run(run, progress=True)
+            report = evaluate_run(run, others, progress=True)
             mlflow.journal.report_test(config.tracking.promote)
             unsent = mlflow.send(config.tracking.patience)
             promotion = mlflow.writer.promotion
@@ -399,22 +460,30 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _predict(args: argparse.Namespace) -> int:
-    from tuning.evaluate import Champion
+def _report(args: argparse.Namespace) -> int:
     from tuning.run_folder import find_run
+    from tuning.sweep import report_anew
 
-    champion = Champion(find_run(str(args.run)).best)
-    unreadable = 0
-    for clip in args.clips:
-        try:
-            probabilities = champion.predict_file(clip)
-        except DataError as error:
-            print(f"error: {clip}: {error}", file=sys.stderr)
-            unreadable += 1
-            continue
-        best = int(probabilities.argmax())
-        print(f"{clip}\t{champion.manifest.classes[best]}\t{probabilities[best]:.3f}", flush=True)
-    return EXIT_USER_ERROR if unreadable else 0
+    print(f"report in {_shown(report_anew(find_run(str(args.run))))}")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from tuning.predict import PredictOptions, predict_files
+
+    options = PredictOptions(
+        paths=args.paths,
+        top=args.top,
+        format=args.format,
+        out=args.out,
+        abstain=not args.no_abstain,
+        batch=args.batch,
+        long=args.long,
+        window=args.window,
+        hop=args.hop,
+        plot=args.plot,
+    )
+    return EXIT_USER_ERROR if predict_files(args.run, args.model, options) else 0
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -13,8 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuning.results import TrialResult, trial_title
 from tuning.spool import Spool
+from tuning.stopwatch import TIMES
 
-METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr", "micro_batch", "seconds")
+METRICS = (
+    *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr", "micro_batch", "seconds"),
+    *TIMES,
+)
 """Of an epoch."""
 
 

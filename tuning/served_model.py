@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data.clip_view import file_frames
+from data.clip_view import see_file
 from data.decode import DecodeSettings
 from data.errors import DataError
 from data.sampling import FrameSelection
@@ -108,11 +108,11 @@ class ClipLabeller:
         try:
             content = _content(clip)
             if isinstance(content, Path):
-                return file_frames(content, self.decode, self.selection, self.transform)
+                return see_file(content, self.decode, self.selection, self.transform).frames
             with tempfile.NamedTemporaryFile(prefix="clip-") as file:
                 file.write(content)
                 file.flush()
-                return file_frames(Path(file.name), self.decode, self.selection, self.transform)
+                return see_file(Path(file.name), self.decode, self.selection, self.transform).frames
         except DataError as error:
             return str(error)
 
