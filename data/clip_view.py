@@ -23,8 +23,8 @@ class Seen:
     facts: ClipFacts
 
 
-def file_frames(file: Path, decode: DecodeSettings, selection: FrameSelection, transform: EvalTransform) -> Seen:
-    """As `eval_frames`, from a video file.
+def see_file(file: Path, decode: DecodeSettings, selection: FrameSelection, transform: EvalTransform) -> Seen:
+    """Decode what evaluation and prediction show a model of a video file.
 
     Raises:
         DataError: it can't be read or decoded; the message is the reason without its name.

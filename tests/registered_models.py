@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from data.clip_view import file_frames
 from data.splits import read_split
 from models.registry import build_model
 from tests.test_checkpoint import TRIAL
@@ -103,11 +102,7 @@ def clips_of(run: RunFolder) -> list[Path]:
 def answers_here(run: RunFolder) -> torch.Tensor:
     """What the run's champion makes of its test clips: probabilities `(6, 3)`."""
     champion = Champion(run.best)
-    decode = champion.manifest.decode
-    frames = [file_frames(file, decode, champion.selection, champion.transform).frames for file in clips_of(run)]
-    with torch.inference_mode():
-        logits = champion.model(champion.normalise(torch.stack(frames)))
-    return Calibration.load(run.best).probabilities(logits)
+    return torch.from_numpy(champion.probabilities([champion.look(file).frames for file in clips_of(run)]))
 
 
 def elsewhere(place: Path, script: str, *args: str) -> Any:

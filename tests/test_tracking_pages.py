@@ -93,7 +93,7 @@ def test_sweep_and_trials_name_their_clips(run: RunFolder, tracking: Tracking, c
 
 
 def test_files_lie_in_folders_of_their_kind(tracking: Tracking, client: MlflowClient) -> None:
-    tests = {f"test/{name}" for name in ("metrics.json", "predictions.csv", "confusion_matrix.png")}
+    tests = {f"test/{name}" for name in ("metrics.json", "predictions.csv", "frame_order.csv", "confusion_matrix.png")}
     everywhere = tests | {"split/split.csv", "report/index.html"}
     assert everywhere | {"config.yaml"} <= paths(client, tracking.parent_run_id)
     champion = paths(client, tracking.trial_runs("a")[0].info.run_id)
@@ -143,10 +143,10 @@ def test_the_run_table_has_a_saved_view_and_the_sweep_a_leaderboard(tracking: Tr
     assert {"params.`lr`", "metrics.`test_macro_f1`", "tags.`status`"} <= set(state["selectedColumns"])
     query = state["searchFilter"]
     assert len(client.search_runs([tracking.experiment_id], query)) == 3, "of three trials and their sweep"
-    assert "viewStateShareKey=leaderboard" in tags["mlflow.note.content"]
+    assert "runs?viewStateShareKey=leaderboard&" in tags["mlflow.note.content"]
     note = client.get_run(tracking.parent_run_id).data.tags["mlflow.note.content"].splitlines()
     assert len(note) == 5
-    assert "| c3d" in note[2]
+    assert "[c3d · balanced · 8f · lr 3e-4]" in note[2]
     assert "| champion" in note[2]
 
 

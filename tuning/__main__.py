@@ -150,17 +150,17 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.set_defaults(command=_predict)
 
 
-def _add_champion(command: argparse.ArgumentParser) -> None:
-    champion = command.add_mutually_exclusive_group(required=True)
-    champion.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, runs/NAME")
-    champion.add_argument("--model", type=Path, metavar="DIR", help="a champion's folder, such as runs/NAME/best")
-
-
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("export", help="write a run's champion as files for other programs")
     command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.pt2, model.onnx and model.json")
     command.set_defaults(command=_export)
+
+
+def _add_champion(command: argparse.ArgumentParser) -> None:
+    champion = command.add_mutually_exclusive_group(required=True)
+    champion.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, runs/NAME")
+    champion.add_argument("--model", type=Path, metavar="DIR", help="a champion's folder, such as runs/NAME/best")
 
 
 def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -440,8 +440,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from tuning.tracking import reporting
 
     run = find_run(str(args.run))
-    config = run.read_config()
-    others = contenders_of(run)
+    config, others = run.read_config(), contenders_of(run)
     if not run.tracking.exists():
         report, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
     else:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from data.cache import FrameStore, LabelledFrames
-from data.clip_view import Seen, file_frames
+from data.clip_view import Seen, see_file
 from data.errors import DataError
 from data.loading import Batch, EvalDataset, eval_loader
 from data.transforms import EvalTransform, Normalise
@@ -80,7 +80,7 @@ class Champion:
         Raises:
             DataError: it can't be decoded.
         """
-        return file_frames(file, self.manifest.decode, self.selection, self.transform)
+        return see_file(file, self.manifest.decode, self.selection, self.transform)
 
     def windows(self, file: Path, seconds: float, hop: float) -> VideoWindows:
         """A long video as windows, each a clip of `seconds`: `see` makes of their frames what `look` does of a clip.

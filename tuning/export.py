@@ -64,7 +64,7 @@ def export_champion(best: Path, folder: Path) -> Exported:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExportError(f"{str(folder)!r} can't be made: {error.strerror}") from None
-    parts = {name: folder / f".{name}.part" for name in (GRAPH, ONNX, SETTINGS)}
+    parts = {name: folder / f".part-{name}" for name in (GRAPH, ONNX, SETTINGS)}
     try:
         program = export_graph(whole, manifest)
         torch.export.save(program, parts[GRAPH])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,7 +13,7 @@ from data.splits import Split, read_split
 from tuning.calibration import Calibration
 from tuning.checkpoint import Manifest, load_validation, read_manifest
 from tuning.run_folder import RunFolder
-from tuning.uncertainty import ScoreIntervals, group_bootstrap
+from tuning.uncertainty import Interval, ScoreIntervals, group_bootstrap
 
 LONGEST = 5000
 """Characters of a description that MLflow's databases hold."""
@@ -77,7 +76,7 @@ def _scores(run: RunFolder, manifest: Manifest, split: Split, metrics: dict[str,
         [groups.get(clip, clip) for clip in answers.clip_ids],
         len(manifest.classes),
     )
-    of_test = _test_intervals(run.test / "predictions.csv", manifest, groups)
+    of_test = ScoreIntervals(Interval(**metrics["accuracy_group_95"]), Interval(**metrics["macro_f1_group_95"]))
     validated = manifest.metrics
     rows = [
         ["validation", len(answers.clip_ids), *_score(validated, "val_", of_validation)],
@@ -92,18 +91,6 @@ def _score(figures: dict[str, Any], prefix: str, intervals: ScoreIntervals) -> l
     accuracy, macro_f1 = (figures.get(f"{prefix}{name}") for name in ("accuracy", "macro_f1"))
     shown = ["" if value is None else f"{value:.3f}" for value in (accuracy, macro_f1)]
     return [shown[0], str(intervals.accuracy), shown[1], str(intervals.macro_f1)]
-
-
-def _test_intervals(file: Path, manifest: Manifest, groups: dict[str, str]) -> ScoreIntervals:
-    index = {name: place for place, name in enumerate(manifest.classes)}
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    return group_bootstrap(
-        [index[row["label"]] for row in rows],
-        [index[row["predicted"]] for row in rows],
-        [groups[row["clip"]] for row in rows],
-        len(manifest.classes),
-    )
 
 
 def _answers(calibration: Calibration) -> str:

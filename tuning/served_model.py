@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from data.clip_view import file_frames
+from data.clip_view import see_file
 from data.decode import DecodeSettings
 from data.errors import DataError
 from data.sampling import FrameSelection
@@ -77,17 +76,14 @@ class ClipLabeller:
         answers: list[torch.Tensor | str] = []
         for start in range(0, len(clips), self.at_once):
             answers += self._answer(clips[start : start + self.at_once])
-        return pd.DataFrame(
-            [self._row(answer, top_k, abstain) for answer in answers], columns=self.columns(top_k), dtype=object
-        ).astype({name: float for name in self.columns(top_k) if self._is_number(name, top_k)})
+        rows = [self._row(answer, top_k, abstain) for answer in answers]
+        # None for what is missing: of NaN MLflow's server makes what is no JSON.
+        return pd.DataFrame(rows, columns=self.columns(top_k), dtype=object).infer_objects()
 
     def columns(self, top_k: int = 0) -> list[str]:
         """Of an answer."""
         each = [f"{what}_{place}" for place in range(1, top_k + 1) for what in ("label", "probability")]
         return ["label", "probability", *(each if top_k else class_columns(self.classes)), "error"]
-
-    def _is_number(self, column: str, top_k: int) -> bool:
-        return column not in ("label", "error") and not (top_k and column.startswith("label_"))
 
     def _checked(self, params: Mapping[str, Any]) -> tuple[int, bool]:
         top_k = int(params.get(TOP_K, 0))
@@ -112,18 +108,17 @@ class ClipLabeller:
         try:
             content = _content(clip)
             if isinstance(content, Path):
-                return file_frames(content, self.decode, self.selection, self.transform).frames
+                return see_file(content, self.decode, self.selection, self.transform).frames
             with tempfile.NamedTemporaryFile(prefix="clip-") as file:
                 file.write(content)
                 file.flush()
-                return file_frames(Path(file.name), self.decode, self.selection, self.transform).frames
+                return see_file(Path(file.name), self.decode, self.selection, self.transform).frames
         except DataError as error:
             return str(error)
 
     def _row(self, answer: torch.Tensor | str, top_k: int, abstain: bool) -> list[Any]:
         if isinstance(answer, str):
-            missing = ["", math.nan] * top_k if top_k else [math.nan] * len(self.classes)
-            return ["", math.nan, *missing, answer]
+            return ["", None, *(["", None] * top_k or [None] * len(self.classes)), answer]
         order = answer.argsort(descending=True, stable=True).tolist()
         best = float(answer[order[0]])
         label = "" if abstain and best < self.threshold else self.classes[order[0]]

@@ -263,7 +263,12 @@ def report_anew(run: RunFolder) -> Path:
     if not run.tuner.exists():
         raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
     ranked = rank(read_trials(run, config), config.search.metric)
-    return write_report(gather(run, ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)))
+    page = write_report(gather(run, ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)))
+    if run.tracking.exists():
+        with reporting(run) as report:
+            report.journal.report_page()
+            _send(report, patience=0)
+    return page
 
 
 def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:

@@ -99,7 +99,7 @@ def mlflow_client(uri: str) -> Any:
     """MLflow's client, for runs and for the registry, of few words."""
     from mlflow import MlflowClient
 
-    for noisy in ("alembic", "mlflow.store.model_registry.abstract_store"):
+    for noisy in ("alembic", "mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # A locked database is told of in a line, not by a traceback each time.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
