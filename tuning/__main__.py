@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,app,ui}`.
 
 Decoding processes import this module again when they start: what a command needs is imported by that command.
 """
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_app(commands)
     _add_ui(commands)
     return parser
 
@@ -143,6 +144,16 @@ def _add_champion(command: argparse.ArgumentParser) -> None:
     champion = command.add_mutually_exclusive_group(required=True)
     champion.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, runs/NAME")
     champion.add_argument("--model", type=Path, metavar="DIR", help="a champion's folder, such as runs/NAME/best")
+
+
+def _add_app(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "app", help="serve a page to try the champion on clips", description="Nothing leaves this machine."
+    )
+    _add_champion(command)
+    command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    command.add_argument("--port", type=int, default=7860, help="default: 7860")
+    command.set_defaults(command=_app)
 
 
 def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -428,6 +439,13 @@ def _predict(args: argparse.Namespace) -> int:
         plot=args.plot,
     )
     return EXIT_USER_ERROR if predict_files(args.run, args.model, options) else 0
+
+
+def _app(args: argparse.Namespace) -> int:
+    from tuning.app import serve
+
+    serve(args.run, args.model, host=args.host, port=args.port)
+    return 0
 
 
 def _ui(args: argparse.Namespace) -> int:
