@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -19,6 +17,7 @@ from data.cache import FrameStore
 from data.decode import ClipFacts
 from data.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, DefectKind
 from data.page import jpeg_strip, template
+from data.plot import BAR, inline_svg, style
 from data.whole_file import write_whole
 
 MOST_THUMBNAILS = 240
@@ -33,10 +32,6 @@ MOST_A_DEFECT = 20
 _MOST_BARS = 8
 _THUMBNAIL_HEIGHT = 96
 _STRIP_FRAMES, _STRIP_HEIGHT = 3, 64
-
-# The page's own colours go in place of these, so that the plot follows light and dark.
-_COLOURS = {"#010101": "var(--ink)", "#020202": "var(--bar)", "#030303": "var(--line)"}
-_INK, _BAR, _LINE = _COLOURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ def write_page(audit: Audit, store: FrameStore, path: Path) -> None:
         DataError: the page can't be written, or the store lacks a clip's frames.
     """
     facts = [clip.facts for clip in audit.clips if clip.facts is not None]
-    page = template("audit_page.html.j2").render(
+    page = template(Path(__file__).with_name("audit_page.html.j2")).render(
         audit=audit,
         findings=list(_findings(audit, store)),
         classes=[_class_bar(label, clips) for label, clips in audit.classes.items()],
@@ -170,24 +165,14 @@ def _histogram(seconds: Sequence[float]) -> Markup:
     values = np.clip(seconds, 0.01, None)
     wide = values.max() > 20 * values.min()
     edges = np.geomspace(values.min(), values.max(), 25) if wide else np.histogram_bin_edges(values, bins=24)
-    with matplotlib.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}):
-        figure = Figure(figsize=(4.2, 2.1), layout="constrained")
+    with style():
+        figure = Figure(figsize=(4.2, 2.1))
         axes = figure.subplots()
-        axes.hist(values, bins=list(edges), color=_BAR)
+        axes.hist(values, bins=list(edges), color=BAR)
         if wide:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-        axes.set_xlabel("seconds", color=_INK)
-        axes.set_ylabel("clips", color=_INK)
-        axes.tick_params(which="both", color=_LINE, labelcolor=_INK)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_LINE)
-        stream = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    for colour, variable in _COLOURS.items():
-        svg = svg.replace(colour, variable)
-    return Markup(svg)  # Drawn from numbers alone: no name of a file is in it.
+        axes.set_xlabel("seconds")
+        axes.set_ylabel("clips")
+        return inline_svg(figure, f"Histogram of the lengths of {len(values)} clips, in seconds")

@@ -56,7 +56,7 @@ def write_groups_page(
         DataError: the page can't be written.
     """
     members = {name: paths for name, paths in grouping.members().items() if len(paths) > 1}
-    page = template("groups_page.html.j2").render(
+    page = template(Path(__file__).with_name("groups_page.html.j2")).render(
         sentence=grouping.sentence(),
         notes=[*grouping.large(), *notes],
         groups=list(_groups(members, grouping, build, store)),

@@ -11,16 +11,16 @@ import numpy as np
 from PIL import Image
 
 
-def template(name: str, folder: Path = Path(__file__).parent) -> jinja2.Template:
-    """A template of a folder, by default this one; what it shows is escaped: file names may hold anything."""
+def template(file: Path) -> jinja2.Template:
+    """A template; what it shows is escaped: file names may hold anything."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(file.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
+    return environment.get_template(file.name)
 
 
 def jpeg_strip(frames: np.ndarray, count: int, height: int) -> str:
@@ -43,3 +43,30 @@ def _data_uri(image: Image.Image, quality: int) -> str:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+_WARMEST = 0.6
+
+
+def strip(frames: np.ndarray, heat: np.ndarray | None, *, height: int = 72) -> str:
+    """Frames side by side as JPEG in a data URI, for an `<img>`'s src.
+
+    With `heat` they stand above a second row, in which it lies over them.
+
+    Args:
+        frames: uint8 `(T, H, W, 3)`, T ≥ 1.
+        heat: 0 … 1, float `(T, H, W)`, such as a Grad-CAM heat map; where it is 0 the frame is as it was.
+        height: Of one row, in pixels.
+    """
+    assert frames.dtype == np.uint8, frames.dtype
+    assert frames.ndim == 4, frames.shape
+    if heat is None:
+        return jpeg_strip(frames, len(frames), height)
+    assert heat.shape == frames.shape[:3], (heat.shape, frames.shape)
+    assert 0 <= heat.min() <= heat.max() <= 1, (heat.min(), heat.max())
+    import matplotlib  # the other pages' pictures need none of it
+
+    warm = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    share = _WARMEST * heat[..., None]
+    blended = ((1 - share) * frames + share * warm).round().astype(np.uint8)
+    return jpeg_strip(np.concatenate([frames, blended], axis=1), len(frames), 2 * height)

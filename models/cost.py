@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -19,6 +21,20 @@ class Cost:
     """Floating-point operations of convolutions and matrix products forwards, a multiply-add counted as two."""
 
 
+def model_cost(name: str, options: Mapping[str, Any], *, num_classes: int, num_frames: int, size: int) -> Cost:
+    """The cost of an architecture as it is configured.
+
+    Raises:
+        ModelError: it can't be built so, or not here.
+    """
+    with torch.device("meta"):
+        model = build_model(name, options, num_classes=num_classes, num_frames=num_frames, size=size).eval()
+        clip = torch.empty(1, num_frames, 3, size, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(clip)
+    return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops())
+
+
 def default_cost(name: str, num_classes: int) -> Cost:
     """An architecture's cost with its default options, at its default frame count and size.
 
@@ -26,9 +42,4 @@ def default_cost(name: str, num_classes: int) -> Cost:
         ModelError: it can't be built here.
     """
     num_frames, size = architecture(name).default
-    with torch.device("meta"):
-        model = build_model(name, {}, num_classes=num_classes, num_frames=num_frames, size=size).eval()
-        clip = torch.empty(1, num_frames, 3, size, size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(clip)
-    return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops())
+    return model_cost(name, {}, num_classes=num_classes, num_frames=num_frames, size=size)

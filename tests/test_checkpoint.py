@@ -30,6 +30,7 @@ from tuning.checkpoint import (
     copy_champion,
     load_model,
     load_models,
+    load_predicted,
     load_training,
     load_validation,
     read_manifest,
@@ -137,6 +138,18 @@ def test_the_answers_to_the_validation_clips_are_kept(checkpoint: tuple[Path, to
     for read in (load_validation, load_model):
         with pytest.raises(CheckpointError, match="validation.pt is damaged"):
             read(folder)
+
+
+def test_the_classes_that_earlier_epochs_gave_are_kept(
+    checkpoint: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
+    _, model = checkpoint
+    earlier = [torch.tensor([1, 1], dtype=torch.int16), torch.tensor([0, 1], dtype=torch.int16)]
+    later = tmp_path / "later"
+    later.mkdir()
+    save_checkpoint(later, MANIFEST_VALUES, [model], [TrainingState({}, {}, {})], ANSWERS, earlier)
+    assert load_predicted(later).tolist() == [[1, 1], [0, 1], ANSWERS.logits.argmax(1).tolist()]
+    assert load_validation(later).clip_ids == ANSWERS.clip_ids
 
 
 def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:

@@ -6,7 +6,7 @@ from scipy.stats import bootstrap
 
 from data.intervals import wilson_interval
 from tuning.metrics import score
-from tuning.uncertainty import Interval, _scores, group_bootstrap
+from tuning.uncertainty import Interval, accuracies, group_bootstrap, macro_f1s
 
 K = 3
 
@@ -33,9 +33,9 @@ def test_its_scores_are_those_that_are_reported() -> None:
     for absent in (None, 1):
         kept = labels != absent
         reported = score(labels[kept].tolist(), predicted[kept].tolist(), "abc")
-        accuracy, macro_f1 = _scores(np.asarray([reported.confusion], dtype=float))
-        assert accuracy[0] == pytest.approx(reported.accuracy)
-        assert macro_f1[0] == pytest.approx(reported.macro_f1)
+        counted = np.asarray([reported.confusion], dtype=float)
+        assert accuracies(counted)[0] == pytest.approx(reported.accuracy)
+        assert macro_f1s(counted)[0] == pytest.approx(reported.macro_f1)
 
 
 def test_it_holds_the_truth_where_an_interval_by_clip_does_not() -> None:

@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,predict,app,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,export,app,ui}`.
 
 Decoding processes import this module again when they start: what a command needs is imported by that command.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from data.cache import BuildReport
     from models.weights import WeightsReport
     from tuning.config import SweepConfig
-    from tuning.evaluate import AveragedScores
     from tuning.job import Slot, TrialData
+    from tuning.made import Process
     from tuning.measurement import Measured
     from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
     from tuning.sweep import Outcome
+    from tuning.test_report import AveragedScores
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -49,6 +51,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """As argparse does, but KEY=VALUE may stand before, between and behind the options."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
+    args.words = sys.argv[1:] if argv is None else list(argv)
     if hasattr(args, "overrides"):
         args.overrides += [word for word in rest if not word.startswith("-")]
         rest = [word for word in rest if word.startswith("-")]
@@ -64,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands)
     _add_evaluate(commands)
+    _add_report(commands)
     _add_predict(commands)
+    _add_export(commands)
     _add_app(commands)
     _add_ui(commands)
     return parser
@@ -112,6 +117,12 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command.set_defaults(command=_evaluate)
 
 
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("report", help="make the report of a sweep anew, without touching the test split")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
+    command.set_defaults(command=_report)
+
+
 def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "predict",
@@ -146,6 +157,13 @@ def _add_champion(command: argparse.ArgumentParser) -> None:
     champion.add_argument("--model", type=Path, metavar="DIR", help="a champion's folder, such as runs/NAME/best")
 
 
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("export", help="write a run's champion as files for other programs")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.pt2, model.onnx and model.json")
+    command.set_defaults(command=_export)
+
+
 def _add_app(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "app", help="serve a page to try the champion on clips", description="Nothing leaves this machine."
@@ -175,13 +193,14 @@ def _sweep(args: argparse.Namespace) -> int:
     # Once the settings are known to be good: these take seconds to import.
     from tuning.cluster import connected, head_address
     from tuning.head import told_when_gone
+    from tuning.made import add_process, end_process
     from tuning.measurement import keep
     from tuning.packing import alive_nodes, plan_slots, trials_that_fit
     from tuning.plan import make_plan
     from tuning.prepare import check_cluster, check_weights_dir, prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
     from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
-    from tuning.tracking import check_reachable, resolve_uri
+    from tuning.tracking_server import check_reachable, resolve_uri
 
     assert config.name is not None
     run = RunFolder(Path(config.runs_dir) / config.name)
@@ -200,25 +219,47 @@ def _sweep(args: argparse.Namespace) -> int:
         if address is not None:
             to_come = trials_that_fit(slot, alive_nodes()) < at_once
             _print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
+        began = time.monotonic()
         prepared = prepare(scanned, config, progress=True)
+        seconds_decoding = time.monotonic() - began
         _print_build(prepared, run)
         data = prepared.trial_data()
         measured = _measured(run, config, data, slot)
         if not args.resume:
             new_run(run, config, prepared)
+        add_process(run.made, _this_process(args.words, prepared.build.decoded, seconds_decoding))
         if measured.demands:
             keep(measured, run.demand)
         plan = make_plan(config, data, measured, alive_nodes())
         print(plan.text(), flush=True)
         go_on = f"go on with: python -m tuning sweep --resume {run.named}"
+        began = time.monotonic()
         try:
             with told_when_gone(head_address(), f"Ray's head no longer answers; once one runs again, {go_on}"):
                 results = run_sweep(run, config, prepared, plan.slot, plan.at_once, verbose=args.verbose)
         except Interrupted:
             print(f"\nstopped before all trials ended; {go_on}")
             return EXIT_INTERRUPTED
+    end_process(run.made, time.monotonic() - began)
     _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
+
+
+def _this_process(words: Sequence[str], decoded: int, seconds_decoding: float) -> Process:
+    """What worked on the run now, on the connected cluster."""
+    import ray
+
+    from tuning.made import Process, cluster_text, command_line, machine_text, versions
+
+    return Process(
+        command=command_line(words),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_text(),
+        cluster=cluster_text([node["Resources"] for node in ray.nodes() if node["Alive"]]),
+        versions=versions(),
+        decoded=decoded,
+        seconds_decoding=round(seconds_decoding, 1),
+    )
 
 
 def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot) -> Measured:
@@ -370,9 +411,11 @@ def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) ->
         print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
     if config.search.pbt is not None:
         print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
-    print(f"report     {run}/test (metrics.json, predictions.csv, confusion_matrix.png)")
+    print(f"report     {_shown(outcome.page)}")
     if outcome.model_version:
-        print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
+        print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")
+    if outcome.promotion:
+        print(f"           {outcome.promotion}")
     if outcome.unsent:
         print(f"mlflow     {outcome.unsent}; python -m tuning evaluate --run {run} sends them")
     print(f"label      python -m tuning predict --run {run} CLIP")
@@ -386,7 +429,7 @@ def _averaged(averaged: AveragedScores) -> str:
 
 
 def _ui_hint(config: SweepConfig) -> str:
-    from tuning.tracking import resolve_uri
+    from tuning.tracking_server import resolve_uri
     from tuning.tracking_uri import without_secrets
 
     uri = resolve_uri(config.tracking, Path(config.runs_dir))
@@ -404,22 +447,36 @@ def _shown(path: Path) -> str:
 def _evaluate(args: argparse.Namespace) -> int:
     from tuning.evaluate import evaluate_run
     from tuning.run_folder import find_run
+    from tuning.sweep import contenders_of
     from tuning.tracking import reporting
 
     run = find_run(str(args.run))
+    config = run.read_config()
+    others = contenders_of(run)
     if not run.tracking.exists():
-        report, unsent = evaluate_run(run, progress=True), ""
+        report, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
     else:
         with reporting(run) as mlflow:
-            report = evaluate_run(run, progress=True)
-            mlflow.journal.report_test()
-            unsent = mlflow.send(run.read_config().tracking.patience)
+            report = evaluate_run(run, others, progress=True)
+            mlflow.journal.report_test(config.tracking.promote)
+            unsent = mlflow.send(config.tracking.patience)
+            promotion = mlflow.writer.promotion
     print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
     print(f"{report.scores.num_clips} clips; report in {_shown(report.folder)}")
     if report.averaged:
         print(f"test {_averaged(report.averaged)}")
+    if promotion:
+        print(f"registered model: {promotion}")
     if unsent:
         print(f"note: {unsent}; the same command sends them")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from tuning.run_folder import find_run
+    from tuning.sweep import report_anew
+
+    print(f"report in {_shown(report_anew(find_run(str(args.run))))}")
     return 0
 
 
@@ -441,6 +498,16 @@ def _predict(args: argparse.Namespace) -> int:
     return EXIT_USER_ERROR if predict_files(args.run, args.model, options) else 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    from tuning.export import GRAPH, ONNX, SETTINGS, TOLERANCE, export_champion
+    from tuning.run_folder import find_run
+
+    exported = export_champion(find_run(str(args.run)).best, args.out)
+    print(f"{GRAPH}, {ONNX} and {SETTINGS} in {args.out}")
+    print(f"ONNX differs from PyTorch by at most {exported.difference:.2g} a logit (up to {TOLERANCE:g} is taken)")
+    return 0
+
+
 def _app(args: argparse.Namespace) -> int:
     from tuning.app import serve
 
@@ -452,7 +519,7 @@ def _ui(args: argparse.Namespace) -> int:
     import subprocess
 
     from tuning.settings import ConfigError, TrackingConfig
-    from tuning.tracking import check_port, check_reachable, resolve_uri, ui_command
+    from tuning.tracking_server import check_port, check_reachable, resolve_uri, ui_command
     from tuning.tracking_uri import without_secrets
 
     runs = args.runs.resolve()

@@ -134,7 +134,7 @@ def labelled(champion: Champion, file: Path, name: str, usual: float | None) -> 
         values = _values(champion, file, usual)
     except (DataError, ModelError, TuningError) as error:
         values = {"message": str(error).rstrip(".")}
-    return template("app.html.j2", _HERE).render({"message": "", **values, "name": name})
+    return template(_HERE / "app.html.j2").render({"message": "", **values, "name": name})
 
 
 def _values(champion: Champion, file: Path, usual: float | None) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _plain(name: str) -> str:
 
 def _check_port(host: str, port: int) -> None:
     # Late: the module imports MLflow's tracking, which the page needs for nothing else.
-    from tuning.tracking import check_port
+    from tuning.tracking_server import check_port
 
     check_port(host, port)
 

@@ -1,8 +1,9 @@
 """What a checkpoint directory contains.
 
 `checkpoint.json` (a `Manifest`) and `model.pt` (a state dict) rebuild the model anywhere; `validation.pt` has its
-answers to the validation clips; `training.pt` (a `TrainingState` of each fold) is what training needs beside them to go
-on. Plain values and tensors only: nothing that is unpickled can run code.
+answers to the validation clips, and which class earlier epochs gave them; `training.pt` (a `TrainingState` of each
+fold) is what training needs beside them to go on. Plain values and tensors only: nothing that is unpickled can run
+code.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ MANIFEST = "checkpoint.json"
 MODEL = "model.pt"
 TRAINING = "training.pt"
 VALIDATION = "validation.pt"
+_EARLIER = "earlier"
 
 
 class CheckpointError(TuningError):
@@ -78,12 +80,22 @@ def save_checkpoint(
     models: Sequence[nn.Module],
     training: Sequence[TrainingState],
     validation: Predictions,
+    earlier: Sequence[torch.Tensor] = (),
 ) -> None:
-    """Write a checkpoint of one model for each fold into an existing, empty folder."""
+    """Write a checkpoint of one model for each fold into an existing, empty folder.
+
+    Args:
+        folder: where to.
+        manifest: what it says of itself.
+        models: a model a fold.
+        training: what each fold's training needs to go on.
+        validation: answers to the validation clips.
+        earlier: the class indices, int16 `(N,)`, that each epoch before gave to these clips, the first epoch's first.
+    """
     assert len(models) == len(training) == manifest.folds
     torch.save(_together(models).state_dict(), folder / MODEL)
     torch.save([_plain(state) for state in training], folder / TRAINING)
-    torch.save(_plain(validation), folder / VALIDATION)
+    torch.save(_plain(validation) | {_EARLIER: list(earlier)}, folder / VALIDATION)
     digests = {
         "model_sha256": file_sha256(folder / MODEL),
         "training_sha256": file_sha256(folder / TRAINING),
@@ -204,8 +216,26 @@ def load_validation(folder: Path) -> Predictions:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
+    return _load_answers(folder)[0]
+
+
+def load_predicted(folder: Path) -> torch.Tensor:
+    """The class index, int64 `(E, N)`, that each epoch up to these weights' gave to each validation clip.
+
+    The clips are those of `load_validation`.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    answers, earlier = _load_answers(folder)
+    return torch.stack([*earlier, answers.logits.argmax(1)])
+
+
+def _load_answers(folder: Path) -> tuple[Predictions, list[torch.Tensor]]:
     _check_digest(folder / VALIDATION, read_manifest(folder).validation_sha256)
-    return Predictions(**_load(folder / VALIDATION))
+    values = _load(folder / VALIDATION)
+    earlier = [one.long() for one in values.pop(_EARLIER)]
+    return Predictions(**values), earlier
 
 
 def _together(models: Sequence[nn.Module]) -> nn.Module:

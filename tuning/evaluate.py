@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from data.cache import BuildReport, FrameStore, LabelledFrames
+from data.cache import FrameStore, LabelledFrames
 from data.errors import DataError
-from data.intervals import wilson_interval
 from data.splits import read_split
 from tuning.champion import Champion
 from tuning.checkpoint import CheckpointError, Manifest
+from tuning.frame_order import probe
 from tuning.loop import Predictions
 from tuning.metrics import Scores, score
-from tuning.report import plot_confusion
 from tuning.run_folder import RunFolder
 from tuning.settings import TestConfig
-
-METRICS, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion_matrix.png"
-
-
-@dataclass(frozen=True, slots=True)
-class AveragedScores:
-    """What comes of the mean over several views and crops of each clip."""
-
-    views: int
-    """Views of a clip in time."""
-    crops: int
-    """Squares of each view's frames."""
-    scores: Scores
-    """Of each clip by the mean of the logits of all `views * crops`."""
+from tuning.test_log import log_use
+from tuning.test_report import Answers, AveragedScores, Tested, TestReport, write_test_report
+from tuning.uncertainty import ScoreIntervals, group_bootstrap
 
 
 @dataclass(frozen=True, slots=True)
-class TestReport:
-    """What the test split says of the champion."""
+class Contender:
+    """A trial's model that is not the champion."""
 
-    __test__ = False  # Not a test case, whatever pytest thinks of its name.
-
-    scores: Scores
-    """Of a single view and the centre crop."""
-    averaged: AveragedScores | None
-    """Of several, where these were asked for."""
-    folder: Path
-    """Holds `metrics.json`, `predictions.csv` and `confusion_matrix.png`."""
+    title: str
+    checkpoint: Path
 
 
-def evaluate_run(run: RunFolder, *, progress: bool) -> TestReport:
+def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: bool) -> TestReport:
     """Evaluate a run's champion on its test split and write `test/`.
+
+    Args:
+        run: the run.
+        others: models which are asked, beside the champion, what they make of frames in another order. Nothing is
+            chosen by that.
+        progress: show how decoding goes on.
 
     Raises:
         CheckpointError: no champion yet, a damaged checkpoint, or one trained on another split.
@@ -75,14 +59,31 @@ def evaluate_run(run: RunFolder, *, progress: bool) -> TestReport:
     labelled = build.labelled(clips, champion.manifest.classes)
     if not labelled:
         raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
+    of_clips = {clip.path: clip.group for clip in clips}
+    groups = [of_clips[clip.clip_id] for clip in labelled]
+    log_use(run, split, champion.manifest.model_sha256, "champion")
     predictions = champion.predict_stored(labelled, store)
     report = TestReport(
         _scores(predictions, champion.manifest),
+        _intervals(predictions, groups),
         _averaged_scores(champion, labelled, store, config.test),
         run.test,
     )
-    _write_report(report, champion.manifest, predictions, build)
+    probes = [probe(champion, labelled, store, groups, title=champion.title, is_champion=True)]
+    for other in others:
+        model = Champion(other.checkpoint)
+        log_use(run, split, model.manifest.model_sha256, "frame order")
+        probes.append(probe(model, labelled, store, groups, title=other.title, is_champion=False))
+    manifest = champion.manifest
+    tested = Tested(manifest.classes, manifest.split_sha256, manifest.model_sha256, tuple(build.failed))
+    probabilities = champion.calibration.probabilities(predictions.logits).numpy()
+    write_test_report(report, tested, Answers(predictions, probabilities, groups), probes)
     return report
+
+
+def _intervals(predictions: Predictions, groups: Sequence[str]) -> ScoreIntervals:
+    predicted = predictions.logits.argmax(1).tolist()
+    return group_bootstrap(predictions.labels.tolist(), predicted, groups, predictions.logits.shape[1])
 
 
 def _scores(predictions: Predictions, manifest: Manifest) -> Scores:
@@ -104,58 +105,3 @@ def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
             f"the checkpoint {run.best} was trained on split {manifest.split_sha256[:12]}, but {run.split} is "
             f"{sha256[:12]}: its test clips may have been trained on; restore the run's own split.csv"
         )
-
-
-def _write_report(report: TestReport, manifest: Manifest, predictions: Predictions, build: BuildReport) -> None:
-    """All files or none: the folder is filled aside, then put in place."""
-    aside = report.folder.with_name(report.folder.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    (aside / METRICS).write_text(json.dumps(_metrics(report, manifest, build), indent=1) + "\n")
-    _write_predictions(aside / PREDICTIONS, predictions, manifest.classes)
-    plot_confusion(report.scores, manifest.classes, aside / CONFUSION)
-    shutil.rmtree(report.folder, ignore_errors=True)
-    aside.rename(report.folder)
-
-
-def _metrics(report: TestReport, manifest: Manifest, build: BuildReport) -> dict[str, Any]:
-    scores = report.scores
-    return {
-        **_summary(scores),
-        "per_class": {row.label: {k: v for k, v in asdict(row).items() if k != "label"} for row in scores.per_class},
-        "confusion": scores.confusion,
-        "classes": manifest.classes,
-        "num_clips": scores.num_clips,
-        "averaged": _averaged_summary(report.averaged) if report.averaged else None,
-        "failed_clips": {clip.path: clip.reason for clip in build.failed},
-        "split_sha256": manifest.split_sha256,
-        "checkpoint_sha256": manifest.model_sha256,
-    }
-
-
-def _averaged_summary(averaged: AveragedScores) -> dict[str, Any]:
-    return {"views": averaged.views, "crops": averaged.crops, **_summary(averaged.scores)}
-
-
-def _summary(scores: Scores) -> dict[str, Any]:
-    correct = round(scores.accuracy * scores.num_clips)
-    return {
-        "accuracy": scores.accuracy,
-        "accuracy_wilson_95": wilson_interval(correct, scores.num_clips),
-        "macro_f1": scores.macro_f1,
-    }
-
-
-def _write_predictions(file: Path, predictions: Predictions, classes: Sequence[str]) -> None:
-    probabilities, predicted = predictions.logits.softmax(1).max(1)
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["clip", "label", "predicted", "probability"])
-        for row in zip(
-            predictions.clip_ids,
-            (classes[i] for i in predictions.labels.tolist()),
-            (classes[i] for i in predicted.tolist()),
-            (f"{p:.6f}" for p in probabilities.tolist()),
-            strict=True,
-        ):
-            writer.writerow(row)

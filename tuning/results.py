@@ -47,6 +47,8 @@ class TrialResult:
     best_epoch: int
     checkpoint: str
     """Absolute folder of the best epoch's checkpoint; empty when there is none."""
+    latest: str = ""
+    """The same of the latest epoch's, which knows the answers of all epochs."""
     reason: str = ""
     """Why it is `diverged` or `error`, in a line."""
     history: tuple[dict[str, float], ...] = ()
@@ -58,7 +60,7 @@ class TrialResult:
 
     @property
     def title(self) -> str:
-        """What it is, for people: `c3d · balanced · 16f · lr 0.0003`."""
+        """What it is, for people: `c3d · balanced · 16f · lr 3e-4`."""
         return trial_title(self.told)
 
     @property
@@ -105,7 +107,15 @@ def trial_title(choice: Mapping[str, Any]) -> str:
     own = {axis: value for axis, value in choice.items() if axis not in AXES}
     told = {axis: value for axis, value in own.items() if not (axis.startswith(MODEL_AXIS) and value is None)}
     further = [f" · {axis_title(axis)} {axis_text(axis, value)}" for axis, value in told.items()]
-    return f"{choice['arch']}{weights} · {sampler} · {frames} · lr {choice['lr']:.3g}{''.join(further)}"
+    return f"{choice['arch']}{weights} · {sampler} · {frames} · lr {_rate_text(choice['lr'])}{''.join(further)}"
+
+
+def _rate_text(rate: float) -> str:
+    """As learning rates are written: `3e-4`, but `0.05`."""
+    if not 0 < rate < 0.01:
+        return f"{rate:.3g}"
+    mantissa, _, exponent = f"{rate:.2e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def weights_text(weights: str) -> str:
@@ -113,7 +123,7 @@ def weights_text(weights: str) -> str:
     return "/".join(Path(weights).parts[-2:])
 
 
-_NO_COLUMNS = ("checkpoint", "history", "intervals", "further")
+_NO_COLUMNS = ("checkpoint", "latest", "history", "intervals", "further")
 INTERVAL_COLUMNS = ("val_accuracy_low", "val_accuracy_high", "val_macro_f1_low", "val_macro_f1_high")
 COLUMNS = (*(each.name for each in fields(TrialResult) if each.name not in _NO_COLUMNS), *INTERVAL_COLUMNS)
 """Of a sweep's CSV; further axes follow the selection."""
@@ -160,6 +170,7 @@ def summarise_trial(
         status=status,
         best_epoch=best[1].epoch if best else 0,
         checkpoint=str(best[0]) if best else "",
+        latest=str(by_epoch[-1][0]) if by_epoch else "",
         reason=_reason(status, last, error),
         history=history,
         further={axis: value for axis, value in choice.items() if axis.startswith((TRAIN_AXIS, MODEL_AXIS))},
@@ -216,7 +227,7 @@ def finalists(results: Sequence[TrialResult], metric: str, seeds: int) -> list[F
     """The choices that were trained to the end with all their seeds, best mean first."""
     by_choice: dict[tuple[Any, ...], list[TrialResult]] = {}
     for row in results:
-        if row.stage == "final" and _usable(row):
+        if row.stage == "final" and usable(row):
             by_choice.setdefault(tuple(row.choice.values()), []).append(row)
     found = []
     for rows in by_choice.values():
@@ -243,22 +254,23 @@ def champion(results: Sequence[TrialResult], metric: str, seeds: int | None = No
         if not best:
             raise NoChampion(f"no finalist was trained in good order with all its {seeds} seeds: {_counts(results)}")
         return best[0].middle
-    usable = [row for row in results if _usable(row)]
-    if not usable:
+    candidates = [row for row in results if usable(row)]
+    if not candidates:
         raise NoChampion(f"no trial ended with a usable model: {_counts(results)}")
-    return rank(usable, metric)[0]
+    return rank(candidates, metric)[0]
 
 
 def best_choices(results: Sequence[TrialResult], metric: str, top: int) -> list[dict[str, Any]]:
     """The different choices of the best trials that trained in good order, at most `top`, best first."""
     choices: list[dict[str, Any]] = []
-    for row in rank([row for row in results if _usable(row)], metric):
+    for row in rank([row for row in results if usable(row)], metric):
         if row.choice not in choices:
             choices.append(row.choice)
     return choices[:top]
 
 
-def _usable(row: TrialResult) -> bool:
+def usable(row: TrialResult) -> bool:
+    """Whether it trained in good order and has a model."""
     return row.status in ("done", "stopped") and bool(row.checkpoint)
 
 

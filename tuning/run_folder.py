@@ -57,6 +57,21 @@ class RunFolder:
         return self.path / "test"
 
     @property
+    def test_log(self) -> Path:
+        """A line for each time that the test split was used."""
+        return self.path / "test_log.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page, and the figures of each of its plots."""
+        return self.path / "report"
+
+    @property
+    def made(self) -> Path:
+        """How the run was made: commands, machine, versions, seconds."""
+        return self.path / "made.json"
+
+    @property
     def tracking(self) -> Path:
         """Which MLflow runs belong to this run."""
         return self.path / "mlflow.json"

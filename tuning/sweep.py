@@ -21,18 +21,22 @@ from data.splits import read_split, write_split
 from tuning.checkpoint import CheckpointError, Manifest, copy_champion, load_validation, verified_manifest
 from tuning.config import SweepConfig
 from tuning.config_file import save_config
-from tuning.evaluate import TestReport, evaluate_run
+from tuning.evaluate import Contender, evaluate_run
+from tuning.findings import FindingsError, gather
 from tuning.generation import Generation, own_choice
 from tuning.job import Slot, TrialJob
 from tuning.journal import Journal
 from tuning.prepare import PreparedData
 from tuning.progress import TrackingCallback, TrialTable
-from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, write_results
+from tuning.report_page import write_report
+from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, usable, write_results
 from tuning.run_folder import RunFolder
 from tuning.settings import ConfigError
 from tuning.space import Search, build_search, finals_search
 from tuning.spool import Spool
+from tuning.test_report import TestReport
 from tuning.tracking import Reporting, reporting, start_sweep
+from tuning.tracking_machine import machine_watched
 from tuning.trial import DRIVER_RESTARTS, placement, run_trial
 from tuning.uncertainty import ScoreIntervals, group_bootstrap
 
@@ -49,8 +53,12 @@ class Outcome:
     ranked: list[TrialResult]
     champion: TrialResult
     test: TestReport
+    page: Path
+    """The report."""
     model_version: str
     """Of the registered model; empty while MLflow is away."""
+    promotion: str
+    """What became of that version, in a line; empty while MLflow is away."""
     unsent: str = ""
     """What MLflow has not got and why, in a line."""
 
@@ -139,7 +147,7 @@ def run_sweep(
         report.journal.open_sweep()
         stage = _Stage(run, config, job, at_once, verbose)
         try:
-            with report.sender.running():
+            with report.sender.running(), _machine(report, config):
                 results = stage.run(run.tuner, build_search(config, at_once, run))
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
@@ -149,6 +157,12 @@ def run_sweep(
             _send(report, patience=0)
             raise
     return results
+
+
+def _machine(report: Reporting, config: SweepConfig) -> contextlib.AbstractContextManager[None]:
+    if not config.tracking.system_metrics:
+        return contextlib.nullcontext()
+    return machine_watched(report.journal.see_machine)
 
 
 def _send(report: Reporting, patience: float) -> None:
@@ -227,12 +241,46 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         copy_champion(Path(winner.checkpoint), run.best, config.test.max_risk)
         report.journal.choose_champion(winner.id, config.tracking.model_name)
         unsent = report.send(patience)
-        test = evaluate_run(run, progress=False)
-        report.journal.report_test()
+        test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
+        report.journal.report_test(config.tracking.promote)
+        ranked = rank(results, config.search.metric)
+        page = write_report(gather(run, ranked, winner))
+        report.journal.report_page()
         report.journal.end_sweep("FINISHED")
         unsent = report.send(0 if unsent else patience)
-        ranked = rank(results, config.search.metric)
-        return Outcome(run, ranked, winner, test, report.writer.registered, unsent)
+        return Outcome(run, ranked, winner, test, page, report.writer.registered, report.writer.promotion, unsent)
+
+
+def report_anew(run: RunFolder) -> Path:
+    """Make the report of a sweep that has ended once more; the test split is not touched.
+
+    Raises:
+        ConfigError: it is no run.
+        FindingsError: it has no test report yet, or the trials' checkpoints are gone.
+        NoChampion: no trial ended with a usable model.
+    """
+    config = run.read_config()
+    if not run.tuner.exists():
+        raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
+    ranked = rank(read_trials(run, config), config.search.metric)
+    return write_report(gather(run, ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)))
+
+
+def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:
+    """The best trial of each architecture but the champion's."""
+    best: dict[str, TrialResult] = {}
+    for row in rank([row for row in results if usable(row)], metric):
+        best.setdefault(row.arch, row)
+    return [Contender(row.title, Path(row.checkpoint)) for arch, row in best.items() if arch != winner.arch]
+
+
+def contenders_of(run: RunFolder) -> list[Contender]:
+    """The same of a sweep that has ended; none if its trials are gone."""
+    if not run.tuner.exists():
+        return []
+    config = run.read_config()
+    results, metric = read_trials(run, config), config.search.metric
+    return contenders(results, champion(results, metric, config.search.finalist_seeds), metric)
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:

@@ -22,21 +22,31 @@ from data.sampling import derived_seed
 from data.transforms import Normalise
 from models.registry import ARCHITECTURES
 from tuning import stopping
-from tuning.checkpoint import Manifest, load_models, load_training, newest_whole, read_manifest, save_checkpoint
+from tuning.checkpoint import (
+    Manifest,
+    load_models,
+    load_predicted,
+    load_training,
+    load_validation,
+    newest_whole,
+    read_manifest,
+    save_checkpoint,
+)
 from tuning.config import TrialConfig
 from tuning.job import TrialData
 from tuning.loop import (
     Diverged,
     Predictions,
     Sums,
-    choose_precision,
     concatenated,
     predict,
     train_one_epoch,
 )
 from tuning.member import Member, build_member, loader_processes, new_model, set_up_torch, variety
 from tuning.metrics import score
+from tuning.precision import choose_precision
 from tuning.room import await_room
+from tuning.stopwatch import Stopwatch
 
 
 @dataclass
@@ -52,8 +62,11 @@ class _Training:
     members: list[Member]
     micro_batch: int
     """Most clips at once that memory has had room for."""
+    watch: Stopwatch
     validation: Predictions | None = None
     """Answers of the latest epoch to the validation clips."""
+    earlier: list[torch.Tensor] = field(default_factory=list)
+    """Class indices, int16 `(N,)`, that each epoch before the latest gave to these clips."""
     history: list[dict[str, float]] = field(default_factory=list)
     """Each epoch's metrics, those before a restart included."""
 
@@ -94,7 +107,9 @@ def _train(payload: dict[str, Any]) -> dict[str, Any] | None:
     set_up_torch(int(payload["cpus"]))
     own = _own_checkpoint(Path(payload["folder"]))
     parent = Path(payload["parent"]) if payload["parent"] else None
-    training = _prepare(trial, data, int(payload["cpus"]), own or parent)
+    watch = Stopwatch()
+    with watch.timed("start"):
+        training = _prepare(trial, data, int(payload["cpus"]), own or parent, watch)
     if own is not None:
         # Who was told of it may have been killed before the scheduler and the journal heard.
         ray.train.report({**_row(training), "checkpoint_path": str(own)})
@@ -105,8 +120,10 @@ def _train(payload: dict[str, Any]) -> dict[str, Any] | None:
             metrics = _one_epoch(training, epoch)
         except Diverged as fault:
             return _report_diverged(trial, epoch, fault, spent_before + time.monotonic() - started)
-        training.history.append({**metrics, "seconds": spent_before + time.monotonic() - started})
-        _report(training, Path(payload["folder"]))
+        seconds = {"seconds": spent_before + time.monotonic() - started, **watch.taken()}
+        training.history.append(metrics | seconds)
+        with watch.timed("save"):
+            _report(training, Path(payload["folder"]))
     return None
 
 
@@ -123,7 +140,7 @@ def _own_checkpoint(run_folder: Path) -> Path | None:
     return newest_whole(run_folder, Path(latest.path) if latest is not None else None)
 
 
-def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None) -> _Training:
+def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None, watch: Stopwatch) -> _Training:
     # Once a node, however many workers of however many trials ask for it.
     data.store().fetch(data.digests(), progress=False)
     device = ray.train.torch.get_device()
@@ -154,6 +171,7 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None
             )
             for fold, model in enumerate(models)
         ],
+        watch=watch,
     )
     if folder:
         _go_on(training, folder)
@@ -164,6 +182,7 @@ def _go_on(training: _Training, folder: Path) -> None:
     for member, state in zip(training.members, load_training(folder), strict=True):
         member.learner.load_state(state)
     training.history = list(read_manifest(folder).history)
+    training.validation, training.earlier = load_validation(folder), list(load_predicted(folder)[:-1].short())
     training.micro_batch = int(training.history[-1]["micro_batch"])
 
 
@@ -172,8 +191,9 @@ def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
     loss, correct, clips = (sum(getattr(part, name) for part in sums) for name in ("loss", "correct", "clips"))
     lr = float(training.members[0].learner.schedule.get_last_lr()[0])
     # Each clip is in one fold's validation part: together they are as many predictions as there are clips.
-    predictions = concatenated([_validate_member(training, member) for member in training.members])
-    training.validation = predictions
+    with training.watch.timed("val"):
+        predictions = concatenated([_validate_member(training, member) for member in training.members])
+    _keep_answers(training, predictions)
     scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), training.data.classes)
     return {
         "train_loss": loss / clips,
@@ -186,20 +206,29 @@ def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
     }
 
 
+def _keep_answers(training: _Training, predictions: Predictions) -> None:
+    before = training.validation
+    if before is not None:
+        assert before.clip_ids == predictions.clip_ids
+        training.earlier.append(before.logits.argmax(1).short())
+    training.validation = predictions
+
+
 def _train_member(training: _Training, member: Member, epoch: int) -> Sums:
     # Seeded anew each epoch, so that a trial that goes on from a checkpoint ends as if it had not stopped.
     rank = ray.train.get_context().get_world_rank()
     seed = derived_seed(training.trial.train.seed, epoch, rank, member.fold)
     torch.manual_seed(seed)
     member.sampler.set_epoch(epoch)
-    sums = train_one_epoch(
-        member.learner,
-        training.augment,
-        stopping.until_asked(member.train_batches),
-        epoch=epoch,
-        seed=seed,
-        micro_batch=training.micro_batch,
-    )
+    with training.watch.timed("train"):
+        sums = train_one_epoch(
+            member.learner,
+            training.augment,
+            training.watch.waiting(stopping.until_asked(member.train_batches)),
+            epoch=epoch,
+            seed=seed,
+            micro_batch=training.micro_batch,
+        )
     training.micro_batch = sums.micro_batch
     return _add_over_ranks(sums, training.device)
 
@@ -261,6 +290,7 @@ def _save(training: _Training, folder: Path) -> None:
         [learner.result for learner in learners],
         [learner.state() for learner in learners],
         training.validation,
+        training.earlier,
     )
 
 

@@ -1,0 +1,154 @@
+"""Models of which it is known whether they see the order of frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from data.cache import FrameStore, LabelledFrames
+from data.transforms import Normalise
+from models.registry import ARCHITECTURES, build_model
+from tests.small_models import one_seed_one_thread
+from tests.test_checkpoint import MANIFEST_VALUES
+from tests.video_files import write_video
+from tuning.champion import Champion
+from tuning.checkpoint import save_checkpoint
+from tuning.frame_order import ORDERS, OrderProbe, OrderRow, _permutation, probe, sentence
+from tuning.learner import TrainingState
+from tuning.loop import Predictions
+from tuning.settings import TrainConfig
+from tuning.uncertainty import Difference, Interval
+
+__all__ = ["one_seed_one_thread"]
+
+FRAMES, SIZE, CLIPS = 8, 48, 12
+C3D: dict[str, Any] = {"width": 8, "fc": 32, "batch_norm": True, "dropout": 0.0}
+RESNET: dict[str, Any] = {"hidden": 8}
+
+
+def moving(label: int, start: int) -> np.ndarray:
+    """A bright bar that goes to the right, or to the left: the same pictures in opposite order."""
+    frames = np.full((FRAMES, SIZE, SIZE, 3), 30, np.uint8)
+    for number in range(FRAMES):
+        frames[number, :, start + 4 * number : start + 4 * number + 8] = 220
+    return frames if label == 0 else frames[::-1].copy()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrameStore, list[LabelledFrames]]:
+    place = tmp_path_factory.mktemp("clips")
+    names = []
+    for number in range(CLIPS):
+        label = number % 2
+        name = f"{'right' if label == 0 else 'left'}/{number}.mp4"
+        write_video(place / name, moving(label, number // 2))
+        names.append(name)
+    decode = replace(MANIFEST_VALUES.decode, frames=FRAMES, short_side=SIZE)
+    store = FrameStore(place / "store", decode)
+    digests = store.build(place, names, workers=1, progress=False).digests()
+    return store, [LabelledFrames(name, digests[name], int(name.startswith("left"))) for name in names]
+
+
+def champion(folder: Path, arch: str, options: dict[str, Any], model: torch.nn.Module) -> Champion:
+    folder.mkdir()
+    update: dict[str, Any] = {
+        "arch": arch,
+        "options": options,
+        "num_frames": FRAMES,
+        "train": TrainConfig(epochs=3, size=SIZE, precision="fp32"),
+    }
+    manifest = MANIFEST_VALUES.model_copy(
+        update={
+            "trial": MANIFEST_VALUES.trial.model_copy(update=update),
+            "classes": ("right", "left"),
+            "decode": replace(MANIFEST_VALUES.decode, frames=FRAMES, short_side=SIZE),
+        }
+    )
+    answers = Predictions(["a"], torch.tensor([0]), torch.tensor([[1.0, 0.0]]))
+    save_checkpoint(folder, manifest, [model], [TrainingState({}, {}, {})], answers)
+    return Champion(folder)
+
+
+def trained(clips: list[LabelledFrames], store: FrameStore) -> torch.nn.Module:
+    """A small C3D that knows right from left on these clips."""
+    arch = ARCHITECTURES["c3d"]
+    model = build_model("c3d", C3D, num_classes=2, num_frames=FRAMES, size=SIZE)
+    frames = torch.stack([torch.from_numpy(store.read(clip.digest).copy()).permute(0, 3, 1, 2) for clip in clips])
+    inputs, labels = Normalise(arch.mean, arch.std)(frames), torch.tensor([clip.label for clip in clips])
+    optimizer = torch.optim.Adam(model.parameters(), 0.003)
+    for _ in range(25):
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    return model
+
+
+def test_a_model_of_motion_loses_by_other_orders(
+    store: tuple[FrameStore, list[LabelledFrames]], tmp_path: Path
+) -> None:
+    frames, clips = store
+    model = champion(tmp_path / "c3d", "c3d", C3D, trained(clips, frames))
+    found = probe(model, clips, frames, [clip.clip_id for clip in clips], title="c3d", is_champion=True)
+    assert [row.order for row in found.rows] == list(ORDERS)
+    assert found.row("ordered").accuracy == 1
+    assert found.row("ordered").lost is None
+    assert found.row("reversed").accuracy == 0, "reversed, each clip is one of the other class"
+    assert 0.2 <= found.row("shuffled").accuracy <= 0.8
+    assert found.loses
+    assert sentence([found]).startswith("Time matters: c3d is right on 1.000 of the test clips in order, on 0.")
+
+
+def test_a_model_that_averages_frames_loses_nothing(
+    store: tuple[FrameStore, list[LabelledFrames]], tmp_path: Path
+) -> None:
+    frames, clips = store
+    plain = build_model("resnet18", RESNET, num_classes=2, num_frames=FRAMES, size=SIZE)
+    model = champion(tmp_path / "resnet18", "resnet18", RESNET, plain)
+    found = probe(model, clips, frames, [clip.clip_id for clip in clips], title="resnet18", is_champion=True)
+    for order in ("shuffled", "reversed"):
+        lost = found.row(order).lost
+        assert lost is not None
+        assert lost.value == pytest.approx(0, abs=0.005)
+    assert not found.loses
+    assert sentence([found]).startswith("No model here looks at the order of frames")
+
+
+def test_a_permutation_is_the_clips_own_and_never_the_order_itself() -> None:
+    for frames in (3, 4, 16):
+        for clip in ("a", "b", "c"):
+            drawn = _permutation(frames, 0, clip).tolist()
+            assert sorted(drawn) == list(range(frames))
+            assert drawn not in (list(range(frames)), list(range(frames))[::-1])
+            assert drawn == _permutation(frames, 0, clip).tolist()
+    assert _permutation(16, 0, "a").tolist() != _permutation(16, 0, "b").tolist()
+    assert _permutation(16, 0, "a").tolist() != _permutation(16, 1, "a").tolist()
+    assert sorted(_permutation(1, 0, "a").tolist()) == [0]
+
+
+def made_up(arch: str, change: float, low: float, high: float, weights: str = "none") -> OrderProbe:
+    around = Interval(0.5, 0.9)
+    rows = [
+        OrderRow(order, 0.7, around, None if order == "ordered" else Difference(change, Interval(low, high)))
+        for order in ORDERS
+    ]
+    return OrderProbe(arch, arch, weights, False, tuple(rows))
+
+
+def test_says_so_where_the_clips_can_not_tell() -> None:
+    said = sentence([made_up("c3d", -0.05, -0.2, 0.1), made_up("resnet18", 0.0, 0.0, 0.0)])
+    assert said == (
+        "These data can't tell whether time matters: shuffling the frames changes accuracy by "
+        "c3d -0.050 (-0.200 to +0.100), resnet18 +0.000 (+0.000 to +0.000)."
+    )
+
+
+def test_names_other_pretraining_as_a_confound() -> None:
+    probes = [made_up("c3d", -0.3, -0.4, -0.2), made_up("resnet18", 0.0, 0.0, 0.0, "imagenet")]
+    assert "start from different weights (c3d from none, resnet18 from imagenet)" in sentence(probes)
+    assert "different weights" not in sentence(probes[:1])

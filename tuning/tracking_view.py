@@ -1,0 +1,80 @@
+"""How a sweep looks in MLflow's pages: a saved view of the run table, and a sweep's leaderboard as its description."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from tuning.results import axis_text, axis_title, telling_axes
+from tuning.settings import AXES
+
+VIEW = "leaderboard"
+_TAG = "mlflow.sharedViewState."
+"""Experiment tags that MLflow's pages offer as saved views."""
+
+_METRICS = ("best_val_macro_f1", "best_val_accuracy", "best_epoch", "test_macro_f1", "test_accuracy")
+_PARAMS = ("arch", "weights", "sampler", "loss", "num_frames", "lr")
+_TAGS = ("sweep", "stage", "status")
+_MOST_ROWS = 30
+
+
+def saved_view(created: int) -> tuple[str, str]:
+    """The experiment tag, key and value, of a view of all trials, best first; made at so many milliseconds."""
+    columns = [
+        *(f"metrics.`{name}`" for name in _METRICS[:2]),
+        *(f"params.`{name}`" for name in _PARAMS),
+        *(f"metrics.`{name}`" for name in _METRICS[2:]),
+        *(f"tags.`{name}`" for name in _TAGS),
+    ]
+    state = {
+        "searchFilter": "tags.trial_id != ''",
+        "orderByKey": f"metrics.`{_METRICS[0]}`",
+        "orderByAsc": False,
+        "selectedColumns": columns,
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    view = {"name": "Leaderboard", "createdAt": created, "state": f"deflate;{packed}"}
+    return f"{_TAG}{VIEW}", json.dumps(view)
+
+
+def view_address(experiment_id: str) -> str:
+    """Of the saved view, behind the server's own address."""
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
+
+
+def experiment_note(experiment_id: str) -> str:
+    """An experiment's description."""
+    return (
+        "A run a sweep, and under it a run a trial. "
+        f"[Leaderboard]({view_address(experiment_id)}): all trials with their scores and settings, best first."
+    )
+
+
+def sweep_note(experiment_id: str, trials: Sequence[Any]) -> str:
+    """A sweep's description: its trials' MLflow runs as a leaderboard."""
+    ranked = sorted(trials, key=lambda run: (-run.data.metrics.get(_METRICS[0], -1.0), run.data.tags["trial_id"]))
+    axes = telling_axes({axis: run.data.params.get(axis) for axis in AXES} for run in ranked)
+    rows = [
+        [
+            place,
+            f"[{run.info.run_name}](#/experiments/{experiment_id}/runs/{run.info.run_id})",
+            *(axis_text(axis, run.data.params.get(axis)) for axis in axes),
+            *(_figure(run, name) for name in _METRICS[:2]),
+            run.data.tags.get("status", ""),
+            "champion" if run.data.tags.get("champion") == "true" else "",
+        ]
+        for place, run in enumerate(ranked[:_MOST_ROWS], 1)
+    ]
+    header = ["", "trial", *(axis_title(axis) for axis in axes), "val macro-F1", "val accuracy", "status", ""]
+    table = tabulate(rows, header, "pipe", disable_numparse=True)
+    more = f"\n\nand {len(ranked) - _MOST_ROWS} more" if len(ranked) > _MOST_ROWS else ""
+    return f"{table}{more}"
+
+
+def _figure(run: Any, name: str) -> str:
+    return f"{run.data.metrics[name]:.3f}" if name in run.data.metrics else ""
