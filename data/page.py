@@ -28,8 +28,20 @@ def jpeg_strip(frames: np.ndarray, count: int, height: int) -> str:
     chosen = ((np.arange(count) + 0.5) / count * len(frames)).astype(int)
     strip = Image.fromarray(np.concatenate([frames[index] for index in chosen], axis=1))
     strip = strip.resize((max(1, round(strip.width * height / strip.height)), height), Image.Resampling.BOX)
+    return _data_uri(strip, 70)
+
+
+def jpeg_picture(picture: np.ndarray, side: int) -> str:
+    """A square picture uint8 `(S, S, 3)`, of at least so many pixels a side, as data URI."""
+    image = Image.fromarray(picture)
+    if image.width < side:
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
+    return _data_uri(image, 85)
+
+
+def _data_uri(image: Image.Image, quality: int) -> str:
     stream = io.BytesIO()
-    strip.save(stream, "JPEG", quality=70, optimize=True)
+    image.save(stream, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 

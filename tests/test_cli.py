@@ -310,6 +310,8 @@ def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:
     python = place.sweep_command("")[:3]
     refused([*python, "evaluate", "--run", "runs/none"], "no run 'runs/none'")
     refused([*python, "predict", "--run", "runs/none", "clip.mp4"], "no run 'runs/none'")
+    refused([*python, "predict", "--model", "runs/none/best", "clip.mp4"], "no checkpoint in 'runs/none/best'")
+    refused([*python, "app", "--run", "runs/none"], "no run 'runs/none'")
     refused([*python, "ui"], "no runs in 'runs' yet")
 
 
@@ -344,7 +346,7 @@ def test_a_refusal_as_a_user_sees_it(place: Workplace) -> None:
 @pytest.mark.parametrize("module", ["data", "tuning"])
 def test_help_names_every_command(place: Workplace, module: str) -> None:
     python = place.sweep_command("")[0]
-    commands = {"data": ["demo", "audit", "split"], "tuning": ["sweep", "evaluate", "predict", "ui"]}[module]
+    commands = {"data": ["demo", "audit", "split"], "tuning": ["sweep", "evaluate", "predict", "app", "ui"]}[module]
     top = succeeded(place.run([python, "-m", module, "--help"])).stdout
     for command in commands:
         assert command in top

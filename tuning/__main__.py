@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,export,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,export,app,ui}`.
 
 Decoding processes import this module again when they start: what a command needs is imported by that command.
 """
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(commands)
     _add_predict(commands)
     _add_export(commands)
+    _add_app(commands)
     _add_ui(commands)
     return parser
 
@@ -161,6 +162,16 @@ def _add_champion(command: argparse.ArgumentParser) -> None:
     champion = command.add_mutually_exclusive_group(required=True)
     champion.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, runs/NAME")
     champion.add_argument("--model", type=Path, metavar="DIR", help="a champion's folder, such as runs/NAME/best")
+
+
+def _add_app(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "app", help="serve a page to try the champion on clips", description="Nothing leaves this machine."
+    )
+    _add_champion(command)
+    command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    command.add_argument("--port", type=int, default=7860, help="default: 7860")
+    command.set_defaults(command=_app)
 
 
 def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -493,6 +504,13 @@ def _export(args: argparse.Namespace) -> int:
     exported = export_champion(find_run(str(args.run)).best, args.out)
     print(f"{GRAPH}, {ONNX} and {SETTINGS} in {args.out}")
     print(f"ONNX differs from PyTorch by at most {exported.difference:.2g} a logit (up to {TOLERANCE:g} is taken)")
+    return 0
+
+
+def _app(args: argparse.Namespace) -> int:
+    from tuning.app import serve
+
+    serve(args.run, args.model, host=args.host, port=args.port)
     return 0
 
 
