@@ -38,7 +38,8 @@ from benchmarks.training import (
     setting,
 )
 from models.registry import ARCHITECTURES
-from tuning.loop import choose_precision, train_one_epoch
+from tuning.loop import train_one_epoch
+from tuning.precision import choose_precision
 
 
 @dataclass(frozen=True)

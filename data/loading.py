@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, Subset
 
 from data.cache import FrameStore, LabelledFrames
+from data.clip_view import eval_frames, pick
 from data.sampling import Draw, EpochSampler, FrameSelection, derived_seed
 from data.transforms import EvalTransform, TrainTransform
 
@@ -50,7 +51,7 @@ class TrainDataset(Dataset[_Item]):
         clip = self.clips[draw.clip]
         rng = np.random.default_rng(derived_seed(self.seed, draw.epoch, draw.position, draw.clip))
         stored = self.store.read(clip.digest)
-        frames = _pick(stored, self.selection.train_indices(len(stored), rng))
+        frames = pick(stored, self.selection.train_indices(len(stored), rng))
         return _Item(self.transform(frames, rng), clip.label, clip.clip_id)
 
 
@@ -77,29 +78,6 @@ class EvalDataset(Dataset[_Item]):
         clip = self.clips[index]
         frames = eval_frames(self.store.read(clip.digest), self.selection, self.transform, self.view, self.views)
         return _Item(frames, clip.label, clip.clip_id)
-
-
-def eval_frames(
-    stored: np.ndarray, selection: FrameSelection, transform: EvalTransform, view: int = 0, views: int = 1
-) -> torch.Tensor:
-    """What evaluation and prediction show a model of a clip.
-
-    Args:
-        stored: uint8 `(F, H, W, 3)` as decoded.
-        selection: gives the number of frames T.
-        transform: gives the size S.
-        view: which of the `views` views of the clip.
-        views: how many views share out the clip.
-
-    Returns:
-        uint8 `(T, 3, S, S)`.
-    """
-    return transform(_pick(stored, selection.eval_indices(len(stored), view, views)))
-
-
-def _pick(stored: np.ndarray, indices: np.ndarray) -> torch.Tensor:
-    """`(F, H, W, 3)` to `(T, 3, H, W)`; only the picked frames' pages are read."""
-    return torch.from_numpy(stored[indices]).permute(0, 3, 1, 2)
 
 
 def train_loader(

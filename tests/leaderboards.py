@@ -43,7 +43,7 @@ def told(place: Workplace, name: str) -> Figures:
     children = client.search_runs([tracking["experiment_id"]], of_parent)
     found = {}
     for child in children:
-        assert child.info.status == ("FAILED" if child.data.tags["trial_status"] == "error" else "FINISHED")
+        assert child.info.status == ("FAILED" if child.data.tags["status"] == "error" else "FINISHED")
         histories = {key: client.get_metric_history(child.info.run_id, key) for key in FIGURES}
         for points in histories.values():
             assert [point.step for point in points] == list(range(1, len(points) + 1)), "each epoch once and in order"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuning.tracking import TrackingError, check_reachable
+from tuning.tracking_server import TrackingError, check_reachable
 
 
 def free_port() -> int:

@@ -23,7 +23,7 @@ from tuning.config_file import parse_config
 from tuning.prepare import prepare, scan
 from tuning.run_folder import RunFolder
 from tuning.sweep import new_run
-from tuning.tracking import TrackingError
+from tuning.tracking_server import TrackingError
 
 
 @pytest.fixture(scope="module")

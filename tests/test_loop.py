@@ -16,7 +16,8 @@ from data.loading import Batch
 from data.sampling import class_weights
 from data.transforms import Normalise
 from tuning.learner import Learner, build_learner
-from tuning.loop import Diverged, Sums, choose_precision, clip_losses, predict, train_one_epoch
+from tuning.loop import Diverged, Sums, clip_losses, predict, train_one_epoch
+from tuning.precision import choose_precision
 from tuning.settings import TrainConfig
 
 CPU = torch.device("cpu")

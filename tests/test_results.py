@@ -139,8 +139,8 @@ def test_results_csv_and_leaderboard_name_every_trial(tmp_path: Path) -> None:
 
 def test_what_is_as_usual_goes_without_saying(tmp_path: Path) -> None:
     usual, other = result("a", 0.5), replace(result("b", 0.6), loss="weighted", sampler="imbalanced", selection="dense")
-    assert usual.title == "c3d · balanced · 16f · lr 0.001"
-    assert other.title == "c3d · imbalanced, weighted loss · 16f dense · lr 0.001"
+    assert usual.title == "c3d · balanced · 16f · lr 1e-3"
+    assert other.title == "c3d · imbalanced, weighted loss · 16f dense · lr 1e-3"
     assert "uniform" not in leaderboard([usual])
     assert "plain" not in leaderboard([usual])
     both = leaderboard([other, usual])
@@ -184,7 +184,7 @@ def test_axes_of_training_have_columns_of_their_own(sweep: SweepConfig, tmp_path
     further = {"train.mixup": 0.2, "train.ema": None}
     row = summarise_trial("a", CHOICE | further, "TERMINATED", report(4), {Path("/best"): checkpoint(0.5)}, sweep)
     assert row.choice == CHOICE | further
-    assert row.title == "c3d · balanced · 16f · lr 0.001 · mixup 0.2 · ema null"
+    assert row.title == "c3d · balanced · 16f · lr 1e-3 · mixup 0.2 · ema null"
     write_results([row], tmp_path / "results.csv")
     with (tmp_path / "results.csv").open() as stream:
         (read,) = csv.DictReader(stream)

@@ -19,7 +19,7 @@ from tuning.config_file import parse_config
 from tuning.metrics import score
 from tuning.report import plot_confusion
 from tuning.settings import ConfigError
-from tuning.tracking import ui_command
+from tuning.tracking_server import ui_command
 from tuning.tracking_uri import scrubbed, without_secrets
 
 PACKAGES = ("data", "models", "tuning", "benchmarks")

@@ -18,20 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
+from mlflow.entities.model_registry import ModelVersion
 
-from data.cache import FrameStore
-from data.loading import eval_frames
 from data.splits import read_split
-from data.transforms import EvalTransform
 from tests.servers import free_port, mlflow_server, wait_for_server
 from tests.sweep_runs import PROJECT, Workplace, succeeded
 from tuning.__main__ import main
 from tuning.checkpoint import Manifest, read_manifest
 from tuning.journal import METRICS
 from tuning.results import COLUMNS
+from tuning.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 
@@ -239,21 +237,31 @@ def test_mlflow_holds_one_parent_and_a_child_a_trial(asha_run: tuple[Path, str],
     for child in children:
         row = results.loc[child.data.tags["trial_id"]]
         assert child.info.status == "FINISHED"
-        assert child.data.tags["trial_status"] == row["status"]
+        assert child.data.tags["status"] == row["status"]
         assert child.data.params["arch"] == row["arch"]
         history = mlflow_client.get_metric_history(child.info.run_id, "val_macro_f1")
         assert [point.step for point in history] == list(range(1, row["epochs"] + 1))
         assert max(point.value for point in history) == pytest.approx(row["val_macro_f1"])
 
 
+def registered(mlflow_client: MlflowClient, run: Path) -> ModelVersion:
+    """The version that a sweep's champion was registered as."""
+    tracking = Tracking.load(run / "mlflow.json")
+    trial = mlflow_client.get_run(tracking.parent_run_id).data.tags["champion_trial"]
+    run_id = tracking.trial_runs(trial)[0].info.run_id
+    return mlflow_client.search_model_versions(f"run_id = '{run_id}'")[0]
+
+
 def test_the_champions_run_holds_all_that_belongs_to_it(asha_run: tuple[Path, str], place: Workplace) -> None:
     run, _ = asha_run
     mlflow_client = client(place)
-    version = mlflow_client.get_model_version_by_alias("test", "champion")
+    version = registered(mlflow_client, run)
+    assert version.tags["promotion"].startswith(("champion", "kept as candidate"))
+    assert "## Not tested on" in version.description
     champion = mlflow_client.get_run(version.run_id)
     assert champion.data.tags["trial_id"] == table(run).iloc[0]["id"]
     names = {item.path for item in mlflow_client.list_artifacts(version.run_id)}
-    assert {"checkpoint", "split.csv", "test"} <= names
+    assert {"checkpoint", "split", "test"} <= names
     metrics = json.loads((run / "test/metrics.json").read_text())
     assert champion.data.metrics["test_accuracy"] == pytest.approx(metrics["accuracy"])
     tests = {item.path for item in mlflow_client.list_artifacts(version.run_id, "test")}
@@ -261,16 +269,13 @@ def test_the_champions_run_holds_all_that_belongs_to_it(asha_run: tuple[Path, st
 
 
 REGISTERED = """
+import json
 import sys
-import mlflow.pytorch
-import numpy as np
-import torch
+import mlflow.pyfunc
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pytorch.load_model("models:/test@champion")
-with torch.inference_mode():
-    logits = model(torch.from_numpy(np.load(sys.argv[2])))
-np.save(sys.argv[3], logits.softmax(1).numpy())
-assert "models" not in sys.modules and "tuning" not in sys.modules
+model = mlflow.pyfunc.load_model(sys.argv[2])
+print(json.dumps(model.predict({"clip": sys.argv[3:]})["probability"].tolist()))
+assert "models" not in sys.modules and "tuning" not in sys.modules and "data" not in sys.modules
 """
 
 
@@ -279,16 +284,11 @@ def test_the_registered_model_gives_the_test_reports_answers(
 ) -> None:
     """In a process that has none of this project's code."""
     run, _ = asha_run
-    manifest = read_manifest(run / "best")
-    store = FrameStore(place.folder / "frame_store", manifest.decode)
+    version = registered(client(place), run)
     paths = [clip.path for clip in read_split(run / "split.csv").clips("test")]
-    digests = store.build(place.clips, paths, workers=1, progress=False).digests()
-    transform = EvalTransform(manifest.trial.train.size)
-    frames = [eval_frames(store.read(digests[path]), manifest.trial.frame_selection(), transform) for path in paths]
-    np.save(tmp_path / "frames.npy", torch.stack(frames).numpy())
-    files = [str(tmp_path / name) for name in ("frames.npy", "probabilities.npy")]
+    address = f"models:/test/{version.version}"
     done = subprocess.run(
-        [sys.executable, "-c", REGISTERED, client(place).tracking_uri, *files],
+        [sys.executable, "-c", REGISTERED, client(place).tracking_uri, address, *(str(place.clips / p) for p in paths)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -297,7 +297,7 @@ def test_the_registered_model_gives_the_test_reports_answers(
     )
     succeeded(done)
     written = pd.read_csv(run / "test/predictions.csv").set_index("clip").loc[paths, "probability"]
-    np.testing.assert_allclose(np.load(files[1]).max(1), written, atol=2e-5)
+    np.testing.assert_allclose(json.loads(done.stdout.splitlines()[-1]), written, atol=1e-5)
 
 
 def test_evaluate_gives_the_same_again(asha_run: tuple[Path, str], tuning_here: TuningHere) -> None:
@@ -367,7 +367,7 @@ def test_the_best_choice_is_tried_with_other_seeds_and_one_of_these_is_the_champ
     assert "finalists, each with 2 seeds" in output
     mlflow_client = client(place)
     experiment = mlflow_client.get_experiment_by_name("test").experiment_id
-    titles = {r.info.run_name for r in mlflow_client.search_runs([experiment], "tags.trial_status = 'done'")}
+    titles = {r.info.run_name for r in mlflow_client.search_runs([experiment], "tags.status = 'done'")}
     assert any(title.endswith("· seed 2") for title in titles)
 
 
@@ -489,7 +489,7 @@ def test_optuna_trials_of_two_workers_tracked_by_a_server_that_is_killed_in_the_
         version = served.get_model_version_by_alias("test", "champion")
         assert served.get_run(version.run_id).data.tags["trial_id"] == results["id"][0]
         names = {item.path for item in served.list_artifacts(version.run_id)}
-        assert {"checkpoint", "split.csv", "test"} <= names
+        assert {"checkpoint", "split", "test"} <= names
         for trial in results["id"]:
             points = child_metrics(served, run, trial)
             steps = {key: [point.step for point in points[key]] for key in METRICS}

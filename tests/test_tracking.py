@@ -27,17 +27,8 @@ from tuning.learner import TrainingState
 from tuning.loop import Predictions
 from tuning.run_folder import RunFolder
 from tuning.settings import TrackingConfig
-from tuning.tracking import (
-    Reporting,
-    Tracking,
-    TrackingError,
-    Writer,
-    check_reachable,
-    reporting,
-    resolve_uri,
-    start_sweep,
-    ui_command,
-)
+from tuning.tracking import Reporting, Tracking, Writer, reporting, start_sweep
+from tuning.tracking_server import TrackingError, check_reachable, resolve_uri, ui_command
 
 CHOICE = {
     "arch": "c3d",
@@ -110,7 +101,7 @@ def test_a_trial_has_one_run_however_often_it_starts(
     assert [run.info.run_id for run in tracking.trial_runs("t1")] == [first]
     run = client.get_run(first)
     assert run.info.status == "RUNNING"
-    assert run.info.run_name == "c3d · balanced · 16f · lr 0.0003"
+    assert run.info.run_name == "c3d · balanced · 16f · lr 3e-4"
     assert run.data.tags["mlflow.parentRunId"] == tracking.parent_run_id
     assert run.data.params == {key: str(value) for key, value in CHOICE.items()}
 
@@ -269,7 +260,7 @@ def test_a_champion_is_registered_once_whatever_its_classes_are_called(
     versions = client.search_model_versions("name = 'unit-model'")
     assert [str(version.version) for version in versions] == [champion.writer.registered]
     assert versions[0].run_id == tracking.trial_runs("best")[0].info.run_id
-    assert client.get_model_version_by_alias("unit-model", "champion").version == versions[0].version
+    assert client.get_model_version_by_alias("unit-model", "candidate").version == versions[0].version
 
 
 def test_what_is_saved_reads_back(tracking: Tracking, tmp_path: Path) -> None:
@@ -354,10 +345,10 @@ def test_the_champion_is_registered_without_a_word_and_answers_as_its_checkpoint
     assert not [str(one.message) for one in told if "tensor" in str(one.message)]
     assert "MLFLOW_REGISTRY_URI" not in os.environ, "processes started later would look for models there"
 
-    version = client.get_model_version_by_alias("silent", "champion")
+    version = client.get_model_version_by_alias("silent", "candidate")
     assert (str(version.version), version.run_id) == ("1", tracking.trial_runs("lstm")[0].info.run_id)
     logged = client.get_logged_model(version.source.removeprefix("models:/"))
-    file = Path(logged.artifact_location.removeprefix("file://")) / "data/model.pt2"
+    file = Path(logged.artifact_location.removeprefix("file://")) / "data/model/network.pt2"
     exported = torch.export.load(file).module()
     frames = torch.randint(256, (5, 3, 3, 48, 48), dtype=torch.uint8)
     model, arch = load_model(run.best)[0], ARCHITECTURES["resnet18"]

@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,export,ui}`.
 
 Decoding processes import this module again when they start: what a command needs is imported by that command.
 """
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_report(commands)
     _add_predict(commands)
+    _add_export(commands)
     _add_ui(commands)
     return parser
 
@@ -149,6 +150,13 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.set_defaults(command=_predict)
 
 
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("export", help="write a run's champion as files for other programs")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run's folder, runs/NAME")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.pt2, model.onnx and model.json")
+    command.set_defaults(command=_export)
+
+
 def _add_champion(command: argparse.ArgumentParser) -> None:
     champion = command.add_mutually_exclusive_group(required=True)
     champion.add_argument("--run", type=Path, metavar="DIR", help="a run's folder, runs/NAME")
@@ -181,7 +189,7 @@ def _sweep(args: argparse.Namespace) -> int:
     from tuning.prepare import check_cluster, check_weights_dir, prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
     from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
-    from tuning.tracking import check_reachable, resolve_uri
+    from tuning.tracking_server import check_reachable, resolve_uri
 
     assert config.name is not None
     run = RunFolder(Path(config.runs_dir) / config.name)
@@ -394,7 +402,9 @@ def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) ->
         print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
     print(f"report     {_shown(outcome.page)}")
     if outcome.model_version:
-        print(f"model      models:/{config.tracking.model_name}@champion, version {outcome.model_version}")
+        print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")
+    if outcome.promotion:
+        print(f"           {outcome.promotion}")
     if outcome.unsent:
         print(f"mlflow     {outcome.unsent}; python -m tuning evaluate --run {run} sends them")
     print(f"label      python -m tuning predict --run {run} CLIP")
@@ -408,7 +418,7 @@ def _averaged(averaged: AveragedScores) -> str:
 
 
 def _ui_hint(config: SweepConfig) -> str:
-    from tuning.tracking import resolve_uri
+    from tuning.tracking_server import resolve_uri
     from tuning.tracking_uri import without_secrets
 
     uri = resolve_uri(config.tracking, Path(config.runs_dir))
@@ -430,18 +440,21 @@ def _evaluate(args: argparse.Namespace) -> int:
     from tuning.tracking import reporting
 
     run = find_run(str(args.run))
-    others = contenders_of(run)
+    config, others = run.read_config(), contenders_of(run)
     if not run.tracking.exists():
-        report, unsent = evaluate_run(run, others, progress=True), ""
+        report, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
     else:
         with reporting(run) as mlflow:
             report = evaluate_run(run, others, progress=True)
-            mlflow.journal.report_test()
-            unsent = mlflow.send(run.read_config().tracking.patience)
+            mlflow.journal.report_test(config.tracking.promote)
+            unsent = mlflow.send(config.tracking.patience)
+            promotion = mlflow.writer.promotion
     print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
     print(f"{report.scores.num_clips} clips; report in {_shown(report.folder)}")
     if report.averaged:
         print(f"test {_averaged(report.averaged)}")
+    if promotion:
+        print(f"registered model: {promotion}")
     if unsent:
         print(f"note: {unsent}; the same command sends them")
     return 0
@@ -473,11 +486,21 @@ def _predict(args: argparse.Namespace) -> int:
     return EXIT_USER_ERROR if predict_files(args.run, args.model, options) else 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    from tuning.export import GRAPH, ONNX, SETTINGS, TOLERANCE, export_champion
+    from tuning.run_folder import find_run
+
+    exported = export_champion(find_run(str(args.run)).best, args.out)
+    print(f"{GRAPH}, {ONNX} and {SETTINGS} in {args.out}")
+    print(f"ONNX differs from PyTorch by at most {exported.difference:.2g} a logit (up to {TOLERANCE:g} is taken)")
+    return 0
+
+
 def _ui(args: argparse.Namespace) -> int:
     import subprocess
 
     from tuning.settings import ConfigError, TrackingConfig
-    from tuning.tracking import check_port, check_reachable, resolve_uri, ui_command
+    from tuning.tracking_server import check_port, check_reachable, resolve_uri, ui_command
     from tuning.tracking_uri import without_secrets
 
     runs = args.runs.resolve()

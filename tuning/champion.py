@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from data.cache import FrameStore, LabelledFrames
-from data.decode import ClipFacts, decode_clip
+from data.clip_view import Seen, see_file
 from data.errors import DataError
-from data.loading import Batch, EvalDataset, eval_frames, eval_loader
+from data.loading import Batch, EvalDataset, eval_loader
 from data.transforms import EvalTransform, Normalise
 from data.windows import VideoWindows
 from models.registry import ARCHITECTURES
 from tuning.calibration import Calibration
 from tuning.checkpoint import load_model
 from tuning.grad_cam import grad_cam
-from tuning.loop import Predictions, choose_precision, predict
+from tuning.loop import Predictions, predict
+from tuning.precision import choose_precision
 from tuning.results import trial_title
 from tuning.settings import AXES
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a model sees of a clip."""
-
-    frames: torch.Tensor
-    """uint8 `(T, 3, S, S)`."""
-    facts: ClipFacts
 
 
 class Champion:
@@ -88,13 +80,7 @@ class Champion:
         Raises:
             DataError: it can't be decoded.
         """
-        if not file.is_file():
-            raise DataError("it is a folder: give video files" if file.is_dir() else "no such file")
-        try:
-            decoded = decode_clip(file, self.manifest.decode)
-        except OSError as error:
-            raise DataError(f"it can't be opened ({error.strerror})") from None
-        return Seen(eval_frames(decoded.frames, self.selection, self.transform), decoded.facts)
+        return see_file(file, self.manifest.decode, self.selection, self.transform)
 
     def windows(self, file: Path, seconds: float, hop: float) -> VideoWindows:
         """A long video as windows, each a clip of `seconds`: `see` makes of their frames what `look` does of a clip.

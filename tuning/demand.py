@@ -27,8 +27,9 @@ from data.transforms import Normalise
 from models.registry import ARCHITECTURES
 from tuning.config import SweepConfig, TrialConfig
 from tuning.job import Round, TrialData
-from tuning.loop import choose_precision, predict, train_one_epoch
+from tuning.loop import predict, train_one_epoch
 from tuning.member import Member, build_member, loader_processes, new_model, set_up_torch, variety
+from tuning.precision import choose_precision
 from tuning.settings import MODEL_AXIS, LogRange, TrainConfig
 from tuning.subspace import Subspace
 

@@ -90,6 +90,21 @@ class Tested(_Entry):
     """The champion's test report lies in the run's `test/`."""
 
     what: Literal["tested"] = "tested"
+    promote: str = "better"
+    """As in `TrackingConfig`."""
+
+
+class Reported(_Entry):
+    """Pages about the sweep lie in the run's `report/`."""
+
+    what: Literal["reported"] = "reported"
+
+
+class MachineSeen(_Entry):
+    """What the machine that the sweep runs on had to do."""
+
+    what: Literal["machine seen"] = "machine seen"
+    metrics: dict[str, float]
 
 
 class SweepEnded(_Entry):
@@ -100,7 +115,16 @@ class SweepEnded(_Entry):
 
 
 Entry = Annotated[
-    SweepOpened | TrialStarted | TookOver | EpochDone | TrialEnded | ChampionChosen | Tested | SweepEnded,
+    SweepOpened
+    | TrialStarted
+    | TookOver
+    | EpochDone
+    | TrialEnded
+    | ChampionChosen
+    | Tested
+    | Reported
+    | MachineSeen
+    | SweepEnded,
     Field(discriminator="what"),
 ]
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
@@ -174,9 +198,17 @@ class Journal:
         """Its checkpoint lies in `best/`."""
         self._tell(ChampionChosen(trial=trial, model_name=model_name))
 
-    def report_test(self) -> None:
-        """The report lies in `test/`."""
-        self._tell(Tested())
+    def report_test(self, promote: str = "better") -> None:
+        """The report lies in `test/`; whether the registered model becomes champion by it."""
+        self._tell(Tested(promote=promote))
+
+    def report_page(self) -> None:
+        """Pages lie in `report/`."""
+        self._tell(Reported())
+
+    def see_machine(self, metrics: Mapping[str, float]) -> None:
+        """What it has to do just now."""
+        self._tell(MachineSeen(metrics=dict(metrics)))
 
     def end_sweep(self, status: str) -> None:
         """`FINISHED`, `FAILED` or `KILLED`."""

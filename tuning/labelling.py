@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from data.clip_view import Seen
 from data.clips import VIDEO_SUFFIXES
 from data.errors import DataError
 from data.splits import read_split
 from data.windows import clip_seconds
-from tuning.champion import Champion, Seen
+from tuning.champion import Champion
 from tuning.run_folder import RunFolder
 from tuning.segments import VideoTimeline, cut, read_timeline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from data.loading import Batch
 from data.sampling import derived_seed
 from tuning.finetune import start_epoch
 from tuning.learner import Learner
+from tuning.precision import autocast
 from tuning.prefetch import prefetched
 
 _STEPS_BETWEEN_LOOKS = 50
@@ -58,21 +59,6 @@ def concatenated(parts: Iterable[Predictions]) -> Predictions:
         torch.cat([part.labels for part in filled]),
         torch.cat([part.logits for part in filled]),
     )
-
-
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """`fp32`, `bf16` or `fp16`; `auto` takes the fastest that this device computes natively."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Mixed precision for one forward pass."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def train_one_epoch(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from data.loading import eval_frames
+from data.clip_view import eval_frames
 from data.page import strip, template
 from tuning.champion import Champion
 from tuning.findings import Findings, left_out

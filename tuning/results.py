@@ -60,7 +60,7 @@ class TrialResult:
 
     @property
     def title(self) -> str:
-        """What it is, for people: `c3d · balanced · 16f · lr 0.0003`."""
+        """What it is, for people: `c3d · balanced · 16f · lr 3e-4`."""
         return trial_title(self.told)
 
     @property
@@ -107,7 +107,15 @@ def trial_title(choice: Mapping[str, Any]) -> str:
     own = {axis: value for axis, value in choice.items() if axis not in AXES}
     told = {axis: value for axis, value in own.items() if not (axis.startswith(MODEL_AXIS) and value is None)}
     further = [f" · {axis_title(axis)} {axis_text(axis, value)}" for axis, value in told.items()]
-    return f"{choice['arch']}{weights} · {sampler} · {frames} · lr {choice['lr']:.3g}{''.join(further)}"
+    return f"{choice['arch']}{weights} · {sampler} · {frames} · lr {_rate_text(choice['lr'])}{''.join(further)}"
+
+
+def _rate_text(rate: float) -> str:
+    """As learning rates are written: `3e-4`, but `0.05`."""
+    if not 0 < rate < 0.01:
+        return f"{rate:.3g}"
+    mantissa, _, exponent = f"{rate:.2e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def weights_text(weights: str) -> str:

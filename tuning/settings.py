@@ -438,7 +438,12 @@ class TrackingConfig(Settings):
     experiment: str = Field("workout-clips", min_length=1, max_length=200, pattern=_ONE_LINE)
     """MLflow experiment."""
     model_name: str = Field("workout-clips", min_length=1, max_length=200, pattern=_MODEL_NAME)
-    """Registered model whose alias `champion` moves to the sweep's champion."""
+    """Registered model whose alias `champion` moves to the sweep's champion as `promote` says."""
+    promote: Literal["better", "always", "never"] = "better"
+    """Which tested champion becomes the registered model's: one `better` than the present one on the same test split,
+    `always`, or `never`; the others are kept under the alias `candidate`."""
+    system_metrics: bool = True
+    """Whether the sweep's run shows, each half minute, what the sweep's own machine has to do."""
     patience: float = Field(120.0, ge=0)
     """Seconds that a sweep waits, once its trials have ended, for a server that is away; trials never wait."""
 

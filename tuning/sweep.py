@@ -36,6 +36,7 @@ from tuning.space import Search, build_search, finals_search
 from tuning.spool import Spool
 from tuning.test_report import TestReport
 from tuning.tracking import Reporting, reporting, start_sweep
+from tuning.tracking_machine import machine_watched
 from tuning.trial import DRIVER_RESTARTS, placement, run_trial
 from tuning.uncertainty import ScoreIntervals, group_bootstrap
 
@@ -56,6 +57,8 @@ class Outcome:
     """The report."""
     model_version: str
     """Of the registered model; empty while MLflow is away."""
+    promotion: str
+    """What became of that version, in a line; empty while MLflow is away."""
     unsent: str = ""
     """What MLflow has not got and why, in a line."""
 
@@ -144,7 +147,7 @@ def run_sweep(
         report.journal.open_sweep()
         stage = _Stage(run, config, job, at_once, verbose)
         try:
-            with report.sender.running():
+            with report.sender.running(), _machine(report, config):
                 results = stage.run(run.tuner, build_search(config, at_once, run))
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
@@ -154,6 +157,12 @@ def run_sweep(
             _send(report, patience=0)
             raise
     return results
+
+
+def _machine(report: Reporting, config: SweepConfig) -> contextlib.AbstractContextManager[None]:
+    if not config.tracking.system_metrics:
+        return contextlib.nullcontext()
+    return machine_watched(report.journal.see_machine)
 
 
 def _send(report: Reporting, patience: float) -> None:
@@ -233,12 +242,13 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         report.journal.choose_champion(winner.id, config.tracking.model_name)
         unsent = report.send(patience)
         test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
-        report.journal.report_test()
+        report.journal.report_test(config.tracking.promote)
         ranked = rank(results, config.search.metric)
         page = write_report(gather(run, ranked, winner))
+        report.journal.report_page()
         report.journal.end_sweep("FINISHED")
         unsent = report.send(0 if unsent else patience)
-        return Outcome(run, ranked, winner, test, page, report.writer.registered, unsent)
+        return Outcome(run, ranked, winner, test, page, report.writer.registered, report.writer.promotion, unsent)
 
 
 def report_anew(run: RunFolder) -> Path:
@@ -253,7 +263,12 @@ def report_anew(run: RunFolder) -> Path:
     if not run.tuner.exists():
         raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
     ranked = rank(read_trials(run, config), config.search.metric)
-    return write_report(gather(run, ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)))
+    page = write_report(gather(run, ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)))
+    if run.tracking.exists():
+        with reporting(run) as report:
+            report.journal.report_page()
+            _send(report, patience=0)
+    return page
 
 
 def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:

@@ -1,39 +1,26 @@
 """MLflow: a parent run a sweep, a child run a trial, the champion's model in the registry.
 
-All of it is written by the sweep's own process, from its journal. The only file that knows MLflow.
+All of it is written by the sweep's own process, from its journal. Only files called `tracking*` know MLflow.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import socket
-import sys
-import urllib.error
-import urllib.request
-import warnings
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import torch
-from torch import nn
-
-from data.transforms import Normalise
-from models.registry import ARCHITECTURES
-from tuning.checkpoint import load_model
 from tuning.config import SweepConfig
-from tuning.errors import TuningError
 from tuning.journal import (
     ChampionChosen,
     Entry,
     EpochDone,
     Journal,
+    MachineSeen,
+    Reported,
     SweepEnded,
     SweepOpened,
     Tested,
@@ -42,25 +29,33 @@ from tuning.journal import (
     TrialStarted,
     read_entry,
 )
+from tuning.model_card import model_card
 from tuning.run_folder import RunFolder
-from tuning.settings import TrackingConfig
+from tuning.settings import AXES
 from tuning.spool import Away, Refused, Sender, Spool
-from tuning.tracking_uri import VARIABLE, scrubbed, with_secrets, without_secrets
+from tuning.tracking_model import Version, describe_version, promote, promotion_by_hand, register, version_of
+from tuning.tracking_server import (
+    DATABASES,
+    TrackingError,
+    away_or_refused,
+    database,
+    mlflow_client,
+    one_line,
+    resolve_uri,
+    silent,
+)
+from tuning.tracking_uri import with_secrets, without_secrets
+from tuning.tracking_view import experiment_note, saved_view, sweep_note
 
 TRIAL_TAG = "trial_id"
-STATUS_TAG = "trial_status"
+STATUS_TAG = "status"
 CHAMPION_TAG = "champion_trial"
-CHAMPION_ALIAS = "champion"
 
-_REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_DATABASES = ("sqlite", *_PORTS)
+_NOTE = "mlflow.note.content"
+"""A description, in Markdown."""
+_TEST_FIGURES = ("accuracy", "macro_f1", "num_clips")
 
 # Modules import in half a second without MLflow and in four with it: each function that needs it imports it.
-
-
-class TrackingError(TuningError):
-    """MLflow can't be reached or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ class Tracking:
 
         It then made one for each time that it was asked; the one with the trial's epochs comes first.
         """
-        found = _client(self.uri).search_runs(
+        found = mlflow_client(self.uri).search_runs(
             [self.experiment_id],
             f"tags.{TRIAL_TAG} = '{trial_id}' and tags.mlflow.parentRunId = '{self.parent_run_id}'",
         )
@@ -96,7 +91,7 @@ class Tracking:
 
     def logged_epochs(self, run_id: str) -> set[int]:
         """The epochs that the run has metrics of."""
-        return {int(point.value) for point in _client(self.uri).get_metric_history(run_id, "epoch")}
+        return {int(point.value) for point in mlflow_client(self.uri).get_metric_history(run_id, "epoch")}
 
 
 class Writer:
@@ -106,6 +101,9 @@ class Writer:
         self.tracking, self.run = tracking, run
         self.registered = ""
         """The version of the champion's model, once it is registered."""
+        self.promotion = ""
+        """What became of that version, once it is tested."""
+        self._parent: Any = None
         self._runs: dict[str, str] = {}
         self._epochs: dict[str, set[int]] = {}
         self._answers = False
@@ -121,10 +119,10 @@ class Writer:
             entry = read_entry(line)
         except ValueError:
             raise Refused(f"a damaged line: {line[:80]!r}") from None
-        with _away_or_refused(self.tracking.uri):
+        with away_or_refused(self.tracking.uri):
             # A database that is down would be tried for minutes; a server that had stopped would do when it goes on
             # all that it was asked meanwhile, as often as it was asked.
-            if not self._answers and (reason := _silent(self.tracking.uri)):
+            if not self._answers and (reason := silent(self.tracking.uri)):
                 raise Away(reason)
             self._answers = False
             self._write(entry)
@@ -133,7 +131,7 @@ class Writer:
     def _write(self, entry: Entry) -> None:
         match entry:
             case SweepOpened():
-                self._client.update_run(self.tracking.parent_run_id, status="RUNNING")
+                self._open_sweep()
             case TrialStarted():
                 self._start_trial(entry)
             case TookOver():
@@ -146,12 +144,24 @@ class Writer:
                 self._register(entry)
             case Tested():
                 self._log_test(entry)
+            case Reported():
+                for run in self._tested_runs():
+                    self._client.log_artifacts(run.info.run_id, str(self.run.report), "report")
+            case MachineSeen():
+                self._log_machine(entry)
             case SweepEnded():
-                self._client.set_terminated(self.tracking.parent_run_id, entry.status, end_time=entry.time)
+                self._end_sweep(entry)
 
     @property
     def _client(self) -> Any:
-        return _client(self.tracking.uri)
+        return mlflow_client(self.tracking.uri)
+
+    def _open_sweep(self) -> None:
+        parent = self.tracking.parent_run_id
+        self._client.update_run(parent, status="RUNNING")
+        for file in (self.run.split, self.run.groups, self.run.defects):
+            if file.exists():
+                self._client.log_artifact(parent, str(file), "split")
 
     def _run(self, trial: str) -> str:
         if trial not in self._runs:
@@ -169,13 +179,30 @@ class Writer:
             run = found[0]
             self._client.update_run(run.info.run_id, status="RUNNING")
         else:
-            tags = {"mlflow.parentRunId": self.tracking.parent_run_id, TRIAL_TAG: entry.trial, STATUS_TAG: "running"}
+            tags = {"mlflow.parentRunId": self.tracking.parent_run_id, TRIAL_TAG: entry.trial}
             run = self._client.create_run(self.tracking.experiment_id, entry.time, tags, run_name=entry.title)
         self._runs[entry.trial] = run.info.run_id
+        self._describe_trial(run.info.run_id, entry.params)
         # Parameters are those of the trial's start, also if it took over others' since.
         missing = [Param(key, value) for key, value in entry.params.items() if key not in run.data.params]
         if missing:
             self._client.log_batch(run.info.run_id, params=missing)
+
+    def _describe_trial(self, run_id: str, params: Mapping[str, str]) -> None:
+        """What it is found by, and the clips that it is trained on."""
+        from mlflow.entities import RunTag
+
+        self._parent = self._parent or self._client.get_run(self.tracking.parent_run_id)
+        tags = {
+            STATUS_TAG: "running",
+            "sweep": self._parent.data.tags["sweep"],
+            "stage": "final" if "seed" in params else "search",
+            **{axis: params[axis] for axis in AXES if axis in params and axis != "lr"},
+        }
+        datasets = self._parent.inputs.dataset_inputs
+        if datasets:
+            self._client.log_inputs(run_id, datasets)
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def _log_epoch(self, entry: EpochDone) -> None:
         from mlflow.entities import Metric
@@ -207,28 +234,57 @@ class Writer:
             self._client.log_batch(run.info.run_id, new, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def _register(self, entry: ChampionChosen) -> None:
-        """Checkpoint, split and registered model into the champion's run; the alias moves to it."""
+        """Checkpoint, split and registered model into the champion's run."""
         client, run_id = self._client, self._run(entry.trial)
         client.log_artifacts(run_id, str(self.run.best), "checkpoint")
-        client.log_artifact(run_id, str(self.run.split))
+        client.log_artifact(run_id, str(self.run.split), "split")
         client.set_tag(run_id, "champion", "true")
         client.set_tag(self.tracking.parent_run_id, CHAMPION_TAG, entry.trial)
-        known = client.search_model_versions(f"name = '{entry.model_name}' and run_id = '{run_id}'")
-        if known:
-            self.registered = str(known[0].version)
-        else:
-            self.registered = _log_model(self.tracking.uri, run_id, self.run.best, entry.model_name)
-        client.set_registered_model_alias(entry.model_name, CHAMPION_ALIAS, self.registered)
+        self.registered = register(self.tracking.uri, run_id, self.run.best, entry.model_name).number
 
     def _log_test(self, entry: Tested) -> None:
-        """The test report's files and figures, into the sweep's run and its champion's."""
+        """The test report's files and figures, into the sweep's run, its champion's and the registered version."""
         found = json.loads((self.run.test / "metrics.json").read_text())
-        figures = {f"test_{key}": float(found[key]) for key in ("accuracy", "macro_f1", "num_clips")}
-        parent = self._client.get_run(self.tracking.parent_run_id)
-        champion = parent.data.tags.get(CHAMPION_TAG)
-        for run in (parent, *([self._client.get_run(self._run(champion))] if champion else [])):
+        figures = {f"test_{key}": float(found[key]) for key in _TEST_FIGURES}
+        for run in self._tested_runs():
             self._client.log_artifacts(run.info.run_id, str(self.run.test), "test")
             self._log_figures(run, figures, entry.time, {})
+            version = version_of(self.tracking.uri, run.info.run_id)
+            if version is not None:
+                card = model_card(self.run, version.address)
+                describe_version(self.tracking.uri, version, card, figures, found["split_sha256"])
+                self.registered = version.number
+                self.promotion = self._promoted(version, entry.promote)
+
+    def _promoted(self, version: Version, policy: str) -> str:
+        told = promote(self.tracking.uri, version, policy)
+        return told if told.startswith("champion") else f"{told}; to promote it: {promotion_by_hand(version)}"
+
+    def _tested_runs(self) -> list[Any]:
+        """The sweep's run and its champion's."""
+        parent = self._client.get_run(self.tracking.parent_run_id)
+        champion = parent.data.tags.get(CHAMPION_TAG)
+        return [parent, *([self._client.get_run(self._run(champion))] if champion else [])]
+
+    def _log_machine(self, entry: MachineSeen) -> None:
+        from mlflow.entities import Metric
+
+        # Steps are seconds since the run began, so that those of a resumed sweep go on.
+        self._parent = self._parent or self._client.get_run(self.tracking.parent_run_id)
+        step = max(0, entry.time - self._parent.info.start_time) // 1000
+        metrics = [Metric(key, value, entry.time, step) for key, value in entry.metrics.items()]
+        self._client.log_batch(self.tracking.parent_run_id, metrics)
+
+    def _end_sweep(self, entry: SweepEnded) -> None:
+        parent = self.tracking.parent_run_id
+        trials = self._client.search_runs(
+            [self.tracking.experiment_id], f"tags.mlflow.parentRunId = '{parent}'", max_results=5000
+        )
+        if trials:
+            self._client.set_tag(parent, _NOTE, sweep_note(self.tracking.experiment_id, trials))
+        if self.run.results.exists():
+            self._client.log_artifact(parent, str(self.run.results))
+        self._client.set_terminated(parent, entry.status, end_time=entry.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,77 +323,6 @@ def reporting(run: RunFolder) -> Iterator[Reporting]:
         )
 
 
-@contextmanager
-def _away_or_refused(uri: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        for_good = isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") in _REFUSALS
-        raise (Refused if for_good else Away)(_one_line(error, uri)) from None
-
-
-def _one_line(error: Exception, uri: str) -> str:
-    first = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return scrubbed(first, uri)[:300]
-
-
-def resolve_uri(tracking: TrackingConfig, runs_dir: Path) -> str:
-    """The configured server or database, else MLFLOW_TRACKING_URI, else SQLite under `runs_dir`."""
-    return tracking.uri or os.environ.get(VARIABLE) or f"sqlite:///{runs_dir / 'mlflow.db'}"
-
-
-def check_reachable(uri: str) -> None:
-    """Ask the server once: MLflow's own client tries for minutes.
-
-    Raises:
-        TrackingError: nobody answers.
-    """
-    reason = _silent(uri)
-    if reason:
-        raise TrackingError(
-            f"no MLflow server answers at {without_secrets(uri)} ({reason}): start it, or unset {VARIABLE} and "
-            "tracking.uri to keep runs in a local database"
-        )
-
-
-def _silent(uri: str) -> str:
-    """Why nobody answers there; empty if somebody does, or if it is a file."""
-    shown = without_secrets(uri)
-    try:
-        if uri.startswith(("http://", "https://")):
-            urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=5).close()
-        elif (place := urlsplit(shown)).hostname and (port := place.port or _PORTS.get(_database(uri))):
-            socket.create_connection((place.hostname, port), timeout=5).close()
-    except urllib.error.HTTPError:
-        return ""  # Somebody answers; a server behind a login may refuse this page to strangers.
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error)) or type(error).__name__
-    return ""
-
-
-def _database(uri: str) -> str:
-    """`postgresql` of `postgresql+psycopg2://…`."""
-    return uri.partition(":")[0].partition("+")[0]
-
-
-def check_port(host: str, port: int) -> None:
-    """See that pages can be served there: MLflow's server ends without a word on its exit code.
-
-    Raises:
-        TrackingError: the port is taken, or is none.
-    """
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TrackingError(f"can't serve at {host}:{port} ({reason}): give another --port") from None
-
-
 def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], config_file: Path) -> Tracking:
     """Open the experiment and the sweep's parent run.
 
@@ -350,52 +335,55 @@ def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], confi
     runs_dir = Path(config.runs_dir)
     uri = resolve_uri(config.tracking, runs_dir)
     try:
-        client = _client(uri)
+        client = mlflow_client(uri)
         experiment_id = _experiment(client, uri, config.tracking.experiment, runs_dir)
         run = client.create_run(experiment_id, run_name=name, tags={"sweep": name})
         for key, value in {**params, **_flat(config.model_dump(mode="json"))}.items():
             client.log_param(run.info.run_id, key, value)
         client.log_artifact(run.info.run_id, str(config_file))
+        if "split_sha256" in params:
+            client.log_inputs(run.info.run_id, [_dataset(Path(config.data.dir), params)])
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"MLflow at {without_secrets(uri)} refuses: {_one_line(error, uri)}") from None
+        raise TrackingError(f"MLflow at {without_secrets(uri)} refuses: {one_line(error, uri)}") from None
     return Tracking(uri, experiment_id, run.info.run_id)
-
-
-def ui_command(uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """The command line that serves MLflow's pages over this database, and what it needs in the environment.
-
-    The address goes by the environment: it may hold a password, and command lines are seen by all on a machine.
-    """
-    command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", host, "--port", str(port)]
-    # Pages alone: MLflow would else start a dozen processes for jobs that nobody here sends.
-    return command, {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-
-
-def _client(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    for noisy in ("alembic", "mlflow.store.model_registry.abstract_store"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # A locked database is told of in a line, not by a traceback each time.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    # Whoever writes tries again by himself.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    # A server's client would else print two lines of links for each run that ends.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _experiment(client: Any, uri: str, name: str, runs_dir: Path) -> str:
     known = client.get_experiment_by_name(name)
     if known is not None:
+        _describe_experiment(client, known.experiment_id, known.tags)
         return known.experiment_id
     # A server knows where its artifacts go; beside a bare database they would land in the current directory.
-    local = _database(uri) in _DATABASES
+    local = database(uri) in DATABASES
     made = client.create_experiment(name, (runs_dir / "mlflow-artifacts").as_uri() if local else None)
     # MLflow's pages then open on runs and metrics, not on traces of language models.
     client.set_experiment_tag(made, "mlflow.experimentKind", "custom_model_development")
+    _describe_experiment(client, made, {})
     return made
+
+
+def _describe_experiment(client: Any, experiment_id: str, tags: Mapping[str, str]) -> None:
+    """A saved view of its trials and a description; what people have changed of these stays."""
+    key, view = saved_view(int(time.time() * 1000))
+    for name, value in ((key, view), (_NOTE, experiment_note(experiment_id))):
+        if name not in tags:
+            client.set_experiment_tag(experiment_id, name, value)
+
+
+def _dataset(folder: Path, params: Mapping[str, Any]) -> Any:
+    """The clips as an MLflow dataset: known by their split, described by their numbers."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    counts = {key: params[key] for key in params if key == "classes" or key.endswith("_clips")}
+    dataset = Dataset(
+        name=folder.name or str(folder),
+        # MLflow takes 36 characters; as many as elsewhere a split is named by.
+        digest=params["split_sha256"][:12],
+        source_type="local",
+        source=json.dumps({"uri": folder.absolute().as_uri()}),
+        profile=json.dumps({**counts, "split_sha256": params["split_sha256"]}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -407,89 +395,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _run_status(trial_status: str) -> str:
     return {"done": "FINISHED", "stopped": "FINISHED", "unfinished": "KILLED"}.get(trial_status, "FAILED")
-
-
-class _FramesToLogits(nn.Module):
-    """What is registered: takes uint8 frames, so that nobody has to know the normalisation."""
-
-    def __init__(self, model: nn.Module, normalise: Normalise) -> None:
-        super().__init__()
-        self.model, self.normalise = model, normalise
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(B, T, 3, S, S)` uint8 to logits `(B, K)` float32."""
-        return self.model(self.normalise(frames))
-
-
-def _log_model(uri: str, run_id: str, best: Path, model_name: str) -> str:
-    import mlflow.pytorch
-    from mlflow.models import infer_signature
-
-    model, manifest = load_model(best)
-    arch, size = ARCHITECTURES[manifest.trial.arch], manifest.trial.train.size
-    whole = _FramesToLogits(model, Normalise(arch.mean, arch.std)).eval()
-    # Weights in another layout are written as parts of tensors that no longer exist, of which torch warns.
-    whole = whole.to(memory_format=torch.contiguous_format)
-    # Two clips, not one: torch.export would take a batch of one for a constant.
-    example = torch.zeros(2, manifest.trial.num_frames, 3, size, size, dtype=torch.uint8)
-    with torch.inference_mode():
-        logits = whole(example)
-    with _active_run(uri, run_id), _no_warning_of_lstm_weights():
-        info = mlflow.pytorch.log_model(
-            whole,
-            name="model",
-            signature=infer_signature(example.numpy(), logits.numpy()),
-            input_example=example.numpy(),
-            # An exported graph: it loads without this project's code and without unpickling any.
-            serialization_format="pt2",
-            pip_requirements=[f"{name}=={version(name)}" for name in ("torch", "torchvision", "mlflow", "numpy")],
-            metadata={"classes": list(manifest.classes), "checkpoint_sha256": manifest.model_sha256},
-        )
-        return _register(_client(uri), info.model_id, run_id, model_name)
-
-
-def _register(client: Any, model_id: str, run_id: str, model_name: str) -> str:
-    """As `mlflow.register_model` in the active run, without the lines that it prints."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
-
-    try:
-        client.create_registered_model(model_name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    version = str(client.create_model_version(model_name, f"models:/{model_id}", run_id, model_id=model_id).version)
-    # By this the logged model's page links to the version.
-    told = json.dumps([{"name": model_name, "version": version}])
-    client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: told})
-    return version
-
-
-@contextmanager
-def _no_warning_of_lstm_weights() -> Iterator[None]:
-    """An LSTM lists its own parameters anew when it is exported, which torch takes for state that is lost."""
-    listed = r"The tensor attributes? (\S+\._flat_weights\[\d+\],? )+(was|were) assigned during export"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", listed, UserWarning, "contextlib")
-        yield
-
-
-@contextmanager
-def _active_run(uri: str, run_id: str) -> Iterator[None]:
-    """MLflow's model flavours write to its global active run; leave no trace of that behind.
-
-    The registry's address is left alone: it could not be unset again, and later processes would inherit it.
-    """
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    client = _client(uri)
-    status = client.get_run(run_id).info.status
-    mlflow.set_tracking_uri(uri)
-    try:
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-            yield
-    finally:
-        mlflow.set_tracking_uri(before)
-    if status != "RUNNING":
-        client.set_terminated(run_id, status)

@@ -38,13 +38,13 @@ from tuning.loop import (
     Diverged,
     Predictions,
     Sums,
-    choose_precision,
     concatenated,
     predict,
     train_one_epoch,
 )
 from tuning.member import Member, build_member, loader_processes, new_model, set_up_torch, variety
 from tuning.metrics import score
+from tuning.precision import choose_precision
 from tuning.room import await_room
 from tuning.stopwatch import Stopwatch
 
