@@ -26,6 +26,7 @@ from tuning.labelling import LONG, training_seconds
 from tuning.predict import open_champion
 from tuning.run_folder import RunFolder
 from tuning.settings import ConfigError
+from tuning.tracking_server import check_port
 
 if TYPE_CHECKING:
     import gradio
@@ -59,7 +60,7 @@ def serve(run: Path | None, model: Path | None, *, host: str, port: int) -> None
     if find_spec("gradio") is None:
         raise ConfigError(f"the page needs the package gradio: pip install -r {REQUIREMENTS}")
     champion, found = open_champion(run, model)
-    _check_port(host, port)
+    check_port(host, port)
     with tempfile.TemporaryDirectory(prefix="workout-clips-app-") as uploads:
         # Read when Gradio is imported: no reports of its use, uploads gone at the end.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_TEMP_DIR=uploads)
@@ -209,13 +210,6 @@ def _samples(run: RunFolder | None) -> Mapping[str, Path]:
 def _plain(name: str) -> str:
     """A name within Markdown, as it is."""
     return "".join(f"\\{letter}" if letter in r"\`*_{}[]()<>#+-.!|$~" else letter for letter in name)
-
-
-def _check_port(host: str, port: int) -> None:
-    # Late: the module imports MLflow's tracking, which the page needs for nothing else.
-    from tuning.tracking_server import check_port
-
-    check_port(host, port)
 
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
