@@ -45,7 +45,16 @@ def _data_uri(image: Image.Image, quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-_WARMEST = 0.6
+_COVER = 0.7
+
+
+def overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Frames uint8 `(…, H, W, 3)`, grey where the heat map `(…, H, W)` is 0, covered in colour where it is 1."""
+    import matplotlib  # the other pages' pictures need none of it
+
+    grey = np.repeat(frames.mean(-1, keepdims=True), 3, axis=-1)
+    cover = _COVER * heat[..., None]
+    return ((1 - cover) * grey + cover * 255 * matplotlib.colormaps["plasma"](heat)[..., :3]).round().astype(np.uint8)
 
 
 def strip(frames: np.ndarray, heat: np.ndarray | None, *, height: int = 72) -> str:
@@ -55,7 +64,7 @@ def strip(frames: np.ndarray, heat: np.ndarray | None, *, height: int = 72) -> s
 
     Args:
         frames: uint8 `(T, H, W, 3)`, T ≥ 1.
-        heat: 0 … 1, float `(T, H, W)`, such as a Grad-CAM heat map; where it is 0 the frame is as it was.
+        heat: 0 … 1, float `(T, H, W)`, such as a Grad-CAM heat map; see `overlaid`.
         height: Of one row, in pixels.
     """
     assert frames.dtype == np.uint8, frames.dtype
@@ -64,9 +73,4 @@ def strip(frames: np.ndarray, heat: np.ndarray | None, *, height: int = 72) -> s
         return jpeg_strip(frames, len(frames), height)
     assert heat.shape == frames.shape[:3], (heat.shape, frames.shape)
     assert 0 <= heat.min() <= heat.max() <= 1, (heat.min(), heat.max())
-    import matplotlib  # the other pages' pictures need none of it
-
-    warm = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    share = _WARMEST * heat[..., None]
-    blended = ((1 - share) * frames + share * warm).round().astype(np.uint8)
-    return jpeg_strip(np.concatenate([frames, blended], axis=1), len(frames), 2 * height)
+    return jpeg_strip(np.concatenate([frames, overlaid(frames, heat)], axis=1), len(frames), 2 * height)

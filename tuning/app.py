@@ -13,10 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from data.errors import DataError
-from data.page import jpeg_picture, template
+from data.page import jpeg_picture, overlaid, template
 from data.splits import read_split
 from models.errors import ModelError
 from tuning.answers import ranked
@@ -165,7 +163,7 @@ def _values(champion: Champion, file: Path, usual: float | None) -> dict[str, An
         "device": "GPU" if champion.device.type == "cuda" else "CPU",
         "notes": _notes(facts.damage, facts.duration, usual),
         "frames": [
-            {"seen": jpeg_picture(picture, _SIDE), "heat": jpeg_picture(_overlaid(picture, places), _SIDE)}
+            {"seen": jpeg_picture(picture, _SIDE), "heat": jpeg_picture(overlaid(picture, places), _SIDE)}
             for picture, places in zip(pictures, heat, strict=True)
         ],
         "size": pictures.shape[1],
@@ -181,16 +179,6 @@ def _notes(damage: str, duration: float, usual: float | None) -> list[str]:
             "mean little. python -m tuning predict cuts it into segments."
         )
     return notes
-
-
-def _overlaid(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A frame uint8 `(S, S, 3)`, grey where its map `(S, S)` is 0, covered in colour where it is high."""
-    from matplotlib import colormaps
-
-    grey = np.repeat(picture.mean(2, keepdims=True), 3, axis=2) / 255
-    cover = 0.7 * places[..., None]
-    colours = colormaps["plasma"](places)[..., :3]
-    return (255 * ((1 - cover) * grey + cover * colours)).astype(np.uint8)
 
 
 def _samples(run: RunFolder | None) -> Mapping[str, Path]:
