@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for _ in range(args.rounds):
         for name, done in rounds.items():
             done.append(_in_a_process(name, args.trials))
+            # A round takes minutes: one that is cut off leaves those before it.
+            print(f"{name}: " + ", ".join(f"{seconds:.1f}" for seconds in done[-1].trials), file=sys.stderr, flush=True)
         started = time.monotonic()
         subprocess.run([sys.executable, "-c", _IMPORTS], check=True)
         processes.append(time.monotonic() - started)
