@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from tuning.label_issues import label_issues
@@ -30,3 +32,13 @@ def test_swapped_labels_are_found_with_the_class_that_is_likely_right() -> None:
 def test_right_labels_are_left_alone_and_classes_without_clips_are_no_matter() -> None:
     assert label_issues(*answers(60, set()), CLASSES) == []
     assert label_issues(*answers(6, set(), classes=1), CLASSES) == []
+
+
+def test_a_handful_of_clips_is_no_reason_to_fail_or_to_warn() -> None:
+    random = np.random.default_rng(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for clips in range(1, 9):
+            labels, probabilities = random.integers(0, 4, clips), random.dirichlet(np.ones(4), clips)
+            found = label_issues([str(number) for number in range(clips)], labels, probabilities, CLASSES)
+            assert all(issue.suggested != issue.label for issue in found)
