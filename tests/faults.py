@@ -120,7 +120,7 @@ class FaultyCluster:
 
     def start_head(self) -> None:
         """Also anew, on the same port, once it was killed."""
-        head = ["--head", f"--port={self.port}", "--include-dashboard=true", "--dashboard-port=0", "--num-cpus=0"]
+        head = ["--head", f"--port={self.port}", "--include-dashboard=false", "--num-cpus=0"]
         self.head = self._start(head)
 
     def add_node(self, cpus: int) -> Node:

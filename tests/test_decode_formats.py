@@ -61,6 +61,11 @@ def test_each_codec_gives_its_frames_in_order(
     np.testing.assert_allclose(levels(decoded.frames), [source[int((i + 0.5) * 3)].mean() for i in range(8)], atol=5)
 
 
+def test_a_clip_made_for_a_test_leaves_the_tests_no_priority_over_what_they_start(tmp_path: Path) -> None:
+    write_video(tmp_path / "av1.mp4", grey_levels(4), codec="libsvtav1", options={"svtav1-params": "lp=1"})
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pixels"),
     [

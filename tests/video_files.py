@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def write_video(
 ) -> Path:
     """Encode RGB uint8 frames `(H, W, 3)`; `stamps` are times in ms where the rate is not constant."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(file), "w") as container:
+    with _own_turn(), av.open(str(file), "w") as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
@@ -41,6 +43,16 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return file
+
+
+@contextmanager
+def _own_turn() -> Iterator[None]:
+    """SVT-AV1 puts root's thread that calls it before all other processes: all started later would inherit that."""
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
 
 
 def grey_levels(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
