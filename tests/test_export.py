@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_the_command_writes_what_must_be_known_beside_the_network(
     assert (settings["temperature"], settings["threshold"], settings["size"]) == (1.5, 0.75, 48)
     assert settings["selection"] == {"num_frames": 8, "kind": "uniform", "stride": 1, "min_span": 1.0}
     assert settings["decode"] == {"frames": 16, "short_side": 64}
-    assert settings["versions"]["torch"] == torch.__version__
+    assert settings["versions"]["torch"] == version("torch")
 
 
 def test_a_missing_package_is_named_with_its_mend(

@@ -81,11 +81,17 @@ def trained(clips: list[LabelledFrames], store: FrameStore) -> torch.nn.Module:
     model = build_model("c3d", C3D, num_classes=2, num_frames=FRAMES, size=SIZE)
     frames = torch.stack([torch.from_numpy(store.read(clip.digest).copy()).permute(0, 3, 1, 2) for clip in clips])
     inputs, labels = Normalise(arch.mean, arch.std)(frames), torch.tensor([clip.label for clip in clips])
-    optimizer = torch.optim.Adam(model.parameters(), 0.003)
-    for _ in range(25):
-        optimizer.zero_grad()
-        F.cross_entropy(model(inputs), labels).backward()
-        optimizer.step()
+    optimizer = torch.optim.Adam(model.parameters(), 0.001)
+    for _ in range(20):
+        model.train()
+        for _ in range(10):
+            optimizer.zero_grad()
+            F.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+        with torch.no_grad():
+            sure = model.eval()(inputs).softmax(1)[range(len(labels)), labels].min()
+        if sure > 0.9:
+            break
     return model
 
 
