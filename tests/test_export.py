@@ -41,12 +41,16 @@ def champion(best: Path, case: Case, folds: int = 1) -> None:
     Calibration(1.5, 0.75, 0.1, 0.05, 0.9, 20).save(best)
 
 
+_CONVOLUTIONAL = [each for each in SMALL if each[0] not in ("mvit_v2_s", "swin3d_t")]
+"""The exporter's optimiser takes minutes for either of the others; an export is compared with PyTorch in any case."""
+
+
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(each, marks=() if each[0] in QUICK else pytest.mark.slow) for each in SMALL],
-    ids=["-".join([name, *map(str, options.values())]) for name, options, _, _ in SMALL],
+    [pytest.param(each, marks=() if each[0] in QUICK else pytest.mark.slow) for each in _CONVOLUTIONAL],
+    ids=["-".join([name, *map(str, options.values())]) for name, options, _, _ in _CONVOLUTIONAL],
 )
-def test_every_architecture_answers_the_same_as_graph_and_in_onnx(case: Case, tmp_path: Path) -> None:
+def test_an_architecture_answers_the_same_as_graph_and_in_onnx(case: Case, tmp_path: Path) -> None:
     name, _, num_frames, size = case
     champion(tmp_path / "best", case)
     exported = export_champion(tmp_path / "best", tmp_path / "out")
