@@ -77,8 +77,9 @@ class ClipLabeller:
         for start in range(0, len(clips), self.at_once):
             answers += self._answer(clips[start : start + self.at_once])
         rows = [self._row(answer, top_k, abstain) for answer in answers]
-        # None for what is missing: of NaN MLflow's server makes what is no JSON.
-        return pd.DataFrame(rows, columns=self.columns(top_k), dtype=object).infer_objects()
+        table = pd.DataFrame(rows, columns=self.columns(top_k), dtype=object)
+        # None for what is missing: of NaN, which numbers would have, MLflow's server makes what is no JSON.
+        return table if any(isinstance(answer, str) for answer in answers) else table.infer_objects()
 
     def columns(self, top_k: int = 0) -> list[str]:
         """Of an answer."""
