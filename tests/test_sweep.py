@@ -263,7 +263,7 @@ def test_what_is_printed_ends_with_what_a_user_needs(asha_run: tuple[Path, str])
     tail = output[output.index("\nchampion ") :]
     assert f"accuracy {metrics['accuracy']:.3f}" in tail
     assert f"macro-F1 {metrics['macro_f1']:.3f}" in tail
-    assert "runs/asha/test" in tail
+    assert "runs/asha/report/index.html" in tail
     assert "python -m tuning ui --runs runs" in tail.splitlines()[-1]
     assert "cluster: 1 node(s) asked" in output
     assert "trials: 4 of 4 ended" in output
