@@ -147,7 +147,8 @@ def run_sweep(
         report.journal.open_sweep()
         stage = _Stage(run, config, job, at_once, verbose)
         try:
-            with report.sender.running(), _machine(report, config):
+            # The machine first: it imports MLflow, as the sender's thread does; both at once may wait for each other.
+            with _machine(report, config), report.sender.running():
                 results = stage.run(run.tuner, build_search(config, at_once, run))
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
