@@ -95,6 +95,11 @@ class Split:
         return tuple(sorted({row.clip.label for row in self.rows if row.split in learnt}))
 
     @cached_property
+    def groups(self) -> dict[str, str]:
+        """The group of each clip, by its path."""
+        return {row.clip.path: row.clip.group for row in self.rows}
+
+    @cached_property
     def sha256(self) -> str:
         """The hash of `to_csv()` in hexadecimal digits."""
         return hashlib.sha256(self.to_csv()).hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
@@ -20,7 +21,6 @@ from tuning.calibration import (
     negative_log_likelihood,
     reliability,
     risk_coverage,
-    softmax,
 )
 from tuning.loop import Predictions
 
@@ -29,7 +29,7 @@ def drawn(clips: int, *, sharpened: float = 1.0) -> tuple[np.ndarray, np.ndarray
     """Logits of three classes and labels drawn from just these probabilities, the logits then multiplied."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(clips, 3)) * 2
-    labels = np.array([random.choice(3, p=row) for row in softmax(logits)])
+    labels = np.array([random.choice(3, p=row) for row in softmax(logits, axis=1)])
     return logits * sharpened, labels
 
 
@@ -49,13 +49,13 @@ def test_temperature_stays_finite_where_all_answers_are_right() -> None:
 
 def test_likelihood_is_that_of_scikit_learn() -> None:
     logits, labels = drawn(500)
-    probabilities = softmax(logits)
+    probabilities = softmax(logits, axis=1)
     assert negative_log_likelihood(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
 
 
 def test_reliability_is_that_of_scikit_learn() -> None:
     logits, labels = drawn(2000, sharpened=3)
-    probabilities = softmax(logits)
+    probabilities = softmax(logits, axis=1)
     bins = [each for each in reliability(probabilities, labels) if each.clips]
     right = probabilities.argmax(1) == labels
     accuracy, confidence = calibration_curve(right, probabilities.max(1), n_bins=10)
@@ -67,7 +67,9 @@ def test_reliability_is_that_of_scikit_learn() -> None:
 def test_calibration_error_is_small_after_and_large_before() -> None:
     logits, labels = drawn(20_000, sharpened=4)
     temperature = fit_temperature(logits, labels)
-    before, after = (expected_calibration_error(reliability(softmax(logits / t), labels)) for t in (1, temperature))
+    before, after = (
+        expected_calibration_error(reliability(softmax(logits / t, axis=1), labels)) for t in (1, temperature)
+    )
     assert before > 0.1
     assert after < 0.02
 

@@ -17,16 +17,15 @@ from PIL import Image
 from data import plot
 from data.intervals import wilson_interval
 from data.page import strip
+from tuning.calibration import Bin, RiskPoint
 from tuning.parallel_plot import Axis, Settings, parallel_coordinates
 from tuning.report_plots import (
     Calibration,
-    CalibrationBin,
     ClassRow,
     Estimate,
     FrameCurve,
     OrderRow,
     RiskCurve,
-    RiskPoint,
     confusion,
     frame_order,
     over_frames,
@@ -87,7 +86,7 @@ def curve(name: str, scores: tuple[float, ...], *, stopped: bool = False, champi
 def calibration(*counts: tuple[int, int], ece: float = 0.1) -> Calibration:
     """Of as many bins of equal width; `counts` are the right ones and all."""
     share = 1 / len(counts)
-    bins = [CalibrationBin(i * share, (i + 1) * share, (i + 0.5) * share, k, n) for i, (k, n) in enumerate(counts)]
+    bins = [Bin(i * share, (i + 1) * share, n, (i + 0.5) * share, k) for i, (k, n) in enumerate(counts)]
     return Calibration(tuple(bins), ece)
 
 

@@ -474,15 +474,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from tuning.run_folder import find_run
     from tuning.sweep import report_anew
-    from tuning.tracking import reporting
 
-    run = find_run(str(args.run))
-    print(f"report in {_shown(report_anew(run))}")
-    if run.tracking.exists():
-        with reporting(run) as mlflow:
-            mlflow.journal.report_page()
-            if unsent := mlflow.send(run.read_config().tracking.patience):
-                print(f"note: {unsent}; the same command sends them")
+    print(f"report in {_shown(report_anew(find_run(str(args.run))))}")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from tuning.errors import TuningError
 from tuning.loop import Predictions
@@ -76,7 +77,7 @@ def calibrate(answers: Predictions, max_risk: float) -> Calibration:
     """
     logits, labels = answers.logits.double().numpy(), answers.labels.numpy()
     temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits / temperature)
+    probabilities = softmax(logits / temperature, axis=1)
     points = risk_coverage(probabilities.max(1), probabilities.argmax(1) == labels)
     kept = [point for point in points if point.risk <= max_risk] or [min(points, key=lambda p: (p.risk, -p.coverage))]
     chosen = kept[-1]
@@ -92,16 +93,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        return negative_log_likelihood(softmax(logits / np.exp(log_temperature)), labels)
+        return negative_log_likelihood(softmax(logits / np.exp(log_temperature), axis=1), labels)
 
     bound = np.log(_HOTTEST)
     return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-6}).x))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Of each row of `(N, K)`."""
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
 
 
 def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:

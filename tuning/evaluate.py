@@ -18,7 +18,7 @@ from tuning.run_folder import RunFolder
 from tuning.settings import TestConfig
 from tuning.test_log import log_use
 from tuning.test_report import Answers, AveragedScores, Tested, TestReport, write_test_report
-from tuning.uncertainty import ScoreIntervals, group_bootstrap
+from tuning.uncertainty import answer_intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,12 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
     labelled = build.labelled(clips, champion.manifest.classes)
     if not labelled:
         raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
-    of_clips = {clip.path: clip.group for clip in clips}
-    groups = [of_clips[clip.clip_id] for clip in labelled]
+    groups = [split.groups[clip.clip_id] for clip in labelled]
     log_use(run, split, champion.manifest.model_sha256, "champion")
     predictions = champion.predict_stored(labelled, store)
     report = TestReport(
         _scores(predictions, champion.manifest),
-        _intervals(predictions, groups),
+        answer_intervals(predictions, groups),
         _averaged_scores(champion, labelled, store, config.test),
         run.test,
     )
@@ -79,11 +78,6 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
     probabilities = champion.calibration.probabilities(predictions.logits).numpy()
     write_test_report(report, tested, Answers(predictions, probabilities, groups), probes)
     return report
-
-
-def _intervals(predictions: Predictions, groups: Sequence[str]) -> ScoreIntervals:
-    predicted = predictions.logits.argmax(1).tolist()
-    return group_bootstrap(predictions.labels.tolist(), predicted, groups, predictions.logits.shape[1])
 
 
 def _scores(predictions: Predictions, manifest: Manifest) -> Scores:

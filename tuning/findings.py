@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from tuning.label_issues import LabelIssue, label_issues
 from tuning.loop import Predictions
 from tuning.made import Process, read_processes
 from tuning.paired import Comparison, class_counts, compare, rare_classes
-from tuning.results import TrialResult, usable
+from tuning.results import TrialResult
 from tuning.run_folder import RunFolder
 from tuning.stopwatch import KINDS
 from tuning.test_log import Uses, count_uses
@@ -136,7 +135,6 @@ def gather(run: RunFolder, trials: Sequence[TrialResult], champion: TrialResult)
     validation = load_validation(run.best)
     learnt = {clip.path: clip.label for each in split.rounds() for clip in each.train}
     train_clips = class_counts(list(learnt.values()), classes)
-    groups = {row.clip.path: row.clip.group for row in split.rows}
     tempered = calibration.probabilities(validation.logits).double().numpy()
     return Findings(
         run=run,
@@ -153,7 +151,7 @@ def gather(run: RunFolder, trials: Sequence[TrialResult], champion: TrialResult)
         calibration=calibration,
         validation_fit=_fit(validation, calibration),
         test_fit=_fit(_plain(answers.predictions, calibration), calibration),
-        comparisons=tuple(_comparisons(trials, metric, groups, train_clips)),
+        comparisons=tuple(_comparisons(trials, metric, split.groups, train_clips)),
         probes=tuple(read_probes(run.test)),
         importance=tuple(importances([row for row in trials if row.stage == "search"], metric)),
         mistakes=tuple(_mistakes(answers, classes)),
@@ -239,15 +237,6 @@ def _flops(config: SweepConfig, trials: Sequence[TrialResult], num_classes: int)
             known[key] = model_cost(trial.arch, trial.options, **sizes).flops
         found[row.id] = known[key]
     return found
-
-
-def best_of_each(trials: Sequence[TrialResult], metric: str) -> list[TrialResult]:
-    """The best usable trial of each architecture, best first."""
-    best: dict[str, TrialResult] = {}
-    for row in trials:
-        if usable(row) and not math.isnan(getattr(row, metric)):
-            best.setdefault(row.arch, row)
-    return list(best.values())
 
 
 def left_out(run: RunFolder, split: Split) -> list[tuple[str, str]]:

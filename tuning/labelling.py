@@ -19,7 +19,7 @@ from data.splits import read_split
 from data.windows import clip_seconds
 from tuning.champion import Champion
 from tuning.run_folder import RunFolder
-from tuning.segments import VideoTimeline, cut, read_timeline
+from tuning.segments import Segment, VideoTimeline, cut, read_timeline
 
 LONG = 3
 """A video this many times as long as the training's clips is cut into segments."""
@@ -159,11 +159,10 @@ def timeline_of(champion: Champion, file: Path, cutting: Cutting, batch: int) ->
     return read_timeline(champion, file, window=cutting.window, hop=hop, batch=batch)
 
 
-def segments_of(file: Path, timeline: VideoTimeline, threshold: float) -> list[Answer | Remark]:
+def segments_of(file: Path, timeline: VideoTimeline, segments: Sequence[Segment]) -> list[Answer | Remark]:
     """A video's segments as answers, and what is to be said of it."""
     answers: list[Answer | Remark] = [
-        Answer(str(file), each.start, each.end, each.probabilities, each.abstained, True)
-        for each in cut(timeline, threshold)
+        Answer(str(file), each.start, each.end, each.probabilities, each.abstained, True) for each in segments
     ]
     return [*([Remark(str(file), timeline.damage)] if timeline.damage else []), *answers]
 
@@ -178,7 +177,7 @@ def _segments(
         return
     length = f"{timeline.edges[-1]:.0f} s"
     yield Remark(str(file), f"{length} long, cut into segments through windows of {timeline.window:.1f} s")
-    yield from segments_of(file, timeline, threshold)
+    yield from segments_of(file, timeline, cut(timeline, threshold))
 
 
 def _clips(champion: Champion, clips: Sequence[tuple[Path, Seen]], threshold: float) -> Iterator[Answer | Remark]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from data.whole_file import write_whole
 from tuning.errors import TuningError
 from tuning.tracking_uri import without_secrets
+from tuning.wording import counted
 
 _PACKAGES = ("torch", "torchvision", "ray", "av", "numpy", "scikit-learn", "mlflow", "optuna")
 
@@ -60,7 +61,7 @@ def cluster_text(nodes: Sequence[Mapping[str, float]]) -> str:
     """`1 node, 2 CPUs` of the resources of each node, GPUs with their kind."""
     cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
     kinds = sorted({key.partition(":")[2] for node in nodes for key in node if key.startswith("accelerator_type:")})
-    parts = [f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}", f"{cpus:g} CPUs"]
+    parts = [counted(len(nodes), "node"), f"{cpus:g} CPUs"]
     if gpus:
         parts.append(f"{gpus:g} GPUs{' (' + ', '.join(kinds) + ')' if kinds else ''}")
     return ", ".join(parts)

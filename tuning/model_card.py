@@ -13,7 +13,7 @@ from data.splits import Split, read_split
 from tuning.calibration import Calibration
 from tuning.checkpoint import Manifest, load_validation, read_manifest
 from tuning.run_folder import RunFolder
-from tuning.uncertainty import Interval, ScoreIntervals, group_bootstrap
+from tuning.uncertainty import Interval, ScoreIntervals, answer_intervals
 
 LONGEST = 5000
 """Characters of a description that MLflow's databases hold."""
@@ -68,14 +68,8 @@ def _head(manifest: Manifest) -> str:
 
 
 def _scores(run: RunFolder, manifest: Manifest, split: Split, metrics: dict[str, Any]) -> str:
-    groups = {row.clip.path: row.clip.group for row in split.rows}
     answers = load_validation(run.best)
-    of_validation = group_bootstrap(
-        answers.labels.tolist(),
-        answers.logits.argmax(1).tolist(),
-        [groups.get(clip, clip) for clip in answers.clip_ids],
-        len(manifest.classes),
-    )
+    of_validation = answer_intervals(answers, [split.groups.get(clip, clip) for clip in answers.clip_ids])
     of_test = ScoreIntervals(Interval(**metrics["accuracy_group_95"]), Interval(**metrics["macro_f1_group_95"]))
     validated = manifest.metrics
     rows = [

@@ -14,6 +14,7 @@ from scipy import stats
 from tuning.checkpoint import load_predicted, load_validation
 from tuning.results import TrialResult, trial_title, usable
 from tuning.uncertainty import Difference, GroupDraws, Interval, macro_f1s, mean_recalls, percentiles
+from tuning.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,9 @@ class Comparison:
             return f"No two trials differ in {self.axis} alone: this sweep can't tell {self.first} from {self.second}."
         rare = ""
         if self.rare_recall:
-            came = _count(self.rare_recordings, "recording")
+            came = counted(self.rare_recordings, "recording")
             rare = f"; recall of the rare classes {self.rare_recall.told}, from {came}"
-        over = f"over {_count(len(self.pairs), 'pair')} of trials"
+        over = f"over {counted(len(self.pairs), 'pair')} of trials"
         if len(self.pairs) == 1:
             return (
                 f"These data can't tell: in the only pair of trials {self.second} minus {self.first} is "
@@ -77,10 +78,6 @@ class Comparison:
         low, high = sorted((sign * self.macro_f1.interval.low, sign * self.macro_f1.interval.high))
         gain = f"{abs(self.macro_f1.value):.3f} ({low:.3f} to {high:.3f})"
         return f"{better.capitalize()} is better by {gain} macro-F1 {over}{rare}."
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 def compare(

@@ -181,7 +181,7 @@ def _plotted(
         return
     segments = cut(timeline, threshold)
     plot_timeline(timeline, segments, champion.classes, plot, title=file.name, threshold=threshold)
-    yield from segments_of(file, timeline, threshold)
+    yield from segments_of(file, timeline, segments)
 
 
 @contextmanager

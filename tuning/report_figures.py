@@ -12,19 +12,17 @@ import pandas as pd
 from markupsafe import Markup
 
 from data.intervals import wilson_interval
-from tuning.findings import Findings, best_of_each
+from tuning.findings import Findings
 from tuning.frame_order import ORDERS, OrderProbe
 from tuning.paired import Comparison
 from tuning.parallel_plot import Axis, Settings, parallel_coordinates
 from tuning.report_plots import (
     Calibration,
-    CalibrationBin,
     ClassRow,
     Estimate,
     FrameCurve,
     OrderRow,
     RiskCurve,
-    RiskPoint,
     confusion,
     frame_order,
     over_frames,
@@ -142,7 +140,7 @@ def _reliability(found: Findings) -> Figure:
     fit = found.test_fit
     sides = {"before": fit.before, "after": fit.after}
     plots = [
-        Calibration(tuple(CalibrationBin(b.low, b.high, b.confidence, b.right, b.clips) for b in bins if b.clips), ece)
+        Calibration(tuple(b for b in bins if b.clips), ece)
         for bins, ece in ((fit.before, fit.ece_before), (fit.after, fit.ece_after))
     ]
     table = pd.DataFrame(
@@ -158,7 +156,7 @@ def _reliability(found: Findings) -> Figure:
 
 def _risk(found: Findings) -> Figure:
     sides = {"validation": found.validation_fit.risk, "test": found.test_fit.risk}
-    curves = [RiskCurve(n, tuple(RiskPoint(p.threshold, p.coverage, p.risk) for p in s)) for n, s in sides.items()]
+    curves = [RiskCurve(name, points) for name, points in sides.items()]
     table = pd.DataFrame(
         [
             {"split": name, "threshold": p.threshold, "coverage": p.coverage, "risk": p.risk}
@@ -429,11 +427,6 @@ def _columns(name: str, difference: Difference | None) -> dict[str, float]:
         return {}
     low, high = difference.interval.low, difference.interval.high
     return {name: difference.value, f"{name}_low": low, f"{name}_high": high}
-
-
-def architectures(found: Findings) -> list[TrialResult]:
-    """The best trial of each architecture."""
-    return best_of_each(found.trials, found.metric)
 
 
 _MAKERS: tuple[Callable[[Findings], Figure | None], ...] = (

@@ -93,7 +93,6 @@ def write_report(found: Findings) -> Path:
 def _tables(found: Findings) -> dict[str, pd.DataFrame]:
     return {
         "leaderboard": leaderboard(found),
-        "per_class": class_table(found),
         "mistakes": pd.DataFrame(
             [(m.clip, m.label, m.predicted, m.probability) for m in found.mistakes],
             columns=["clip", "label", "predicted", "probability"],

@@ -34,6 +34,7 @@ from data.plot import (
     shown,
     style,
 )
+from tuning.calibration import Bin, RiskPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +123,10 @@ def _square(axes: Axes, x: int, y: int, share: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class CalibrationBin:
-    """The clips whose confidence lies in `(low, high]`."""
-
-    low: float
-    high: float
-    confidence: float
-    """Their mean confidence; of no account where there are no clips."""
-    correct: int
-    clips: int
-
-
-@dataclass(frozen=True, slots=True)
 class Calibration:
     """How sure a model is and how often right."""
 
-    bins: tuple[CalibrationBin, ...]
+    bins: tuple[Bin, ...]
     ece: float
     """Expected calibration error, 0 … 1."""
 
@@ -155,12 +144,12 @@ def reliability(before: Calibration, after: Calibration) -> Markup:
         for name, calibration, colour, marker, face, shift in looks:
             bins = [each for each in calibration.bins if each.clips]
             assert bins, f"no clips {name} calibration"
-            intervals = [wilson_interval(each.correct, each.clips) for each in bins]
+            intervals = [wilson_interval(each.right, each.clips) for each in bins]
             confidence = [each.confidence for each in bins]
             upper.vlines(confidence, *zip(*intervals, strict=True), color=colour, linewidth=1.2)
             upper.plot(
                 confidence,
-                [each.correct / each.clips for each in bins],
+                [each.accuracy for each in bins],
                 color=colour,
                 marker=marker,
                 markerfacecolor=face,
@@ -178,17 +167,6 @@ def reliability(before: Calibration, after: Calibration) -> Markup:
         lower.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
         told = f"before {before.ece:.3f}, after {after.ece:.3f}"
         return inline_svg(figure, f"Reliability diagram; expected calibration error {told}")
-
-
-@dataclass(frozen=True, slots=True)
-class RiskPoint:
-    """What a threshold comes to: clips at least as confident are labelled, the others are left to a person."""
-
-    threshold: float
-    coverage: float
-    """Share of the clips that are labelled."""
-    risk: float
-    """Share of those that are labelled wrongly."""
 
 
 @dataclass(frozen=True, slots=True)

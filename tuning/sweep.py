@@ -38,7 +38,7 @@ from tuning.test_report import TestReport
 from tuning.tracking import Reporting, reporting, start_sweep
 from tuning.tracking_machine import machine_watched
 from tuning.trial import DRIVER_RESTARTS, placement, run_trial
-from tuning.uncertainty import ScoreIntervals, group_bootstrap
+from tuning.uncertainty import ScoreIntervals, answer_intervals
 
 
 class Interrupted(Exception):
@@ -263,8 +263,7 @@ def report_anew(run: RunFolder) -> Path:
     config = run.read_config()
     if not run.tuner.exists():
         raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
-    ranked = rank(read_trials(run, config), config.search.metric)
-    page = write_report(gather(run, ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)))
+    page = write_report(gather(run, *_ended(run, config)))
     if run.tracking.exists():
         with reporting(run) as report:
             report.journal.report_page()
@@ -285,13 +284,18 @@ def contenders_of(run: RunFolder) -> list[Contender]:
     if not run.tuner.exists():
         return []
     config = run.read_config()
-    results, metric = read_trials(run, config), config.search.metric
-    return contenders(results, champion(results, metric, config.search.finalist_seeds), metric)
+    return contenders(*_ended(run, config), config.search.metric)
+
+
+def _ended(run: RunFolder, config: SweepConfig) -> tuple[list[TrialResult], TrialResult]:
+    """The trials of a sweep that has ended, best first, and its champion."""
+    ranked = rank(read_trials(run, config), config.search.metric)
+    return ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
     """Every trial of the run, finalists included, as Tune left it on disk."""
-    groups = {row.clip.path: row.clip.group for row in read_split(run.split).rows}
+    groups = read_split(run.split).groups
     stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
     rows = [
         summarise_trial(
@@ -311,9 +315,7 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
 
 def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
     answers = load_validation(checkpoint)
-    predicted = answers.logits.argmax(1).tolist()
-    of_clips = [groups[clip] for clip in answers.clip_ids]
-    return group_bootstrap(answers.labels.tolist(), predicted, of_clips, answers.logits.shape[1])
+    return answer_intervals(answers, [groups[clip] for clip in answers.clip_ids])
 
 
 def _whole_checkpoints(train_runs: Sequence[Path]) -> dict[Path, Manifest]:

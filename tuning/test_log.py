@@ -11,6 +11,7 @@ from typing import Literal
 
 from data.splits import Split
 from tuning.run_folder import RunFolder
+from tuning.wording import counted
 
 Purpose = Literal["champion", "frame order"]
 
@@ -45,41 +46,35 @@ class Uses:
         """For people."""
         times = "once" if self.evaluations == 1 else f"{self.evaluations} times"
         of = (
-            "" if self.evaluations == 1 else f", for {_count(self.champions, 'champion')} of {_count(self.runs, 'run')}"
+            ""
+            if self.evaluations == 1
+            else f", for {counted(self.champions, 'champion')} of {counted(self.runs, 'run')}"
         )
         more = ""
         if self.champions > 1:
             more = " Whoever picks the best of several champions by it flatters that one: its score is then no test."
         beside = ""
         if self.others:
-            beside = f" {_count(self.others, 'other model')} answered it to ask about time; none was chosen by that."
+            beside = f" {counted(self.others, 'other model')} answered it to ask about time; none was chosen by that."
         return f"This test split has been used {times}{of}.{more}{beside}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
-
-
-def test_sha256(split: Split) -> str:
+def _hash_of_test(split: Split) -> str:
     """Of the test clips and their labels alone: two splits may share a test part."""
     rows = "".join(f"{clip.path}\0{clip.label}\0" for clip in split.clips("test"))
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
-# Not a test case, whatever pytest thinks of its name.
-test_sha256.__test__ = False  # type: ignore[attr-defined]
-
-
 def log_use(run: RunFolder, split: Split, checkpoint_sha256: str, purpose: Purpose) -> None:
     """Note that the test split is about to be used: one that fails midway has seen the labels, too."""
-    use = Use(datetime.now(UTC).isoformat(timespec="seconds"), purpose, checkpoint_sha256, test_sha256(split))
+    use = Use(datetime.now(UTC).isoformat(timespec="seconds"), purpose, checkpoint_sha256, _hash_of_test(split))
     with run.test_log.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(use)) + "\n")
 
 
 def count_uses(run: RunFolder, split: Split) -> Uses:
     """By this run and by the other runs in the same folder."""
-    wanted = test_sha256(split)
+    wanted = _hash_of_test(split)
     by_run = {
         folder: [use for use in _read(RunFolder(folder)) if use.test_sha256 == wanted]
         for folder in sorted(run.path.parent.iterdir())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.intervals import wilson_interval
+from tuning.loop import Predictions
 
 RESAMPLES = 2000
 
@@ -113,6 +114,12 @@ def group_bootstrap(
         all_right = Interval(*wilson_interval(draws.number, draws.number))
         return ScoreIntervals(all_right, all_right)
     return ScoreIntervals(percentiles(accuracy), percentiles(macro_f1s(drawn)))
+
+
+def answer_intervals(answers: Predictions, groups: Sequence[Hashable]) -> ScoreIntervals:
+    """`group_bootstrap` of a model's answers; the group of each clip in their order."""
+    predicted = answers.logits.argmax(1).tolist()
+    return group_bootstrap(answers.labels.tolist(), predicted, groups, answers.logits.shape[1])
 
 
 def accuracies(confusions: np.ndarray) -> np.ndarray:
