@@ -36,8 +36,9 @@ def test_each_process_is_kept_with_its_own_time(tmp_path: Path) -> None:
     assert read_processes(file) == []
     add_process(file, process("first"))
     add_process(file, process("second"))
-    end_process(file, 12.5)
-    assert [(each.command, each.seconds_trials) for each in read_processes(file)] == [("first", None), ("second", 12.5)]
+    end_process(file, 12.5, at_once=2)
+    told = [(each.command, each.seconds_trials, each.at_once) for each in read_processes(file)]
+    assert told == [("first", None, None), ("second", 12.5, 2)]
 
 
 def test_the_command_can_be_typed_again_and_holds_no_password() -> None:

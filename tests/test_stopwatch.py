@@ -52,3 +52,16 @@ def test_counts_what_ended_in_an_error() -> None:
     with pytest.raises(OSError, match="full"):
         broken()
     assert watch.taken()["seconds_save"] >= 0.01
+
+
+def test_timed_calls_count_apart_from_what_they_are_part_of() -> None:
+    watch = Stopwatch()
+
+    def doubled(number: int, *, late: float) -> int:
+        time.sleep(late)
+        return 2 * number
+
+    with watch.timed("train"):
+        assert watch.timing("vary", doubled)(4, late=0.02) == 8
+    taken = watch.taken()
+    assert taken["seconds_vary"] >= 0.02 > taken["seconds_train"]

@@ -205,7 +205,9 @@ def test_the_report_is_one_page_with_the_numbers_of_its_plots(asha_run: tuple[Pa
     predictions = pd.read_csv(run / "test/predictions.csv")
     assert len(numbers["mistakes"]) == (predictions["label"] != predictions["predicted"]).sum()
     shares = numbers["time_shares"].set_index("of")
-    assert (shares.loc[results["id"], "computing"] > 0).all()
+    assert (shares.loc[results["id"], "forward, backward"] > 0).all()
+    assert re.search(r"forward and backward passes took [\d.]+ %", page)
+    assert re.search(r"trial was at work in [\d.]+ %", page)
 
 
 def test_the_report_made_anew_is_the_same_and_does_not_use_the_test(

@@ -240,7 +240,7 @@ def _sweep(args: argparse.Namespace) -> int:
         except Interrupted:
             print(f"\nstopped before all trials ended; {go_on}")
             return EXIT_INTERRUPTED
-    end_process(run.made, time.monotonic() - began)
+    end_process(run.made, time.monotonic() - began, plan.at_once)
     _print_outcome(finish(run, config, results), config, prepared.build)
     return 0
 

@@ -113,6 +113,23 @@ class Findings:
         """Where a trial's time went, by `KINDS`; what was lost by restarts is not in it."""
         return {kind: sum(epoch.get(f"seconds_{kind}", 0.0) for epoch in row.history) for kind in KINDS}
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the trials' time after their start, by the others of `KINDS`; empty if none had an epoch."""
+        spent = [self.seconds(row) for row in self.trials]
+        seconds = {kind: sum(each[kind] for each in spent) for kind in KINDS if kind != "start"}
+        whole = sum(seconds.values())
+        return {kind: each / whole for kind, each in seconds.items()} if whole else {}
+
+    @property
+    def filled(self) -> float | None:
+        """Share of the time of all places for trials in which a trial was at work, if it is known of each process."""
+        ended = [each for each in self.processes if each.seconds_trials is not None and each.at_once is not None]
+        if not ended or len(ended) < len(self.processes):
+            return None
+        places = sum((each.seconds_trials or 0.0) * (each.at_once or 0) for each in ended)
+        return sum(sum(self.seconds(row).values()) for row in self.trials) / places if places else None
+
 
 def gather(run: RunFolder, trials: Sequence[TrialResult], champion: TrialResult) -> Findings:
     """Gather a run's findings; nothing of it is decided by the test split.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from data.augment import Augment
 from data.loading import Batch
 from data.sampling import derived_seed
 from tuning.finetune import start_epoch
@@ -63,7 +62,7 @@ def concatenated(parts: Iterable[Predictions]) -> Predictions:
 
 def train_one_epoch(
     learner: Learner,
-    augment: Augment,
+    augment: Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
     batches: Iterable[Batch],
     *,
     epoch: int,
@@ -75,7 +74,7 @@ def train_one_epoch(
 
     Args:
         learner: is stepped once a batch.
-        augment: clips to what the model takes.
+        augment: clips to what the model takes, as `Augment` does.
         batches: the epoch; as many on each rank.
         epoch: from 1; decides what is frozen.
         seed: of the epoch's augmentation on this rank.

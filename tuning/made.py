@@ -42,6 +42,8 @@ class Process(BaseModel):
     """To scan, decode and look through the clips, wall time."""
     seconds_trials: float | None = None
     """From the first trial's start to the last one's end, wall time; None of a process that was killed."""
+    at_once: int | None = None
+    """Trials at once that the machine or cluster had room for when they started; None of a process that was killed."""
 
 
 _ALL = TypeAdapter(list[Process])
@@ -93,10 +95,10 @@ def add_process(file: Path, process: Process) -> None:
     _write(file, [*read_processes(file), process])
 
 
-def end_process(file: Path, seconds_trials: float) -> None:
-    """Note how long the last process's trials took."""
+def end_process(file: Path, seconds_trials: float, at_once: int) -> None:
+    """Note how long the last process's trials took, and how many there was room for."""
     *before, last = read_processes(file)
-    _write(file, [*before, last.model_copy(update={"seconds_trials": seconds_trials})])
+    _write(file, [*before, last.model_copy(update={"seconds_trials": seconds_trials, "at_once": at_once})])
 
 
 def read_processes(file: Path) -> list[Process]:

@@ -48,9 +48,11 @@ from tuning.uncertainty import Difference, Interval
 _KIND_NAMES = {
     "start": "starting",
     "wait": "waiting for frames",
-    "train": "computing",
+    "vary": "augmenting",
+    "train": "forward, backward",
     "val": "validating",
-    "save": "saving, reporting",
+    "save": "saving",
+    "report": "reporting",
 }
 _METRIC_NAMES = {"val_macro_f1": "validation macro-F1", "val_accuracy": "validation accuracy"}
 _SLOWEST = 8

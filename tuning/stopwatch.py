@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
-KINDS = ("start", "wait", "train", "val", "save")
-"""Preparing a trial; waiting for batches; forward and backward passes, augmentation and optimiser; validation; writing
-and reporting a checkpoint."""
+KINDS = ("start", "wait", "vary", "train", "val", "save", "report")
+"""Preparing a trial; waiting for batches, also of validation; a training batch's way to the device and its augmentation
+(on a GPU only what the host does of it: the rest is done beside the step before); forward and backward passes and the
+optimiser; validation; writing a checkpoint; reporting it, which copies it to where checkpoints are kept."""
 
 TIMES = tuple(f"seconds_{kind}" for kind in KINDS)
 """The metrics of an epoch that hold them."""
@@ -45,6 +47,15 @@ class Stopwatch:
             if batch is None:
                 return
             yield batch
+
+    def timing(self, kind: str, work: Callable[P, T]) -> Callable[P, T]:
+        """The same work; each call counts as `kind`."""
+
+        def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self.timed(kind):
+                return work(*args, **kwargs)
+
+        return timed
 
     def taken(self) -> dict[str, float]:
         """The seconds since it was last asked, by the name of their metric; counts on from nothing."""

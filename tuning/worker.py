@@ -223,7 +223,7 @@ def _train_member(training: _Training, member: Member, epoch: int) -> Sums:
     with training.watch.timed("train"):
         sums = train_one_epoch(
             member.learner,
-            training.augment,
+            training.watch.timing("vary", training.augment),
             training.watch.waiting(stopping.until_asked(member.train_batches)),
             epoch=epoch,
             seed=seed,
@@ -237,7 +237,7 @@ def _validate_member(training: _Training, member: Member) -> Predictions:
     part = predict(
         member.learner.result,
         training.normalise,
-        stopping.until_asked(member.val_batches),
+        training.watch.waiting(stopping.until_asked(member.val_batches)),
         device=training.device,
         precision=training.precision,
     )
@@ -260,12 +260,14 @@ def _add_over_ranks(sums: Sums, device: torch.device) -> Sums:
 def _report(training: _Training, run_folder: Path) -> None:
     row = _row(training)
     if ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(row)
+        with training.watch.timed("report"):
+            ray.train.report(row)
         return
     with tempfile.TemporaryDirectory() as folder:
         _save(training, Path(folder))
         await_room(run_folder, Path(folder))
-        ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        with training.watch.timed("report"):
+            ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _row(training: _Training) -> dict[str, Any]:
