@@ -2,6 +2,7 @@
 
     python -m benchmarks.scaling                                   # nodes of one CPU each, all on this machine
     python -m benchmarks.scaling --nodes 8 --trials-a-node 125 --seconds 0 --rounds 1   # 1,000 trials
+    python -m benchmarks.scaling --nodes 1 2 4 --trials 4 8 16 32 --seconds 4           # one node's worth a slot
 
 A trial reports twice and sleeps in between, so that all nodes fit on a small machine; it takes what a trial of a sweep
 takes: a place by Tune, a driver, a worker of this project's trainer, entries in the journal, the table. `efficiency` is
@@ -37,6 +38,7 @@ class Round:
     """One sweep."""
 
     nodes: int
+    trials: int
     wall: float
     """Seconds from its start to the last trial's end."""
     warm: float
@@ -56,21 +58,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--nodes", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--trials-a-node", type=int, default=6)
+    parser.add_argument("--trials", nargs="+", type=int, help="in all, in place of so many a node")
     parser.add_argument("--seconds", type=float, default=10.0, help="that a trial sleeps")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(argv)
-    rounds = [_in_a_process(n, args) for _ in range(args.rounds) for n in args.nodes]
-    print(f"{args.trials_a_node} trials a node of {args.seconds:g} s, {args.rounds} round(s), {os.cpu_count()} CPUs\n")
-    head = ["nodes", "trials", "efficiency, all", "after start", "CPU of the sweep's process", "its memory"]
-    rows = [_row(n, [each for each in rounds if each.nodes == n], args) for n in args.nodes]
+    sizes = [(n, trials) for n in args.nodes for trials in args.trials or [n * args.trials_a_node]]
+    rounds = [_in_a_process(n, trials, args.seconds) for _ in range(args.rounds) for n, trials in sizes]
+    print(f"trials of {args.seconds:g} s, {args.rounds} round(s), {os.cpu_count()} CPUs\n")
+    head = ["nodes", "trials", "seconds", "efficiency, all", "after start", "CPU of the sweep's process", "its memory"]
+    rows = [_row([each for each in rounds if (each.nodes, each.trials) == size]) for size in sizes]
     print(tabulate(rows, head, tablefmt="github", disable_numparse=True))
 
 
-def _row(nodes: int, rounds: Sequence[Round], args: argparse.Namespace) -> list[str]:
-    trials = nodes * args.trials_a_node
+def _row(rounds: Sequence[Round]) -> list[str]:
+    trials = rounds[0].trials
     return [
-        str(nodes),
+        str(rounds[0].nodes),
         str(trials),
+        _spread([each.wall for each in rounds], ".1f"),
         _spread([each.efficiency for each in rounds]),
         _spread([each.warm_efficiency for each in rounds]),
         f"{_spread([1000 * each.cpu / trials for each in rounds], '.0f')} ms a trial",
@@ -82,18 +87,21 @@ def _spread(values: Sequence[float], how: str = ".2f") -> str:
     return f"{statistics.median(values):{how}} ({min(values):{how}} to {max(values):{how}})"
 
 
-def _in_a_process(nodes: int, args: argparse.Namespace) -> Round:
+def _in_a_process(nodes: int, trials: int, seconds: float) -> Round:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _ROUND, str(nodes), str(args.trials_a_node), str(args.seconds), folder]
+        command = [sys.executable, "-c", _ROUND, str(nodes), str(trials), str(seconds), folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{nodes} nodes failed:\n{done.stderr[-3000:]}")
         found = Round(**json.loads(Path(folder, "round.json").read_text()))
-    print(f"{nodes} node(s): {found.efficiency:.2f} of all, {found.warm_efficiency:.2f} after start", flush=True)
+    print(
+        f"{nodes} node(s), {trials} trials: {found.efficiency:.2f} of all, {found.warm_efficiency:.2f} after start",
+        flush=True,
+    )
     return found
 
 
-def run_round(nodes: float, trials_a_node: float, seconds: float, folder: str) -> None:
+def run_round(nodes: float, trials: float, seconds: float, folder: str) -> None:
     """One cluster and one sweep on it; leaves `round.json` in the folder."""
     import ray
     from ray.cluster_utils import Cluster
@@ -110,19 +118,19 @@ def run_round(nodes: float, trials_a_node: float, seconds: float, folder: str) -
         logging_level="ERROR",
         runtime_env={"env_vars": {**WORKER_ENV, "PYTHONPATH": str(PROJECT)}},
     )
-    trials = int(nodes * trials_a_node)
     before = _cpu()
     started = time.time()
-    ends = _sweep(trials, seconds, Path(folder))
+    ends = _sweep(int(trials), seconds, Path(folder))
     cpu = _cpu() - before
     warm_from = sorted(ends)[int(nodes) - 1]
     wall, warm = max(ends) - started, max(ends) - warm_from
     found = Round(
         nodes=int(nodes),
+        trials=int(trials),
         wall=wall,
         warm=warm,
-        efficiency=trials_a_node * seconds / wall,
-        warm_efficiency=(trials_a_node - 1) * seconds / warm if warm else 1.0,
+        efficiency=trials / nodes * seconds / wall,
+        warm_efficiency=(trials / nodes - 1) * seconds / warm if warm else 1.0,
         cpu=cpu,
         memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
