@@ -2,10 +2,10 @@
 
     python -m benchmarks.growth
 
-Each measurement is a process of its own. `build` decodes the demo clips (about 160x120, 1 to 4 s), some hundred different
-ones whose copies differ in bytes only, into an empty store with 1 and 2 processes; `split` makes a split of clips of 22
-classes, five clips a source; `statistics` is what a report computes of the 15 % that are tested: intervals by recording,
-calibration, label issues. Memory is of all processes together, pages that they share counted once.
+Each measurement is a process of its own. `build` decodes the demo clips (about 160x120, 1 to 4 s), some hundred
+different ones whose copies differ in bytes only, into an empty store with 1 and 2 processes; `split` makes a split of
+clips of 22 classes, five clips a source; `statistics` is what a report computes of the 15 % that are tested: intervals
+by recording, calibration, label issues. Memory is of all processes together, pages that they share counted once.
 """
 
 from __future__ import annotations
