@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +17,14 @@ from typing import TYPE_CHECKING
 from data.errors import DataError
 from models.errors import ModelError
 from tuning.errors import TuningError
+from tuning.terminal import averaged_text, print_build, print_nodes, print_outcome, print_scan, print_weights, shown
 
 if TYPE_CHECKING:
-    from data.cache import BuildReport
-    from models.weights import WeightsReport
     from tuning.config import SweepConfig
     from tuning.job import Slot, TrialData
     from tuning.made import Process
     from tuning.measurement import Measured
-    from tuning.prepare import PreparedData, ScannedData
     from tuning.run_folder import RunFolder
-    from tuning.sweep import Outcome
-    from tuning.test_report import AveragedScores
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -211,18 +207,18 @@ def _sweep(args: argparse.Namespace) -> int:
     check_writable(run)
     check_weights_dir(config.weights_dir)
     scanned = scan(config.data)
-    _print_scan(scanned, config)
-    _print_weights(prepare_weights(config, scanned.num_classes))
+    print_scan(scanned, config)
+    print_weights(prepare_weights(config, scanned.num_classes))
     with connected(address, verbose=args.verbose):
         # Before the clips are decoded: that may take long, and a trial that fits nowhere is known now.
         slot, at_once = plan_slots(config.resources, alive_nodes())
         if address is not None:
             to_come = trials_that_fit(slot, alive_nodes()) < at_once
-            _print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
+            print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
         began = time.monotonic()
         prepared = prepare(scanned, config, progress=True)
         seconds_decoding = time.monotonic() - began
-        _print_build(prepared, run)
+        print_build(prepared, run)
         data = prepared.trial_data()
         measured = _measured(run, config, data, slot)
         if not args.resume:
@@ -241,7 +237,7 @@ def _sweep(args: argparse.Namespace) -> int:
             print(f"\nstopped before all trials ended; {go_on}")
             return EXIT_INTERRUPTED
     end_process(run.made, time.monotonic() - began, plan.at_once)
-    _print_outcome(finish(run, config, results), config, prepared.build)
+    print_outcome(finish(run, config, results), config, prepared.build)
     return 0
 
 
@@ -322,128 +318,6 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     return config.model_copy(update={"data": data})
 
 
-def _print_scan(scanned: ScannedData, config: SweepConfig) -> None:
-    from data.split_report import NO_GROUPS
-    from tuning.config_file import unused_models
-
-    if config.data.split is None and config.data.groups is None:
-        print(f"note: {NO_GROUPS}", flush=True)
-    _print_named("files or folders are no clips of a class and are passed over", scanned.ignored)
-    _print_named("clips in the folder are not listed in the split and are not used", scanned.unlisted)
-    _print_named("rows of the groups file name no clip of the folder", scanned.unmatched)
-    for arch in unused_models(config):
-        print(f"note: there are settings for {arch}, but space.arch does not try it")
-
-
-def _print_named(what: str, names: Sequence[str]) -> None:
-    if names:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        print(f"note: {len(names)} {what}: {', '.join(names[:3])}{more}", flush=True)
-
-
-def _print_weights(reports: Mapping[tuple[str, str], WeightsReport]) -> None:
-    for (arch, weights), report in reports.items():
-        print(f"weights: {arch} starts from {weights}, {len(report.loaded)} values loaded", flush=True)
-        if report.note:
-            print(f"note: {report.note}")
-        _print_named("values of the file are not used", report.unexpected)
-        _print_named("values of the model start at random", (*report.missing, *report.mismatched))
-
-
-def _print_nodes(asked: int, *, yet_to_come: bool) -> None:
-    print(f"cluster: {asked} node(s) asked, each sees the folders and has what trials need", flush=True)
-    if yet_to_come:
-        print("note: not all trials fit on them; nodes that start later can't be asked beforehand", flush=True)
-
-
-def _print_build(prepared: PreparedData, run: RunFolder) -> None:
-    from data.split_report import split_report
-
-    build = prepared.build
-    print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
-    _print_named("stored clips were damaged and are decoded anew", build.repaired)
-    for clip in build.failed:
-        print(f"note: {clip.path} is left out, {clip.defect}: {clip.reason}", flush=True)
-    _print_defects(prepared, run)
-    if prepared.grouping is not None:
-        print(f"groups: {prepared.grouping.sentence()} ({_shown(run.groups)})")
-    print(split_report(prepared.split), flush=True)
-    left_out = [clip.path for clip in prepared.split.clips("left-out")]
-    _print_named("clips are left out: their class has fewer than three groups", left_out)
-
-
-def _print_defects(prepared: PreparedData, run: RunFolder) -> None:
-    """Of the clips that are used all the same."""
-    failed = {clip.path for clip in prepared.build.failed}
-    suspect: dict[str, list[str]] = {}
-    for defect in prepared.defects:
-        if defect.path not in failed:
-            suspect.setdefault(defect.name, []).append(defect.path)
-    for name, paths in suspect.items():
-        _print_named(f"clips are used though suspect, {name}", paths)
-    if suspect:
-        print(f"note: why is in {_shown(run.defects)}", flush=True)
-
-
-def _print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
-    from data.intervals import wilson_interval
-    from tuning.report import finals_table, leaderboard
-    from tuning.results import finalists
-
-    scores, best = outcome.test.scores, outcome.champion
-    low, high = wilson_interval(round(scores.accuracy * scores.num_clips), scores.num_clips)
-    run = _shown(outcome.run.path)
-    metric, seeds = config.search.metric, config.search.finalist_seeds
-    print(f"\n{leaderboard([row for row in outcome.ranked if row.stage == 'search'])}\n")
-    for row in outcome.ranked:
-        if row.reason:
-            print(f"{row.status:<10} {row.id}: {row.reason}")
-    if seeds is not None:
-        print(f"finalists, each with {seeds} seeds that the search did not use\n")
-        print(f"{finals_table(finalists(outcome.ranked, metric, seeds), metric)}\n")
-    why = f"by {metric}" if seeds is None else f"by mean {metric} over seeds; the median of its {seeds} trials"
-    print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, {why})")
-    print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
-    print(f"           macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
-    if outcome.test.averaged:
-        print(f"           {_averaged(outcome.test.averaged)}")
-    if build.failed:
-        print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
-    if config.search.pbt is not None:
-        print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
-    print(f"report     {_shown(outcome.page)}")
-    if outcome.model_version:
-        print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")
-    if outcome.promotion:
-        print(f"           {outcome.promotion}")
-    if outcome.unsent:
-        print(f"mlflow     {outcome.unsent}; python -m tuning evaluate --run {run} sends them")
-    print(f"label      python -m tuning predict --run {run} CLIP")
-    print(f"browse     {_ui_hint(config)}")
-
-
-def _averaged(averaged: AveragedScores) -> str:
-    counts = {"views": averaged.views, "crops": averaged.crops}
-    over = " x ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
-    return f"over {over} accuracy {averaged.scores.accuracy:.3f}, macro-F1 {averaged.scores.macro_f1:.3f}"
-
-
-def _ui_hint(config: SweepConfig) -> str:
-    from tuning.tracking_server import resolve_uri
-    from tuning.tracking_uri import without_secrets
-
-    uri = resolve_uri(config.tracking, Path(config.runs_dir))
-    if uri.startswith("http"):
-        return without_secrets(uri)
-    return f"python -m tuning ui --runs {_shown(Path(config.runs_dir))}"
-
-
-def _shown(path: Path) -> str:
-    """As short as it can be typed from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
 def _evaluate(args: argparse.Namespace) -> int:
     from tuning.evaluate import evaluate_run
     from tuning.run_folder import find_run
@@ -461,9 +335,9 @@ def _evaluate(args: argparse.Namespace) -> int:
             unsent = mlflow.send(config.tracking.patience)
             promotion = mlflow.writer.promotion
     print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
-    print(f"{report.scores.num_clips} clips; report in {_shown(report.folder)}")
+    print(f"{report.scores.num_clips} clips; report in {shown(report.folder)}")
     if report.averaged:
-        print(f"test {_averaged(report.averaged)}")
+        print(f"test {averaged_text(report.averaged)}")
     if promotion:
         print(f"registered model: {promotion}")
     if unsent:
@@ -475,7 +349,7 @@ def _report(args: argparse.Namespace) -> int:
     from tuning.run_folder import find_run
     from tuning.sweep import report_anew
 
-    print(f"report in {_shown(report_anew(find_run(str(args.run))))}")
+    print(f"report in {shown(report_anew(find_run(str(args.run))))}")
     return 0
 
 
