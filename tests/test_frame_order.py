@@ -104,10 +104,20 @@ def test_a_model_of_motion_loses_by_other_orders(
     assert [row.order for row in found.rows] == list(ORDERS)
     assert found.row("ordered").accuracy == 1
     assert found.row("ordered").lost is None
+    again = probe(
+        model,
+        clips,
+        frames,
+        [clip.clip_id for clip in clips],
+        title="c3d",
+        is_champion=True,
+        ordered=model.predict_stored(clips, frames),
+    )
+    assert again == found, "answers that are there need not be asked for again"
     assert found.row("reversed").accuracy == 0, "reversed, each clip is one of the other class"
     assert 0.2 <= found.row("shuffled").accuracy <= 0.8
     assert found.loses
-    assert sentence([found]).startswith("Time matters: c3d is right on 1.000 of the test clips in order, on 0.")
+    assert sentence([found]).startswith("Time matters to c3d: it is right on 1.000 of the test clips in order, on 0.")
 
 
 def test_a_model_that_averages_frames_loses_nothing(
@@ -137,10 +147,12 @@ def test_a_permutation_is_the_clips_own_and_never_the_order_itself() -> None:
     assert sorted(_permutation(1, 0, "a").tolist()) == [0]
 
 
-def made_up(arch: str, change: float, low: float, high: float, weights: str = "none") -> OrderProbe:
+def made_up(
+    arch: str, change: float, low: float, high: float, weights: str = "none", accuracy: float = 0.7
+) -> OrderProbe:
     around = Interval(0.5, 0.9)
     rows = [
-        OrderRow(order, 0.7, around, None if order == "ordered" else Difference(change, Interval(low, high)))
+        OrderRow(order, accuracy, around, None if order == "ordered" else Difference(change, Interval(low, high)))
         for order in ORDERS
     ]
     return OrderProbe(arch, arch, weights, False, tuple(rows))
@@ -151,6 +163,25 @@ def test_says_so_where_the_clips_can_not_tell() -> None:
     assert said == (
         "These data can't tell whether time matters: shuffling the frames changes accuracy by "
         "c3d -0.050 (-0.200 to +0.100), resnet18 +0.000 (+0.000 to +0.000)."
+    )
+
+
+def test_says_what_a_model_does_that_takes_no_notice_of_order() -> None:
+    by_order = made_up("c3d", -0.3, -0.4, -0.2, accuracy=0.9)
+    alone, worse, as_good = (
+        sentence([by_order, *others])
+        for others in (
+            [],
+            [made_up("resnet18", 0.0, 0.0, 0.0, accuracy=0.6)],
+            [made_up("resnet18", 0.0, 0.0, 0.0, accuracy=0.6), made_up("resnet50", 0.0, 0.0, 0.0, accuracy=0.9)],
+        )
+    )
+    told = "Time matters to c3d: it is right on 0.900 of the test clips in order, on 0.900 with their frames shuffled"
+    assert all(said.startswith(told) for said in (alone, worse, as_good))
+    assert alone.endswith("is not known: no model here takes no notice of order.")
+    assert worse.endswith(" Beside it, resnet18, which takes no notice of their order, is right on 0.600.")
+    assert as_good.endswith(
+        "These clips don't need it, though: resnet50, which takes no notice of their order, is right on 0.900."
     )
 
 

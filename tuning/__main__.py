@@ -6,6 +6,7 @@ Decoding processes import this module again when they start: what a command need
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import time
@@ -220,7 +221,7 @@ def _sweep(args: argparse.Namespace) -> int:
         seconds_decoding = time.monotonic() - began
         print_build(prepared, run)
         data = prepared.trial_data()
-        measured = _measured(run, config, data, slot)
+        measured = _measured(run, config, data, slot, fresh=not args.resume)
         if not args.resume:
             new_run(run, config, prepared)
         add_process(run.made, _this_process(args.words, prepared.build.decoded, seconds_decoding))
@@ -258,10 +259,15 @@ def _this_process(words: Sequence[str], decoded: int, seconds_decoding: float) -
     )
 
 
-def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot) -> Measured:
-    """What trials need: as it was measured when the run began, or else measured now."""
+def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *, fresh: bool) -> Measured:
+    """What trials need: as it was measured when the run began, or else measured now, while MLflow gets ready."""
     from tuning.measurement import Measured, kept, measure_trials
     from tuning.packing import alive_nodes, trials_that_fit
+    from tuning.tracking_server import open_store, resolve_uri
+
+    def meanwhile() -> None:
+        if fresh:
+            open_store(resolve_uri(config.tracking, Path(config.runs_dir)), Path(config.runs_dir))
 
     if not config.resources.measure:
         return Measured()
@@ -272,7 +278,7 @@ def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot) 
         print("note: no node is there yet to measure trials on", flush=True)
         return Measured()
     print("measuring what trials take …", flush=True)
-    measured = measure_trials(config, data, slot)
+    measured = measure_trials(config, data, slot, meanwhile)
     for failure in measured.failures:
         print(f"note: {failure.arch} could not be measured: {failure.reason}", flush=True)
     return measured
@@ -410,4 +416,7 @@ def _ui(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # Else the interpreter's last collection walks through all that PyTorch has imported, which takes seconds.
+    gc.freeze()
+    sys.exit(code)

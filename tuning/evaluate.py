@@ -68,7 +68,7 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
         _averaged_scores(champion, labelled, store, config.test),
         run.test,
     )
-    probes = [probe(champion, labelled, store, groups, title=champion.title, is_champion=True)]
+    probes = [probe(champion, labelled, store, groups, title=champion.title, is_champion=True, ordered=predictions)]
     for other in others:
         model = Champion(other.checkpoint)
         log_use(run, split, model.manifest.model_sha256, "frame order")

@@ -73,6 +73,7 @@ def probe(
     *,
     title: str,
     is_champion: bool,
+    ordered: Predictions | None = None,
 ) -> OrderProbe:
     """Ask one model about all clips in every order.
 
@@ -83,8 +84,11 @@ def probe(
         groups: of each clip.
         title: of its trial.
         is_champion: whether it is the sweep's.
+        ordered: its answers to the clips as they are, if it was asked before.
     """
-    right = {order: _right(champion, clips, store, order) for order in ORDERS}
+    right = {order: _right(champion, clips, store, order) for order in ORDERS if order != "ordered" or ordered is None}
+    if ordered is not None:
+        right["ordered"] = _compared([ordered])
     draws = GroupDraws(groups)
     drawn = {order: _drawn(draws, each) for order, each in right.items()}
     rows = [
@@ -113,7 +117,10 @@ def _drawn(draws: GroupDraws, right: np.ndarray) -> np.ndarray:
 def _right(champion: Champion, clips: Sequence[LabelledFrames], store: FrameStore, order: Order) -> np.ndarray:
     """Whether each clip is answered right, bool `(permutations, N)`."""
     seeds = range(SHUFFLES) if order == "shuffled" else range(1)
-    answers = [_answers(champion, clips, store, _reorder(order, seed)) for seed in seeds]
+    return _compared([_answers(champion, clips, store, _reorder(order, seed)) for seed in seeds])
+
+
+def _compared(answers: Sequence[Predictions]) -> np.ndarray:
     return np.stack([(each.logits.argmax(1) == each.labels).numpy() for each in answers])
 
 
@@ -166,8 +173,9 @@ def sentence(probes: Sequence[OrderProbe]) -> str:
         lost = most.row("shuffled").lost
         assert lost is not None
         said = (
-            f"Time matters: {most.arch} is right on {most.row('ordered').accuracy:.3f} of the test clips in order, on "
-            f"{most.row('shuffled').accuracy:.3f} with their frames shuffled, a change of {lost.told}."
+            f"Time matters to {most.arch}: it is right on {most.row('ordered').accuracy:.3f} of the test clips in "
+            f"order, on {most.row('shuffled').accuracy:.3f} with their frames shuffled, a change of {lost.told}."
+            f"{_without_order(most, probes)}"
         )
     elif all(abs(_lost(each)) <= SMALLEST for each in probes):
         said = (
@@ -178,6 +186,19 @@ def sentence(probes: Sequence[OrderProbe]) -> str:
         changes = ", ".join(f"{each.arch} {each.row('shuffled').lost.told}" for each in probes)  # type: ignore[union-attr]
         said = f"These data can't tell whether time matters: shuffling the frames changes accuracy by {changes}."
     return f"{said}{_confound(probes)}"
+
+
+def _without_order(most: OrderProbe, probes: Sequence[OrderProbe]) -> str:
+    """A model trained on frames in order may stumble over others where their order tells nothing: what one does that
+    takes no notice of it says whether the clips need it."""
+    blind = [each for each in probes if abs(_lost(each)) <= SMALLEST]
+    if not blind:
+        return " Whether the classes can be told apart without it is not known: no model here takes no notice of order."
+    best = max(blind, key=lambda each: each.row("ordered").accuracy)
+    accuracy = best.row("ordered").accuracy
+    told = f"{best.arch}, which takes no notice of their order, is right on {accuracy:.3f}."
+    needless = accuracy >= most.row("ordered").accuracy
+    return f" These clips don't need it, though: {told}" if needless else f" Beside it, {told}"
 
 
 def _lost(each: OrderProbe) -> float:

@@ -78,10 +78,13 @@ def keep(measured: Measured, file: Path) -> None:
     write_whole(file, measured.model_dump_json(indent=1) + "\n")
 
 
-def measure_trials(config: SweepConfig, data: TrialData, slot: Slot) -> Measured:
+def measure_trials(
+    config: SweepConfig, data: TrialData, slot: Slot, meanwhile: Callable[[], None] = lambda: None
+) -> Measured:
     """Measure the largest trial of each architecture, on nodes and with CPUs as trials have them; a GPU is a whole one.
 
-    What can't be measured is among the failures: a sweep goes on without.
+    What can't be measured is among the failures: a sweep goes on without. `meanwhile` is called in this process, which
+    would else only wait.
     """
     started = time.monotonic()
     resources: dict[str, Any] = {"num_cpus": slot.cpus, "num_gpus": float(slot.gpus > 0)}
@@ -91,6 +94,7 @@ def measure_trials(config: SweepConfig, data: TrialData, slot: Slot) -> Measured
     trials = heaviest(config)
     asked = {task.remote(trial.model_dump(), shared, slot.cpus, slot.gpus > 0): trial for trial in trials}
     sizes = _ask_gpu_memory() if slot.gpus else []
+    meanwhile()
     demands, failures, imports = list[Demand](), list[Failure](), [(0.0, 0)]
     for ref, answer in _answers(list(asked)):
         if isinstance(answer, str):

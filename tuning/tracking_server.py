@@ -9,7 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,6 +109,19 @@ def mlflow_client(uri: str) -> Any:
     # A server's client would else print two lines of links for each run that ends.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def open_store(uri: str, runs_dir: Path) -> None:
+    """Have MLflow imported and its store open, which takes seconds of a database that is yet to be made.
+
+    A store that refuses does so again when it is written to, and is told of then.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with suppress(MlflowException, SQLAlchemyError, OSError):
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        mlflow_client(uri)
 
 
 @contextmanager
