@@ -65,6 +65,7 @@ class Job:
     split: Path
     folder: Path
     """Of the round."""
+    config: Path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=SET_UPS, default=SET_UPS, help="`again` needs `asha`")
     parser.add_argument("--data", type=Path, help="where the clips are, or are to be kept; default: a temporary folder")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="another search")
     parser.add_argument("--out", type=Path, default=Path("whole_sweep.jsonl"))
     parser.add_argument("--table", action="store_true", help="only print what --out has")
     args = parser.parse_args(argv)
@@ -101,7 +103,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> None:
         place = folder / str(number)
         place.mkdir()
         for set_up in args.only:
-            done = _run(set_up, number, Job(clips, split, place))
+            done = _run(set_up, number, Job(clips, split, place, args.config.resolve()))
             print(f"{set_up}: {done.seconds:.0f} s", file=sys.stderr, flush=True)
             with args.out.open("a") as lines:
                 lines.write(json.dumps(asdict(done)) + "\n")
@@ -112,7 +114,7 @@ def _run(set_up: str, number: int, job: Job) -> Done:
     out = job.folder / set_up
     out.mkdir()
     if set_up in ("notebook", "plain"):
-        files = ["--config", str(CONFIG), "--data", str(job.clips), "--split", str(job.split), "--out", str(out)]
+        files = ["--config", str(job.config), "--data", str(job.clips), "--split", str(job.split), "--out", str(out)]
         usage = measured([sys.executable, "-m", f"benchmarks.{set_up}_sweep", *files], out / "log.txt")
         scores, decoded = json.loads((out / "scores.json").read_text()), None
     else:
@@ -124,7 +126,7 @@ def _run(set_up: str, number: int, job: Job) -> Done:
 def _sweep_command(set_up: str, job: Job, out: Path) -> list[str]:
     store = job.folder / ("asha" if set_up == "again" else set_up) / "frame_store"
     settings = [f"runs_dir={out}", f"store.dir={store}", *(["search.asha=null"] if set_up == "sweep" else [])]
-    files = ["--config", str(CONFIG), "--data", str(job.clips), "--split", str(job.split), "--name", "run"]
+    files = ["--config", str(job.config), "--data", str(job.clips), "--split", str(job.split), "--name", "run"]
     return [sys.executable, "-m", "tuning", "sweep", *files, *settings]
 
 
