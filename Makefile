@@ -1,4 +1,5 @@
 # make sweep   install, generate the demo clips, run the demo sweep
+# make install the environment alone, for your own clips
 # make test    install with the test tools, lint, types, all tests
 # make faults  tests that kill processes and nodes under a sweep: ten minutes and more
 # make check   lint and types alone
@@ -8,11 +9,13 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3,$(shell command -v $(name))))
 BIN := .venv/bin
 
-.PHONY: sweep test faults check audit clean
+.PHONY: sweep install test faults check audit clean
 
 sweep: .venv/.installed
 	$(BIN)/python -m data demo --out demo_clips
 	$(BIN)/python -m tuning sweep --config configs/demo.yaml --data demo_clips --groups demo_clips/sources.csv
+
+install: .venv/.installed
 
 test: check
 	$(BIN)/python -m pytest

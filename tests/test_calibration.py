@@ -103,6 +103,16 @@ def test_threshold_keeps_the_risk_on_new_clips() -> None:
     assert answered.mean() == pytest.approx(found.coverage, abs=0.05)
 
 
+def test_the_clip_at_the_threshold_is_answered_in_single_precision_too() -> None:
+    for seed in range(20):
+        logits = np.random.default_rng(seed).normal(size=(30, 3)).astype(np.float32)
+        labels = logits.argmax(1)
+        labels[: seed + 1] = (labels[: seed + 1] + 1) % 3
+        found = calibrate(answers(logits, labels), max_risk=0.2)
+        answered = found.probabilities(torch.from_numpy(logits)).float().max(1).values >= found.threshold
+        assert float(answered.float().mean()) == pytest.approx(found.coverage)
+
+
 def test_more_risk_means_more_answers() -> None:
     logits, labels = drawn(500)
     coverage = [calibrate(answers(logits, labels), risk).coverage for risk in (0.01, 0.1, 0.3, 1)]

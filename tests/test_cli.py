@@ -312,6 +312,9 @@ def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:
     refused([*python, "predict", "--run", "runs/none", "clip.mp4"], "no run 'runs/none'")
     refused([*python, "predict", "--model", "runs/none/best", "clip.mp4"], "no checkpoint in 'runs/none/best'")
     refused([*python, "app", "--run", "runs/none"], "no run 'runs/none'")
+    refused(
+        [*python, "predict", "--run", "/none/at/all", "clip.mp4"], "no run '/none/at/all': no /none/at/all/config.yaml"
+    )
     refused([*python, "ui"], "no runs in 'runs' yet")
 
 

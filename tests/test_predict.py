@@ -48,6 +48,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return make_run(tmp_path_factory.mktemp("place"))
 
 
+def test_a_run_whose_sweep_has_not_ended_says_how_to_go_on(run: RunFolder, predict: Predict, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(run.config.read_bytes())
+    done = predict("clip.mp4", champion=("--run", tmp_path))
+    assert done.code == 2
+    assert (
+        f"has no champion yet, since its sweep has not ended; go on with: python -m tuning sweep --resume {tmp_path}"
+        in done.err
+    )
+
+
 @pytest.fixture
 def clips(run: RunFolder) -> Path:
     return run.path.parents[1] / "clips"

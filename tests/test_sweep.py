@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -217,6 +218,14 @@ def test_the_report_made_anew_is_the_same_and_does_not_use_the_test(
     before, uses = (run / "report/index.html").read_bytes(), (run / "test_log.jsonl").read_bytes()
     assert succeeded(tuning_here("report", "--run", "runs/asha")).stdout == "report in runs/asha/report/index.html\n"
     assert (run / "report/index.html").read_bytes() == before
+    assert (run / "test_log.jsonl").read_bytes() == uses
+
+
+def test_an_ended_sweep_is_not_gone_on_with(asha_run: tuple[Path, str], tuning_here: TuningHere) -> None:
+    run = asha_run[0]
+    uses = (run / "test_log.jsonl").read_bytes()
+    told = succeeded(tuning_here("sweep", "--resume", "asha")).stdout
+    assert told.startswith("asha has ended: report in runs/asha/report; nothing was done\n")
     assert (run / "test_log.jsonl").read_bytes() == uses
 
 
@@ -484,9 +493,22 @@ def test_the_ui_command_serves_the_runs(asha_run: tuple[Path, str], place: Workp
         wait_for_server(f"http://127.0.0.1:{port}", pages)
         served = MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
         assert served.get_experiment_by_name("test") is not None
-    finally:
-        os.killpg(pages.pid, signal.SIGTERM)
+        pages.terminate()
         pages.wait(timeout=30)
+        assert not answers(port), "the signal reaches MLflow's own processes"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pages.pid, signal.SIGKILL)
+
+
+def answers(port: int) -> bool:
+    """Whether somebody still does, seconds later."""
+    for _ in range(50):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return False
+        time.sleep(0.2)
+    return True
 
 
 SECRETS = ("aws-5up3r-53cr37", "aws-5e5510n", "geheim-99", "t0k3n-77")

@@ -196,11 +196,13 @@ def _sweep(args: argparse.Namespace) -> int:
     from tuning.plan import make_plan
     from tuning.prepare import check_cluster, check_weights_dir, prepare, prepare_weights, scan
     from tuning.run_folder import RunFolder
-    from tuning.sweep import Interrupted, check_writable, finish, new_run, refuse_existing, run_sweep
+    from tuning.sweep import Interrupted, check_writable, finish, has_ended, new_run, refuse_existing, run_sweep
     from tuning.tracking_server import check_reachable, resolve_uri
 
     assert config.name is not None
     run = RunFolder(Path(config.runs_dir) / config.name)
+    if args.resume and has_ended(run):
+        return _tell_of_end(run)
     if not args.resume:
         refuse_existing(run)
         # A run that goes on has a file for what MLflow misses meanwhile.
@@ -239,6 +241,19 @@ def _sweep(args: argparse.Namespace) -> int:
             return EXIT_INTERRUPTED
     end_process(run.made, time.monotonic() - began, plan.at_once)
     print_outcome(finish(run, config, results), config, prepared.build)
+    return 0
+
+
+def _tell_of_end(run: RunFolder) -> int:
+    """There is nothing to go on with, and the test split is not used again unasked."""
+    from tuning.tracking import reporting
+
+    with reporting(run) as mlflow:
+        unsent = mlflow.send(patience=0)
+    print(f"{run.path.name} has ended: report in {shown(run.report)}; nothing was done")
+    print(f"to test its champion again, which is counted: python -m tuning evaluate --run {run.named}")
+    if unsent:
+        print(f"note: {unsent}")
     return 0
 
 
@@ -395,8 +410,6 @@ def _app(args: argparse.Namespace) -> int:
 
 
 def _ui(args: argparse.Namespace) -> int:
-    import subprocess
-
     from tuning.settings import ConfigError, TrackingConfig
     from tuning.tracking_server import check_port, check_reachable, resolve_uri, ui_command
     from tuning.tracking_uri import without_secrets
@@ -412,7 +425,8 @@ def _ui(args: argparse.Namespace) -> int:
         raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
     print(f"MLflow at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
     command, environment = ui_command(uri, args.host, args.port)
-    return subprocess.call(command, env={**os.environ, **environment})
+    # In this process's place, so that a signal to it ends MLflow.
+    os.execve(command[0], command, {**os.environ, **environment})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,9 +72,9 @@ class Calibration:
 def calibrate(answers: Predictions, max_risk: float) -> Calibration:
     """Settle temperature and threshold on a champion's answers to the validation clips.
 
-    The threshold is the lowest with which at most `max_risk` of the answers given are wrong (Geifman and El-Yaniv 2017,
-    arXiv:1705.08500, without their bound, which so few clips never meet). Where none does, it is the one with the least
-    risk.
+    The threshold is just below the lowest with which at most `max_risk` of the answers given are wrong (Geifman and
+    El-Yaniv 2017, arXiv:1705.08500, without their bound, which so few clips never meet). Where none does, it is the one
+    with the least risk.
     """
     logits, labels = answers.logits.double().numpy(), answers.labels.numpy()
     temperature = fit_temperature(logits, labels)
@@ -81,7 +82,14 @@ def calibrate(answers: Predictions, max_risk: float) -> Calibration:
     points = risk_coverage(probabilities.max(1), probabilities.argmax(1) == labels)
     kept = [point for point in points if point.risk <= max_risk] or [min(points, key=lambda p: (p.risk, -p.coverage))]
     chosen = kept[-1]
-    return Calibration(temperature, chosen.threshold, max_risk, chosen.risk, chosen.coverage, len(labels))
+    threshold = _just_below(chosen, points)
+    return Calibration(temperature, threshold, max_risk, chosen.risk, chosen.coverage, len(labels))
+
+
+def _just_below(chosen: RiskPoint, points: Sequence[RiskPoint]) -> float:
+    """Between its threshold and the next lower one: a clip just there must not be lost by another rounding."""
+    lower = max((point.threshold for point in points if point.threshold < chosen.threshold), default=0.0)
+    return max((chosen.threshold + lower) / 2, chosen.threshold * (1 - 1e-3))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -23,7 +23,8 @@ def first_fault(error: ValidationError, root: type[BaseModel]) -> str:
         return f"unknown setting {key!r}{nearest(place[-1], _fields_at(place[:-1], root), prefix=place[:-1])}"
     if fault["type"] == "value_error":
         return (f"{key}: " if key else "") + str(fault["ctx"]["error"])
-    text = f"{key} is {fault['input']!r}: {one_line(fault['msg'])}"
+    what = "it has characters that it may not have" if fault["type"] == "string_pattern_mismatch" else fault["msg"]
+    text = f"{key} is {fault['input']!r}: {one_line(what)}"
     if fault["type"] == "literal_error":
         valid = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
         text += nearest(str(fault["input"]), valid, prefix=[]) if valid else ""

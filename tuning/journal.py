@@ -147,6 +147,8 @@ class Journal:
         self._epochs: dict[str, set[int]] = {}
         self._ended: dict[str, TrialEnded] = {}
         self._full = False
+        self.finished = False
+        """Whether the sweep has ended well, and none has opened it again since."""
         for line, _ in spool.lines():
             try:
                 self._learn(read_entry(line))
@@ -230,3 +232,7 @@ class Journal:
             self._epochs.setdefault(entry.trial, set()).add(entry.epoch)
         elif isinstance(entry, TrialEnded):
             self._ended[entry.trial] = entry
+        elif isinstance(entry, SweepOpened):
+            self.finished = False
+        elif isinstance(entry, SweepEnded):
+            self.finished = entry.status == "FINISHED"

@@ -60,10 +60,15 @@ def open_champion(run: Path | None, model: Path | None) -> tuple[Champion, RunFo
 
     Raises:
         CheckpointError: there is no champion, or it is damaged.
-        ConfigError: no such run.
+        ConfigError: no such run, or its sweep has not ended.
     """
     if run is not None:
         found = find_run(str(run))
+        if not found.best.exists():
+            raise ConfigError(
+                f"run {found.named!r} has no champion yet, since its sweep has not ended; go on with: "
+                f"python -m tuning sweep --resume {found.named}"
+            )
         return Champion(found.best), found
     assert model is not None
     parent = RunFolder(model.absolute().parent)

@@ -55,6 +55,16 @@ class TrackingCallback(Callback):
         self.journal.log_epoch(trial.trial_id, epoch, result)
 
 
+_STATUS = {
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "PAUSED": "paused",
+    # Whether to the end or stopped early, Tune does not say; the leaderboard does.
+    "TERMINATED": "ended",
+    "ERROR": "error",
+}
+
+
 class TrialTable(ProgressReporter):
     """A table of all trials, at most every `seconds` and once at the end."""
 
@@ -101,7 +111,7 @@ class TrialTable(ProgressReporter):
         return [
             trial.trial_id,
             *(axis_text(axis, trial.config.get(axis, "")) for axis in axes),
-            str(last["status"]) if last.get("status") in ("diverged", "error") else trial.status.lower(),
+            str(last["status"]) if last.get("status") in ("diverged", "error") else _STATUS.get(trial.status, ""),
             str(last.get("epoch", "")),
             "" if value is None else f"{value:.3f}",
             "" if seconds is None else f"{seconds:.0f}",

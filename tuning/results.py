@@ -276,7 +276,8 @@ def usable(row: TrialResult) -> bool:
 
 def _counts(results: Sequence[TrialResult]) -> str:
     counts = Counter(row.status for row in results)
-    return ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    return f"{told}; the sweep has not ended: go on with it by sweep --resume" if counts["unfinished"] else told
 
 
 def write_results(results: Sequence[TrialResult], file: Path) -> None:

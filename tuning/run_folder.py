@@ -126,7 +126,10 @@ def find_run(name: str) -> RunFolder:
     Raises:
         ConfigError: there is none.
     """
-    for folder in (Path(name), Path("runs") / name):
+    # One that is named with its folder is looked for there alone.
+    folders = [Path(name)] if len(Path(name).parts) > 1 else [Path(name), Path("runs", name)]
+    for folder in folders:
         if (folder / "config.yaml").is_file():
             return RunFolder(folder.absolute())
-    raise ConfigError(f"no run {name!r}: neither {name}/config.yaml nor runs/{name}/config.yaml is there")
+    where = " nor ".join(str(folder / "config.yaml") for folder in folders)
+    raise ConfigError(f"no run {name!r}: {'neither ' if len(folders) > 1 else 'no '}{where} is there")

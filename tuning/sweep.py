@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import logging
 import os
 import shutil
 import tempfile
@@ -106,6 +107,11 @@ def check_writable(run: RunFolder) -> None:
         raise ConfigError(f"runs_dir {str(folder)!r} can't be made: {str(nearest)!r} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(f"runs_dir {str(folder)!r} can't be written: no permission for {str(nearest)!r}")
+
+
+def has_ended(run: RunFolder) -> bool:
+    """Whether a sweep came to its champion's report, so that nothing is left to go on with."""
+    return run.spool.exists() and Journal(Spool(run.spool)).finished
 
 
 def refuse_existing(run: RunFolder) -> None:
@@ -296,6 +302,8 @@ def _ended(run: RunFolder, config: SweepConfig) -> tuple[list[TrialResult], Tria
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
     """Every trial of the run, finalists included, as Tune left it on disk."""
     groups = read_split(run.split).groups
+    # It warns of each trial that has not reported yet.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
     rows = [
         summarise_trial(
