@@ -32,6 +32,7 @@ import av
 import numpy as np
 from tabulate import tabulate
 
+from benchmarks.spread import ratios, spread
 from data.decode import DecodeSettings, decode_clip
 
 SHORT_SIDE = 128
@@ -112,7 +113,7 @@ def _decord() -> tuple[str, Decoder]:
 
     def decode(file: Path, frames: int) -> object:
         reader = decord.VideoReader(str(file), num_threads=1, width=_scaled_width(), height=SHORT_SIDE)
-        return reader.get_batch(_middles(len(reader), frames)).asnumpy()
+        return reader.get_batch(middles(len(reader), frames)).asnumpy()
 
     return f"decord {decord.__version__}", decode
 
@@ -127,7 +128,7 @@ def _torchcodec() -> tuple[str, Decoder]:
         reader = decoders.VideoDecoder(
             str(file), num_ffmpeg_threads=1, transforms=[transforms.Resize((SHORT_SIDE, _scaled_width()))]
         )
-        return reader.get_frames_at(_middles(len(reader), frames).tolist()).data
+        return reader.get_frames_at(middles(len(reader), frames).tolist()).data
 
     return f"torchcodec {importlib.import_module('torchcodec').__version__}", decode
 
@@ -139,7 +140,7 @@ def _opencv() -> tuple[str, Decoder]:
     def decode(file: Path, frames: int) -> object:
         capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        wanted, kept = set(_middles(count, frames).tolist()), []
+        wanted, kept = set(middles(count, frames).tolist()), []
         for number in range(count):
             if not capture.grab():
                 break
@@ -165,7 +166,8 @@ def _scaled_width() -> int:
     return round(WIDTH * SHORT_SIDE / HEIGHT)
 
 
-def _middles(count: int, frames: int) -> np.ndarray:
+def middles(count: int, frames: int) -> np.ndarray:
+    """Indices of so many of `count` frames: the middles of equal parts."""
     return ((np.arange(frames) + 0.5) / frames * count).astype(int)
 
 
@@ -175,9 +177,7 @@ def _table(decoders: dict[str, Decoder], clips: list[tuple[str, Path]], frames: 
         seconds = _measure(decoders, clip, frames, rounds)
         ours = next(times for name, times in seconds.items() if name.startswith(OURS))
         for name, times in seconds.items():
-            ratios = [theirs / mine for theirs, mine in zip(times, ours, strict=True)]
-            spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            rows.append([kind, name, f"{1000 * statistics.median(times):.0f}", spread])
+            rows.append([kind, name, f"{1000 * statistics.median(times):.0f}", spread(ratios(times, ours))])
     header = ["clip", "decoder", "CPU ms a clip", "times this project's (range)"]
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 

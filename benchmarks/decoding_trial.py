@@ -15,6 +15,8 @@ import av
 import numpy as np
 import torch
 
+from benchmarks.decoding import middles
+from benchmarks.training import device_at_hand
 from data.augment import Augment
 from data.build_report import LabelledFrames
 from data.clips import Clip
@@ -46,7 +48,7 @@ class FramesFromFiles:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             frames = list(container.decode(stream))
-        kept = ((np.arange(self.settings.frames) + 0.5) * len(frames) / self.settings.frames).astype(int)
+        kept = middles(len(frames), self.settings.frames)
         scale = self.settings.short_side / min(frames[0].width, frames[0].height)
         width, height = round(frames[0].width * scale), round(frames[0].height * scale)
         return np.stack([frames[i].reformat(width, height, "rgb24").to_ndarray() for i in kept])
@@ -96,7 +98,7 @@ def train_trial(
 ) -> Iterator[tuple[int, Scores, Callable[[Path], None]]]:
     """Train to the end; after each epoch its number, validation scores, and a way to save the weights."""
     set_up_torch(cpus)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_at_hand()
     precision = choose_precision(trial.train.precision, device)
     member = build_member(
         trial,
@@ -124,7 +126,7 @@ def train_trial(
 def test_scores(trial: TrialConfig, search: Search, weights: Path, *, cpus: int, loader_workers: int) -> Scores:
     """Of saved weights."""
     set_up_torch(cpus)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_at_hand()
     precision = choose_precision(trial.train.precision, device)
     model = new_model(trial, search.data, 0).to(device)
     model.load_state_dict(torch.load(weights, weights_only=True))

@@ -4,7 +4,8 @@
 
 The same model, the same optimiser, schedule, precision and gradient clipping, the same batches from the same frame
 store, on one thread (or one GPU), in turns. Lightning runs with its progress bar, logger and checkpoints switched off;
-its trainer is made once. `--batch 1 --size 32` shows what a loop itself costs. Lightning is not among the requirements:
+a trainer, which it needs anew for each epoch here, counts as its time. `--batch 1 --size 32` shows what a loop itself
+costs. Lightning is not among the requirements:
 
     pip install lightning==2.6.6
 """
@@ -15,7 +16,6 @@ import argparse
 import os
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -28,7 +28,9 @@ from tabulate import tabulate
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from benchmarks.spread import ratios, spread
 from benchmarks.training import (
+    Clock,
     Setting,
     device_at_hand,
     device_name,
@@ -71,38 +73,27 @@ def _measure(loops: dict[str, Callable[[], None]], device: torch.device, rounds:
     found: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(rounds + 1):
         for name, epoch in loops.items():
-            began = _now(device)
+            clock = Clock(device)
+            clock.start()
             epoch()
+            clock.stop()
             # The first finds memory and picks kernels.
             if number:
-                found[name].append(_now(device) - began)
+                found[name].append(clock.seconds)
     return found
-
-
-def _now(device: torch.device) -> float:
-    """Of a CPU the computing time, so that what else the machine does matters less."""
-    if device.type == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def _table(found: dict[str, list[float]], steps: int) -> str:
     ours = found["this project"]
     return tabulate(
         [
-            [name, f"{1000 * statistics.median(seconds) / steps:.1f} ms", _ratios(seconds, ours)]
+            [name, f"{1000 * statistics.median(seconds) / steps:.1f} ms", spread(ratios(seconds, ours), ".3f")]
             for name, seconds in found.items()
         ],
         ["loop", "a step", "/ this project"],
         tablefmt="github",
         disable_numparse=True,
     )
-
-
-def _ratios(seconds: Sequence[float], ours: Sequence[float]) -> str:
-    ratios = [mine / other for mine, other in zip(seconds, ours, strict=True)]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
 
 
 def _ours(of: Setting, batches: DataLoader[Any], device: torch.device, precision: str) -> Callable[[], None]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks.process_tree import measured
+from benchmarks.spread import spread
 from data.cache import FrameStore
 from data.clips import Clip
 from data.decode import DecodeSettings
@@ -85,13 +85,9 @@ def _table(found: Sequence[Grown]) -> str:
         seconds = [each.seconds for each in these]
         each_clip = [1000 * each.seconds / clips for each in these]
         memory = [each.memory for each in these]
-        rows.append([what, f"{clips:,}", _spread(seconds, ".2f"), _spread(each_clip, ".2f"), _spread(memory, ".0f")])
+        rows.append([what, f"{clips:,}", spread(seconds, ".2f"), spread(each_clip, ".2f"), spread(memory, ".0f")])
     head = ["what", "clips", "seconds", "ms a clip", "peak memory, MB"]
     return tabulate(rows, head, tablefmt="github", disable_numparse=True)
-
-
-def _spread(values: Sequence[float], how: str) -> str:
-    return f"{statistics.median(values):{how}} ({min(values):{how}} to {max(values):{how}})"
 
 
 def _timed(place: str, work: Callable[[], object]) -> None:

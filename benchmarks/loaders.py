@@ -36,8 +36,10 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.decoding import middles
 from benchmarks.decoding_trial import FramesFromFiles
 from benchmarks.large_clips import Kind, write_large_clips
+from benchmarks.spread import ratios, spread
 from data.cache import FrameStore
 from data.clips import Clip, scan_clips
 from data.decode import DecodeSettings
@@ -133,8 +135,8 @@ def _table(found: dict[str, list[float]]) -> str:
             [
                 name,
                 f"{1000 * statistics.median(seconds):.3g} ms",
-                _spread([mine / other for mine, other in zip(seconds, ours, strict=True)]),
-                _spread([mine / other for mine, other in zip(seconds, ten, strict=True)]),
+                spread(ratios(seconds, ours), ".3g"),
+                spread(ratios(seconds, ten), ".3g"),
             ]
             for name, seconds in rows.items()
         ],
@@ -142,10 +144,6 @@ def _table(found: dict[str, list[float]]) -> str:
         tablefmt="github",
         disable_numparse=True,
     )
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def _ours(clips: Folder, place: Path) -> Epoch:
@@ -206,10 +204,6 @@ def _loader(clips: Folder, decode: Callable[[str], torch.Tensor]) -> Epoch:
     return lambda: iter(loader)
 
 
-def _middles(count: int) -> np.ndarray:
-    return ((np.arange(FRAMES) + 0.5) * count / FRAMES).astype(int)
-
-
 def _thwc(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
@@ -225,7 +219,7 @@ def _every_frame(clips: Folder) -> tuple[str, Epoch]:
     def decode(file: str) -> torch.Tensor:
         with av.open(file) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-        return _thwc(np.stack(frames)[_middles(len(frames))])
+        return _thwc(np.stack(frames)[middles(len(frames), FRAMES)])
 
     return f"PyAV {av.__version__}, every frame to RGB (torchvision's references)", _loader(clips, decode)
 
@@ -239,7 +233,7 @@ def _decord(clips: Folder) -> tuple[str, Epoch]:
             stream = container.streams.video[0]
             width, height, scale = stream.width, stream.height, SHORT_SIDE / min(stream.width, stream.height)
         reader = decord.VideoReader(file, num_threads=1, width=round(width * scale), height=round(height * scale))
-        return _thwc(reader.get_batch(_middles(len(reader))).asnumpy())
+        return _thwc(reader.get_batch(middles(len(reader), FRAMES)).asnumpy())
 
     return f"decord {decord.__version__}", _loader(clips, decode)
 
@@ -249,7 +243,7 @@ def _torchcodec(clips: Folder) -> tuple[str, Epoch]:
 
     def decode(file: str) -> torch.Tensor:
         reader = decoders.VideoDecoder(file, num_ffmpeg_threads=1)
-        frames: torch.Tensor = reader.get_frames_at(_middles(len(reader)).tolist()).data
+        frames: torch.Tensor = reader.get_frames_at(middles(len(reader), FRAMES).tolist()).data
         return frames
 
     return f"torchcodec {importlib.import_module('torchcodec').__version__}", _loader(clips, decode)
@@ -265,7 +259,7 @@ def _opencv(clips: Folder) -> tuple[str, Epoch]:
         while capture.grab():
             frames.append(capture.retrieve()[1])
         capture.release()
-        kept = [cv2.cvtColor(frames[i], cv2.COLOR_BGR2RGB) for i in _middles(len(frames))]
+        kept = [cv2.cvtColor(frames[i], cv2.COLOR_BGR2RGB) for i in middles(len(frames), FRAMES)]
         return _thwc(np.stack(kept))
 
     return f"OpenCV {cv2.__version__}, every frame", _loader(clips, decode)
@@ -278,7 +272,7 @@ def _pytorchvideo(clips: Folder) -> tuple[str, Epoch]:
 
     def transform(item: dict[str, Any]) -> torch.Tensor:
         video = item["video"]
-        cut: torch.Tensor = crop(video[:, _middles(video.shape[1])].permute(1, 0, 2, 3))
+        cut: torch.Tensor = crop(video[:, middles(video.shape[1], FRAMES)].permute(1, 0, 2, 3))
         return cut
 
     def epoch() -> Iterator[Any]:

@@ -28,6 +28,7 @@ import torch
 from tabulate import tabulate
 from torch import multiprocessing
 
+from benchmarks.spread import ratios, spread
 from benchmarks.training import (
     Setting,
     device_at_hand,
@@ -136,9 +137,8 @@ def _rows(plan: Plan, seconds: dict[int, list[float]]) -> list[list[str]]:
     clips = plan.steps * plan.of.batch
     rows = []
     for count, times in seconds.items():
-        ratios = [count * alone / together for alone, together in zip(seconds[1], times, strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        rows.append([str(count), f"{count * clips / statistics.median(times):.2f}", spread])
+        gains = [count * ratio for ratio in ratios(seconds[1], times)]
+        rows.append([str(count), f"{count * clips / statistics.median(times):.2f}", spread(gains)])
     return rows
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.plain_sweep --config FILE --data DIR --split FILE --out FOLDER
 
-A driver function builds a `TorchTrainer` with Ray's `TuneReportCallback`; all trials run to the end, on a CPU two
-loader processes beside each CPU's trial would only take its time: one decodes ahead.
+A driver function builds a `TorchTrainer` with Ray's `TuneReportCallback`; all trials run to the end. On a
+CPU each has one loader process, which decodes ahead: more would only take the time of the trials themselves.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from benchmarks.spread import spread
 from benchmarks.trial_overhead import train_as_a_sweep
 
 _ROUND = "import sys; from benchmarks.scaling import run_round; run_round(*map(float, sys.argv[1:4]), sys.argv[4])"
@@ -75,16 +75,12 @@ def _row(rounds: Sequence[Round]) -> list[str]:
     return [
         str(rounds[0].nodes),
         str(trials),
-        _spread([each.wall for each in rounds], ".1f"),
-        _spread([each.efficiency for each in rounds]),
-        _spread([each.warm_efficiency for each in rounds]),
-        f"{_spread([1000 * each.cpu / trials for each in rounds], '.0f')} ms a trial",
-        f"{_spread([each.memory for each in rounds], '.0f')} MB",
+        spread([each.wall for each in rounds], ".1f"),
+        spread([each.efficiency for each in rounds]),
+        spread([each.warm_efficiency for each in rounds]),
+        f"{spread([1000 * each.cpu / trials for each in rounds], '.0f')} ms a trial",
+        f"{spread([each.memory for each in rounds], '.0f')} MB",
     ]
-
-
-def _spread(values: Sequence[float], how: str = ".2f") -> str:
-    return f"{statistics.median(values):{how}} ({min(values):{how}} to {max(values):{how}})"
 
 
 def _in_a_process(nodes: int, trials: int, seconds: float) -> Round:

@@ -27,6 +27,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from benchmarks.spread import ratios, spread
+
 REPORTS = 3
 
 _ROUND = "import sys; from benchmarks.trial_overhead import run_round; run_round(*sys.argv[1:])"
@@ -188,23 +190,17 @@ def train_as_a_sweep(worker: Callable[[dict[str, Any]], None], payload: dict[str
 def _rows(rounds: dict[str, list[Round]], processes: list[float]) -> list[list[str]]:
     def row(title: str, of: Any) -> list[str]:
         plain, ours = ([of(each) for each in rounds[name]] for name in ("plain", "sweep"))
-        ratios = [a / b for a, b in zip(plain, ours, strict=True)]
-        return [title, _spread(plain, "s"), _spread(ours, "s"), _spread(ratios, "")]
+        return [title, spread(plain, unit="s"), spread(ours, unit="s"), spread(ratios(plain, ours))]
 
-    alone = [statistics.mean(each.trials) / process for each, process in zip(rounds["sweep"], processes, strict=True)]
+    alone = ratios([statistics.mean(each.trials) for each in rounds["sweep"]], processes)
     return [
         row("a trial, mean of a round", lambda each: statistics.mean(each.trials)),
         row("the first trial of a round", lambda each: each.trials[0]),
         row("a later trial", lambda each: statistics.median(each.trials[1:])),
         row("a report, median", lambda each: statistics.median(each.reports)),
         row("a report, longest", lambda each: max(each.reports)),
-        ["a process that imports the same", "", _spread(processes, "s"), f"{_spread(alone, '')} (sweep / process)"],
+        ["a process that imports the same", "", spread(processes, unit="s"), f"{spread(alone)} (sweep / process)"],
     ]
-
-
-def _spread(values: Sequence[float], unit: str) -> str:
-    unit = f" {unit}" if unit else ""
-    return f"{statistics.median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ import csv
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from tabulate import tabulate
 
 from benchmarks.large_clips import Kind, write_large_clips
 from benchmarks.process_tree import measured
+from benchmarks.spread import spread
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 SET_UPS = ("notebook", "plain", "sweep", "asha", "again")
@@ -170,8 +170,8 @@ def _row(name: str, rows: Sequence[Done]) -> list[str]:
 def _spread(values: Sequence[float], how: str) -> str:
     if not values:
         return ""
-    middle, low, high = (f"{value:{how}}" for value in (statistics.median(values), min(values), max(values)))
-    return middle if low == high else f"{middle} ({low} to {high})"
+    same = f"{min(values):{how}}" == f"{max(values):{how}}"
+    return f"{values[0]:{how}}" if same else spread(values, how)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ class OrderProbe:
         assert lost is not None
         return lost.certain and lost.value < -SMALLEST
 
+    @property
+    def blind(self) -> bool:
+        """Whether shuffling the frames changes none of its answers to speak of."""
+        return abs(_lost(self)) <= SMALLEST
+
 
 def probe(
     champion: Champion,
@@ -177,7 +182,7 @@ def sentence(probes: Sequence[OrderProbe]) -> str:
             f"order, on {most.row('shuffled').accuracy:.3f} with their frames shuffled, a change of {lost.told}."
             f"{_without_order(most, probes)}"
         )
-    elif all(abs(_lost(each)) <= SMALLEST for each in probes):
+    elif all(each.blind for each in probes):
         said = (
             "No model here looks at the order of frames: shuffling them changes no answer to speak of, so this sweep "
             "can't tell whether time matters."
@@ -191,7 +196,7 @@ def sentence(probes: Sequence[OrderProbe]) -> str:
 def _without_order(most: OrderProbe, probes: Sequence[OrderProbe]) -> str:
     """A model trained on frames in order may stumble over others where their order tells nothing: what one does that
     takes no notice of it says whether the clips need it."""
-    blind = [each for each in probes if abs(_lost(each)) <= SMALLEST]
+    blind = [each for each in probes if each.blind]
     if not blind:
         return " Whether the classes can be told apart without it is not known: no model here takes no notice of order."
     best = max(blind, key=lambda each: each.row("ordered").accuracy)
