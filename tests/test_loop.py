@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from data.loading import Batch
 from data.sampling import class_weights
 from data.transforms import Normalise
 from tuning.learner import Learner, build_learner
-from tuning.loop import Diverged, Sums, clip_losses, predict, train_one_epoch
+from tuning.loop import Diverged, Sums, clip_losses, predict, to_device, train_one_epoch
 from tuning.precision import choose_precision
 from tuning.settings import TrainConfig
+from tuning.stopwatch import Stopwatch
 
 CPU = torch.device("cpu")
 TRAIN = TrainConfig(epochs=4, warmup_epochs=1.0, weight_decay=0.0)
@@ -285,3 +287,15 @@ def test_a_compiled_model_trains_as_it_does_otherwise() -> None:
         results.append((run_epoch(learner).loss, learner.model.state_dict()["head.weight"]))
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-4)
     torch.testing.assert_close(results[0][1], results[1][1], atol=1e-4, rtol=0)
+
+
+def test_the_way_to_the_device_is_timed_apart_from_training() -> None:
+    watch = Stopwatch()
+
+    def slow(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        time.sleep(0.02)
+        return to_device(batch, device)
+
+    with watch.timed("train"):
+        assert run_epoch(learner_of(MeanColour()), move=watch.timing("copy", slow)).clips == 10
+    assert watch.taken()["seconds_copy"] >= 3 * 0.02

@@ -319,7 +319,7 @@ def test_time_shares_are_of_each_rows_own_time() -> None:
         with pytest.raises(AssertionError):
             time_shares(bad, ["decode"])
     with pytest.raises(AssertionError):
-        time_shares([TimeRow("a", (1.0,) * 9)], list("abcdefghi"))
+        time_shares([TimeRow("a", (1.0,) * 10)], list("abcdefghij"))
 
 
 def picture(uri: str) -> np.ndarray:

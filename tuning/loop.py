@@ -69,6 +69,7 @@ def train_one_epoch(
     seed: int,
     micro_batch: int,
     look_every: int | None = None,
+    move: Callable[[Batch, torch.device], tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> Sums:
     """Train on each batch once.
 
@@ -81,6 +82,7 @@ def train_one_epoch(
         micro_batch: most clips to compute at once.
         look_every: steps from one look at the loss to the next, for which a GPU has to wait; default: 1 on a CPU, else
             50.
+        move: in place of `to_device`, to know its time.
 
     Raises:
         Diverged: a batch's loss is not finite; seen at the next look, at the epoch's end at the latest.
@@ -94,7 +96,7 @@ def train_one_epoch(
 
     def vary(numbered: tuple[int, Batch]) -> tuple[torch.Tensor, torch.Tensor]:
         number, batch = numbered
-        return augment(*_to_device(batch, device), derived_seed(seed, number))
+        return augment(*(move or to_device)(batch, device), derived_seed(seed, number))
 
     for (number, _), (inputs, target) in prefetched(enumerate(batches), vary, device):
         while (done := _gradients(learner, inputs, target, micro_batch)) is None:
@@ -234,7 +236,7 @@ def predict(
     logits: list[torch.Tensor] = []
 
     def normalised(batch: Batch) -> tuple[torch.Tensor]:
-        return (normalise(_to_device(batch, device)[0]),)
+        return (normalise(to_device(batch, device)[0]),)
 
     for batch, (inputs,) in prefetched(batches, normalised, device):
         with autocast(precision, device):
@@ -247,5 +249,6 @@ def predict(
     return Predictions(ids, torch.cat(labels), torch.cat(logits).cpu())
 
 
-def _to_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def to_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and labels, from pinned memory without waiting for them."""
     return batch.frames.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)

@@ -48,6 +48,7 @@ from tuning.uncertainty import Difference, Interval
 _KIND_NAMES = {
     "start": "starting",
     "wait": "waiting for frames",
+    "copy": "copying to device",
     "vary": "augmenting",
     "train": "forward, backward",
     "val": "validating",

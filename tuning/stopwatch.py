@@ -10,10 +10,10 @@ from typing import ParamSpec, TypeVar
 T = TypeVar("T")
 P = ParamSpec("P")
 
-KINDS = ("start", "wait", "vary", "train", "val", "save", "report")
+KINDS = ("start", "wait", "copy", "vary", "train", "val", "save", "report")
 """Preparing a trial; waiting for batches, also of validation; a training batch's way to the device and its augmentation
-(on a GPU only what the host does of it: the rest is done beside the step before); forward and backward passes and the
-optimiser; validation; writing a checkpoint; reporting it, which copies it to where checkpoints are kept."""
+(on a GPU only what the host does of either: the rest is done beside the step before); forward and backward passes and
+the optimiser; validation; writing a checkpoint; reporting it, which copies it to where checkpoints are kept."""
 
 TIMES = tuple(f"seconds_{kind}" for kind in KINDS)
 """The metrics of an epoch that hold them."""

@@ -305,11 +305,12 @@ _FILLS = (
     (VERMILION, "xxx"),
     (SOFT, "+++"),
     (LINE, ""),
+    (INK, ""),
 )
 
 
 def time_shares(rows: Sequence[TimeRow], kinds: Sequence[str]) -> Markup:
-    """A bar of 100 % a row, split by kind in the order of `kinds`, 8 at most; all its time stands at the side."""
+    """A bar of 100 % a row, split by kind in the order of `kinds`, 9 at most; all its time stands at the side."""
     assert rows, "no times"
     assert 0 < len(kinds) <= len(_FILLS), kinds
     assert all(len(row.seconds) == len(kinds) for row in rows), "a row needs the seconds of each kind"

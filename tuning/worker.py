@@ -40,6 +40,7 @@ from tuning.loop import (
     Sums,
     concatenated,
     predict,
+    to_device,
     train_one_epoch,
 )
 from tuning.member import Member, build_member, loader_processes, new_model, set_up_torch, variety
@@ -228,6 +229,7 @@ def _train_member(training: _Training, member: Member, epoch: int) -> Sums:
             epoch=epoch,
             seed=seed,
             micro_batch=training.micro_batch,
+            move=training.watch.timing("copy", to_device),
         )
     training.micro_batch = sums.micro_batch
     return _add_over_ranks(sums, training.device)
