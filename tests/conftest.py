@@ -21,8 +21,18 @@ PROJECT = Path(__file__).parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes runs last, so that a failure of the small tests shows early."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """What takes minutes runs last, so that a failure of the small tests shows early.
+
+    Of two processes one takes all that needs Ray, from the start: these tests share a cluster, some would find
+    another's, and they take as long as all others. The others go to whoever has time, a file at once.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else item.path.name))
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, not _needs_ray(item)))
+
+
+def _needs_ray(item: pytest.Item) -> bool:
+    return item.get_closest_marker("ray") is not None or "ray_address" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
