@@ -20,6 +20,7 @@ settings.load_profile("repeatable")
 PROJECT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist's own looks for the groups.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes runs last, so that a failure of the small tests shows early.
 
