@@ -18,7 +18,7 @@ sweep: .venv/.installed
 install: .venv/.installed
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 faults: .venv/.installed-dev
 	$(BIN)/python -m pytest -m faults

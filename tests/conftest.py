@@ -9,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # The same cases in each run: what fails here must fail for whoever looks into it.
 settings.register_profile("repeatable", derandomize=True)
@@ -20,20 +22,30 @@ settings.load_profile("repeatable")
 PROJECT = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist's own looks for the groups.
+NEED_RAY = tuple(
+    f"test_{what}.py"
+    for what in ("cli", "cluster", "demand", "faults", "kept_workers", "nodes", "store_build", "submitted_job", "sweep")
+)
+"""Files whose tests start Ray, or look for it."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes runs last, so that a failure of the small tests shows early.
+    """What takes minutes runs last, so that a failure of the small tests shows early; of what does not, Ray's first."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, item.path.name not in NEED_RAY))
 
-    Of two processes one takes all that needs Ray, from the start: these tests share a cluster, some would find
-    another's, and they take as long as all others. The others go to whoever has time, a file at once.
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Of several processes one takes all that needs Ray, from the start, the others go on file by file.
+
+    The tests of Ray share a cluster, some would find another's, and they take about as long as all others.
     """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if _needs_ray(item) else item.path.name))
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, not _needs_ray(item)))
+    return _RayTogether(config, log)
 
 
-def _needs_ray(item: pytest.Item) -> bool:
-    return item.get_closest_marker("ray") is not None or "ray_address" in getattr(item, "fixturenames", ())
+class _RayTogether(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "ray" if Path(file).name in NEED_RAY else file
 
 
 @pytest.fixture(scope="session")

@@ -204,7 +204,6 @@ def test_an_unreachable_mlflow_server(place: Workplace, refused: Refused, monkey
     refused(place.sweep_command("bad"), "no MLflow server answers at http://127.0.0.1:9")
 
 
-@pytest.mark.ray
 def test_an_unreachable_ray_address(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(place.sweep_command("bad", "--address", "127.0.0.1:9"), "no Ray cluster answers at '127.0.0.1:9'")
     refused(place.sweep_command("bad", "--address", "nonsense"), "is not HOST:PORT")
@@ -267,7 +266,6 @@ def test_a_runs_folder_that_cannot_be_written(place: Workplace, refused: Refused
     refused(place.sweep_command("bad", "runs_dir=small.yaml"), "small.yaml' is a file")
 
 
-@pytest.mark.ray
 def test_a_trial_that_fits_nowhere(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "resources.cpus=64"), "no trial fits")
     assert not (place.folder / "frame_store").exists(), "refused before clips are decoded"

@@ -37,7 +37,7 @@ from tests.sweep_runs import Workplace, succeeded
 from tests.video_files import moving_square, write_video
 from tuning.checkpoint import read_manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.faults]
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 EPOCHS = 24
 RATES = (0.003, 0.002, 0.001, 0.0005, 0.0003, 0.0001)

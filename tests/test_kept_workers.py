@@ -22,7 +22,7 @@ from tuning.stopping import Stopped, begin, until_asked
 from tuning.trainer import GroupOfSeveral, ReportToTune, TrialTrainer
 from tuning.trial import placement
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = pytest.mark.slow
 
 ENDS = ("done", "stopped", "done", "failed", "done")
 """How the trials end, one after another."""

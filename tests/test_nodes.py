@@ -14,8 +14,6 @@ import pytest
 from tuning.nodes import Folder, missing_here, needs, witnesses
 from tuning.ray_address import ClusterError
 
-pytestmark = pytest.mark.ray
-
 PROJECT = Path(__file__).parents[1]
 
 ASKED = """

@@ -33,7 +33,7 @@ from tuning.journal import METRICS
 from tuning.results import COLUMNS
 from tuning.tracking import Tracking
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
