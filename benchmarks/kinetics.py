@@ -35,7 +35,7 @@ from tuning.settings import StoreConfig
 
 SECONDS = 10.0
 SHORT_SIDES = (256, 720)
-FEW = 4
+FEW = 2
 """Clips of the smaller build."""
 FRAMES, SIZE, BATCH = 16, 112, 16
 """Of a trial."""
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--val", type=float, default=0.15, help="share of the clips, of the test as well")
     parser.add_argument("--grace", type=int, default=4, help="epochs of each trial before ASHA may stop it")
     parser.add_argument("--reduction", type=int, default=3, help="one of so many goes on")
-    parser.add_argument("--built", type=int, default=28, help="clips that are decoded here to know the rate")
+    parser.add_argument("--built", type=int, default=10, help="clips that are decoded here to know the rate")
     parser.add_argument("--rounds", type=int, default=5)
     args = vars(parser.parse_args(argv))
     built, rounds = args.pop("built"), args.pop("rounds")
