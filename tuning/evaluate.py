@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.cache import FrameStore, LabelledFrames
+from data.build_report import FailedClip, LabelledFrames
+from data.cache import FrameStore
 from data.errors import DataError
-from data.splits import read_split
+from data.splits import Split, read_split
 from tuning.champion import Champion
 from tuning.checkpoint import CheckpointError, Manifest
-from tuning.frame_order import probe
+from tuning.config import SweepConfig
+from tuning.frame_order import OrderProbe, probe
 from tuning.loop import Predictions
 from tuning.metrics import Scores, score
 from tuning.run_folder import RunFolder
@@ -47,8 +49,38 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
     champion = Champion(run.best)
     split = read_split(run.split)
     _check_split(champion.manifest, split.sha256, run)
+    clips = _decoded(config, champion.manifest, split, progress)
+    log_use(run, split, champion.manifest.model_sha256, "champion")
+    predictions = champion.predict_stored(clips.stored, clips.store)
+    report = TestReport(
+        _scores(predictions, champion.manifest),
+        answer_intervals(predictions, clips.groups),
+        _averaged_scores(champion, clips, config.test),
+        run.test,
+    )
+    probes = [_probe(champion, clips, champion.title, ordered=predictions)]
+    for other in others:
+        model = Champion(other.checkpoint)
+        log_use(run, split, model.manifest.model_sha256, "frame order")
+        probes.append(_probe(model, clips, other.title))
+    _write(report, champion, clips, predictions, probes)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _TestClips:
+    """Those of the test split that can be decoded, and those that can't."""
+
+    stored: list[LabelledFrames]
+    groups: list[str]
+    """Of each."""
+    failed: tuple[FailedClip, ...]
+    store: FrameStore
+
+
+def _decoded(config: SweepConfig, manifest: Manifest, split: Split, progress: bool) -> _TestClips:
     clips = split.clips("test")
-    store = config.store.open(champion.manifest.decode)
+    store = config.store.open(manifest.decode)
     build = store.build(
         Path(config.data.dir),
         [clip.path for clip in clips],
@@ -56,40 +88,35 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
         seconds_per_clip=config.store.seconds_per_clip,
         progress=progress,
     )
-    labelled = build.labelled(clips, champion.manifest.classes)
-    if not labelled:
+    stored = build.labelled(clips, manifest.classes)
+    if not stored:
         raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
-    groups = [split.groups[clip.clip_id] for clip in labelled]
-    log_use(run, split, champion.manifest.model_sha256, "champion")
-    predictions = champion.predict_stored(labelled, store)
-    report = TestReport(
-        _scores(predictions, champion.manifest),
-        answer_intervals(predictions, groups),
-        _averaged_scores(champion, labelled, store, config.test),
-        run.test,
-    )
-    probes = [probe(champion, labelled, store, groups, title=champion.title, is_champion=True, ordered=predictions)]
-    for other in others:
-        model = Champion(other.checkpoint)
-        log_use(run, split, model.manifest.model_sha256, "frame order")
-        probes.append(probe(model, labelled, store, groups, title=other.title, is_champion=False))
+    return _TestClips(stored, [split.groups[clip.clip_id] for clip in stored], build.failed, store)
+
+
+def _probe(model: Champion, clips: _TestClips, title: str, ordered: Predictions | None = None) -> OrderProbe:
+    """Of the champion if its answers to the frames in order are at hand."""
+    is_champion = ordered is not None
+    return probe(model, clips.stored, clips.store, clips.groups, title=title, is_champion=is_champion, ordered=ordered)
+
+
+def _write(
+    report: TestReport, champion: Champion, clips: _TestClips, predictions: Predictions, probes: Sequence[OrderProbe]
+) -> None:
     manifest = champion.manifest
-    tested = Tested(manifest.classes, manifest.split_sha256, manifest.model_sha256, tuple(build.failed))
+    tested = Tested(manifest.classes, manifest.split_sha256, manifest.model_sha256, clips.failed)
     probabilities = champion.calibration.probabilities(predictions.logits).numpy()
-    write_test_report(report, tested, Answers(predictions, probabilities, groups), probes)
-    return report
+    write_test_report(report, tested, Answers(predictions, probabilities, clips.groups), probes)
 
 
 def _scores(predictions: Predictions, manifest: Manifest) -> Scores:
     return score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), manifest.classes)
 
 
-def _averaged_scores(
-    champion: Champion, clips: Sequence[LabelledFrames], store: FrameStore, test: TestConfig
-) -> AveragedScores | None:
+def _averaged_scores(champion: Champion, clips: _TestClips, test: TestConfig) -> AveragedScores | None:
     if test.views == test.crops == 1:
         return None
-    predictions = champion.predict_averaged(clips, store, views=test.views, crops=test.crops)
+    predictions = champion.predict_averaged(clips.stored, clips.store, views=test.views, crops=test.crops)
     return AveragedScores(test.views, test.crops, _scores(predictions, champion.manifest))
 
 
