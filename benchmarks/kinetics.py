@@ -26,6 +26,7 @@ from tabulate import tabulate
 
 from benchmarks.large_clips import Kind, write_large_clips
 from benchmarks.spread import spread
+from data.build_report import BuildReport
 from data.cache import FrameStore
 from data.clips import Clip, scan_clips
 from data.loading import TrainDataset, train_loader
@@ -114,26 +115,26 @@ def _rates(place: Path, short_side: int, built: int, rounds: int) -> Rates:
     clips = scan_clips(root).clips
     decode, load, entry = [], [], 0.0
     for number in range(rounds):
-        small, _ = _build(place / f"few-{number}", root, clips[:FEW])
-        large, store = _build(place / f"all-{number}", root, clips)
+        small, *_ = _build(place / f"few-{number}", root, clips[:FEW])
+        large, store, report = _build(place / f"all-{number}", root, clips)
         decode.append((large - small) / (len(clips) - FEW))
-        load.append(_load(store, root, clips))
+        load.append(_load(store, report, clips))
         entry = sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file()) / len(clips)
     return Rates(decode, load, statistics.mean((root / clip.path).stat().st_size for clip in clips), entry)
 
 
-def _build(folder: Path, root: Path, clips: Sequence[Clip]) -> tuple[float, FrameStore]:
+def _build(folder: Path, root: Path, clips: Sequence[Clip]) -> tuple[float, FrameStore, BuildReport]:
     """Seconds by one process, which are CPU seconds where nothing else runs."""
     store = FrameStore(folder, StoreConfig().decode_settings())
     began = time.perf_counter()
     report = store.build(root, [clip.path for clip in clips], workers=1, progress=False)
+    seconds = time.perf_counter() - began
     assert report.decoded == len(clips), report.failed
-    return time.perf_counter() - began, store
+    return seconds, store, report
 
 
-def _load(store: FrameStore, root: Path, clips: Sequence[Clip]) -> float:
-    classes = sorted({clip.label for clip in clips})
-    stored = store.build(root, [clip.path for clip in clips], progress=False).labelled(clips, classes)
+def _load(store: FrameStore, report: BuildReport, clips: Sequence[Clip]) -> float:
+    stored = report.labelled(clips, sorted({clip.label for clip in clips}))
     dataset = TrainDataset(
         stored, store, selection=FrameSelection(FRAMES), transform=TrainTransform(SIZE, 0.75), seed=0
     )

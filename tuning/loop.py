@@ -60,6 +60,11 @@ def concatenated(parts: Iterable[Predictions]) -> Predictions:
     )
 
 
+def to_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and labels, from pinned memory without waiting for them."""
+    return batch.frames.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
+
+
 def train_one_epoch(
     learner: Learner,
     augment: Callable[[torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]],
@@ -69,7 +74,7 @@ def train_one_epoch(
     seed: int,
     micro_batch: int,
     look_every: int | None = None,
-    move: Callable[[Batch, torch.device], tuple[torch.Tensor, torch.Tensor]] | None = None,
+    move: Callable[[Batch, torch.device], tuple[torch.Tensor, torch.Tensor]] = to_device,
 ) -> Sums:
     """Train on each batch once.
 
@@ -82,7 +87,7 @@ def train_one_epoch(
         micro_batch: most clips to compute at once.
         look_every: steps from one look at the loss to the next, for which a GPU has to wait; default: 1 on a CPU, else
             50.
-        move: in place of `to_device`, to know its time.
+        move: `to_device`, or what also takes its time.
 
     Raises:
         Diverged: a batch's loss is not finite; seen at the next look, at the epoch's end at the latest.
@@ -96,7 +101,7 @@ def train_one_epoch(
 
     def vary(numbered: tuple[int, Batch]) -> tuple[torch.Tensor, torch.Tensor]:
         number, batch = numbered
-        return augment(*(move or to_device)(batch, device), derived_seed(seed, number))
+        return augment(*move(batch, device), derived_seed(seed, number))
 
     for (number, _), (inputs, target) in prefetched(enumerate(batches), vary, device):
         while (done := _gradients(learner, inputs, target, micro_batch)) is None:
@@ -247,8 +252,3 @@ def predict(
         return Predictions([], torch.empty(0, dtype=torch.int64), torch.empty(0, 0))
     # Fetched once: a copy of each batch's would let a GPU stand still before the next.
     return Predictions(ids, torch.cat(labels), torch.cat(logits).cpu())
-
-
-def to_device(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Frames and labels, from pinned memory without waiting for them."""
-    return batch.frames.to(device, non_blocking=True), batch.label.to(device, non_blocking=True)
