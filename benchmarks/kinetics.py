@@ -25,21 +25,19 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.large_clips import Kind, write_large_clips
+from benchmarks.loaders import FRAMES, from_store
 from benchmarks.spread import spread
 from data.build_report import BuildReport
 from data.cache import FrameStore
 from data.clips import Clip, scan_clips
-from data.loading import TrainDataset, train_loader
-from data.sampling import EpochSampler, FrameSelection
-from data.transforms import TrainTransform
 from tuning.settings import StoreConfig
 
 SECONDS = 10.0
 SHORT_SIDES = (256, 720)
 FEW = 2
 """Clips of the smaller build."""
-FRAMES, SIZE, BATCH = 16, 112, 16
-"""Of a trial."""
+BATCH = 16
+"""Of a trial; its frames and their size are those of `benchmarks.loaders`."""
 EPOCHS_FROM_STORE = 5
 GB = 1e9
 
@@ -135,15 +133,10 @@ def _build(folder: Path, root: Path, clips: Sequence[Clip]) -> tuple[float, Fram
 
 def _load(store: FrameStore, report: BuildReport, clips: Sequence[Clip]) -> float:
     stored = report.labelled(clips, sorted({clip.label for clip in clips}))
-    dataset = TrainDataset(
-        stored, store, selection=FrameSelection(FRAMES), transform=TrainTransform(SIZE, 0.75), seed=0
-    )
-    sampler = EpochSampler([clip.label for clip in stored], "imbalanced", seed=0)
-    batches = train_loader(dataset, sampler, batch_size=BATCH, workers=0, pin_memory=False)
+    epoch = from_store(stored, store, BATCH)
     began, seen = time.process_time(), 0
-    for epoch in range(EPOCHS_FROM_STORE):
-        sampler.set_epoch(epoch)
-        seen += sum(len(batch.frames) for batch in batches)
+    for _ in range(EPOCHS_FROM_STORE):
+        seen += sum(len(frames) for frames in epoch())
     return (time.process_time() - began) / seen
 
 

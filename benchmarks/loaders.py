@@ -40,6 +40,7 @@ from benchmarks.decoding import middles
 from benchmarks.decoding_trial import FramesFromFiles
 from benchmarks.large_clips import Kind, write_large_clips
 from benchmarks.spread import ratios, spread
+from data.build_report import LabelledFrames
 from data.cache import FrameStore
 from data.clips import Clip, scan_clips
 from data.decode import DecodeSettings
@@ -150,12 +151,16 @@ def _ours(clips: Folder, place: Path) -> Epoch:
     store = FrameStore(place, DecodeSettings(FRAMES, SHORT_SIDE))
     names = sorted({clip.label for clip in clips.clips})
     build = store.build(clips.root, [clip.path for clip in clips.clips], workers=1, progress=False)
-    labelled = build.labelled(clips.clips, names)
+    return from_store(build.labelled(clips.clips, names), store, BATCH)
+
+
+def from_store(labelled: Sequence[LabelledFrames], store: FrameStore, batch_size: int) -> Epoch:
+    """Stored clips as a trial trains on them, each time another epoch."""
     dataset = TrainDataset(
         labelled, store, selection=FrameSelection(FRAMES), transform=TrainTransform(SIZE, 0.75), seed=0
     )
     sampler = EpochSampler([clip.label for clip in labelled], "imbalanced", seed=0)
-    loader = train_loader(dataset, sampler, batch_size=BATCH, workers=0, pin_memory=False)
+    loader = train_loader(dataset, sampler, batch_size=batch_size, workers=0, pin_memory=False)
     epochs = iter(range(1, 1_000_000))
 
     def epoch() -> Iterator[Any]:
