@@ -4,6 +4,9 @@
     python -m benchmarks.scaling --nodes 8 --trials-a-node 125 --seconds 0 --rounds 1   # 1,000 trials
     python -m benchmarks.scaling --nodes 1 2 4 --trials 4 8 16 32 --seconds 4           # one node's worth a slot
 
+Of several `--trials` the most are run, and the others are those of them that end first: Tune starts trials in order, so
+a sweep of so many would have ended then.
+
 A trial reports twice and sleeps in between, so that all nodes fit on a small machine; it takes what a trial of a sweep
 takes: a place by Tune, a driver, a worker of this project's trainer, entries in the journal, the table. `efficiency` is
 the time that the trials would take if nothing but sleeping did, over the time that they took: `all` from the sweep's
@@ -21,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +33,33 @@ from tabulate import tabulate
 from benchmarks.spread import spread
 from benchmarks.trial_overhead import train_as_a_sweep
 
-_ROUND = "import sys; from benchmarks.scaling import run_round; run_round(*map(float, sys.argv[1:4]), sys.argv[4])"
+_ROUND = "import sys; from benchmarks.scaling import run_round; run_round(sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep to run."""
+
+    nodes: int
+    trials: tuple[int, ...]
+    """How many, at the most; the others as above."""
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Round:
-    """One sweep."""
+    """So many trials of one sweep."""
 
     nodes: int
     trials: int
     wall: float
-    """Seconds from its start to the last trial's end."""
+    """Seconds from its start to the last one's end."""
     warm: float
     """Seconds from the moment when as many trials had ended as there are nodes."""
     efficiency: float
     warm_efficiency: float
     cpu: float
-    """CPU seconds of the sweep's own process."""
+    """CPU seconds of the sweep's own process, a trial."""
     memory: float
     """Its peak, in MB."""
 
@@ -62,8 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="that a trial sleeps")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(argv)
-    sizes = [(n, trials) for n in args.nodes for trials in args.trials or [n * args.trials_a_node]]
-    rounds = [_in_a_process(n, trials, args.seconds) for _ in range(args.rounds) for n, trials in sizes]
+    if args.trials and min(args.trials) < max(args.nodes):
+        parser.error(f"{min(args.trials)} trials leave some of {max(args.nodes)} nodes without any; --trials 4 8, say")
+    plans = [Plan(n, tuple(args.trials or [n * args.trials_a_node]), args.seconds) for n in args.nodes]
+    sizes = [(plan.nodes, trials) for plan in plans for trials in plan.trials]
+    rounds = [each for _ in range(args.rounds) for plan in plans for each in _in_a_process(plan)]
     print(f"trials of {args.seconds:g} s, {args.rounds} round(s), {os.cpu_count()} CPUs\n")
     head = ["nodes", "trials", "seconds", "efficiency, all", "after start", "CPU of the sweep's process", "its memory"]
     rows = [_row([each for each in rounds if (each.nodes, each.trials) == size]) for size in sizes]
@@ -71,42 +87,44 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _row(rounds: Sequence[Round]) -> list[str]:
-    trials = rounds[0].trials
     return [
         str(rounds[0].nodes),
-        str(trials),
+        str(rounds[0].trials),
         spread([each.wall for each in rounds], ".1f"),
         spread([each.efficiency for each in rounds]),
         spread([each.warm_efficiency for each in rounds]),
-        f"{spread([1000 * each.cpu / trials for each in rounds], '.0f')} ms a trial",
+        f"{spread([1000 * each.cpu for each in rounds], '.0f')} ms a trial",
         f"{spread([each.memory for each in rounds], '.0f')} MB",
     ]
 
 
-def _in_a_process(nodes: int, trials: int, seconds: float) -> Round:
+def _in_a_process(plan: Plan) -> list[Round]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _ROUND, str(nodes), str(trials), str(seconds), folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        Path(folder, "plan.json").write_text(json.dumps(asdict(plan)))
+        done = subprocess.run([sys.executable, "-c", _ROUND, folder], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"{nodes} nodes failed:\n{done.stderr[-3000:]}")
-        found = Round(**json.loads(Path(folder, "round.json").read_text()))
-    print(
-        f"{nodes} node(s), {trials} trials: {found.efficiency:.2f} of all, {found.warm_efficiency:.2f} after start",
-        flush=True,
-    )
-    return found
+            raise SystemExit(f"{plan.nodes} nodes failed:\n{done.stderr[-3000:]}")
+        rounds = [Round(**each) for each in json.loads(Path(folder, "rounds.json").read_text())]
+    for each in rounds:
+        print(
+            f"{each.nodes} node(s), {each.trials} trials: {each.wall:.1f} s, {each.efficiency:.2f} of all, "
+            f"{each.warm_efficiency:.2f} after start",
+            flush=True,
+        )
+    return rounds
 
 
-def run_round(nodes: float, trials: float, seconds: float, folder: str) -> None:
-    """One cluster and one sweep on it; leaves `round.json` in the folder."""
+def run_round(folder: str) -> None:
+    """One cluster and one sweep on it, by the folder's `plan.json`; leaves `rounds.json` there."""
     import ray
     from ray.cluster_utils import Cluster
 
     from tuning.cluster import PROJECT, WORKER_ENV
 
+    plan = Plan(**json.loads(Path(folder, "plan.json").read_text()))
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(int(nodes)):
+    for _ in range(plan.nodes):
         cluster.add_node(num_cpus=1)
     ray.init(
         address=cluster.address,
@@ -114,25 +132,28 @@ def run_round(nodes: float, trials: float, seconds: float, folder: str) -> None:
         logging_level="ERROR",
         runtime_env={"env_vars": {**WORKER_ENV, "PYTHONPATH": str(PROJECT)}},
     )
-    before = _cpu()
-    started = time.time()
-    ends = _sweep(int(trials), seconds, Path(folder))
-    cpu = _cpu() - before
-    warm_from = sorted(ends)[int(nodes) - 1]
-    wall, warm = max(ends) - started, max(ends) - warm_from
-    found = Round(
-        nodes=int(nodes),
-        trials=int(trials),
+    before, started = _cpu(), time.time()
+    ends = [end - started for end in sorted(_sweep(max(plan.trials), plan.seconds, Path(folder)))]
+    cpu = (_cpu() - before) / max(plan.trials)
+    rounds = [asdict(_round(plan, trials, ends, cpu)) for trials in plan.trials]
+    Path(folder, "rounds.json").write_text(json.dumps(rounds))
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def _round(plan: Plan, trials: int, ends: Sequence[float], cpu: float) -> Round:
+    wall = ends[trials - 1]
+    warm = wall - ends[plan.nodes - 1]
+    return Round(
+        nodes=plan.nodes,
+        trials=trials,
         wall=wall,
         warm=warm,
-        efficiency=trials / nodes * seconds / wall,
-        warm_efficiency=(trials / nodes - 1) * seconds / warm if warm else 1.0,
+        efficiency=trials / plan.nodes * plan.seconds / wall,
+        warm_efficiency=(trials / plan.nodes - 1) * plan.seconds / warm if warm else 1.0,
         cpu=cpu,
         memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
-    Path(folder, "round.json").write_text(json.dumps(found.__dict__))
-    ray.shutdown()
-    cluster.shutdown()
 
 
 def _cpu() -> float:

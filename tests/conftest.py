@@ -21,7 +21,6 @@ settings.load_profile("repeatable")
 
 PROJECT = Path(__file__).parents[1]
 
-
 NEED_RAY = tuple(
     f"test_{what}.py"
     for what in ("cli", "cluster", "demand", "faults", "kept_workers", "nodes", "store_build", "submitted_job", "sweep")
@@ -30,7 +29,14 @@ NEED_RAY = tuple(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes runs last, so that a failure of the small tests shows early; of what does not, Ray's first."""
+    """What takes minutes runs last, so that a failure of the small tests shows early; of what does not, Ray's first.
+
+    Raises:
+        UsageError: a file's tests use the cluster, and would run beside others that do.
+    """
+    unnamed = {item.path.name for item in items if "ray_address" in getattr(item, "fixturenames", ())} - set(NEED_RAY)
+    if unnamed:
+        raise pytest.UsageError(f"NEED_RAY in tests/conftest.py lacks {', '.join(sorted(unnamed))}")
     items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, item.path.name not in NEED_RAY))
 
 

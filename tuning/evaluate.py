@@ -58,11 +58,11 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
         _averaged_scores(champion, clips, config.test),
         run.test,
     )
-    probes = [_probe(champion, clips, champion.title, ordered=predictions)]
+    probes = [_probe(champion, clips, champion.title, is_champion=True, ordered=predictions)]
     for other in others:
         model = Champion(other.checkpoint)
         log_use(run, split, model.manifest.model_sha256, "frame order")
-        probes.append(_probe(model, clips, other.title))
+        probes.append(_probe(model, clips, other.title, is_champion=False))
     _write(report, champion, clips, predictions, probes)
     return report
 
@@ -94,9 +94,9 @@ def _decoded(config: SweepConfig, manifest: Manifest, split: Split, progress: bo
     return _TestClips(stored, [split.groups[clip.clip_id] for clip in stored], build.failed, store)
 
 
-def _probe(model: Champion, clips: _TestClips, title: str, ordered: Predictions | None = None) -> OrderProbe:
-    """Of the champion if its answers to the frames in order are at hand."""
-    is_champion = ordered is not None
+def _probe(
+    model: Champion, clips: _TestClips, title: str, *, is_champion: bool, ordered: Predictions | None = None
+) -> OrderProbe:
     return probe(model, clips.stored, clips.store, clips.groups, title=title, is_champion=is_champion, ordered=ordered)
 
 
