@@ -130,9 +130,10 @@ class _Watch:
 
     def _count(self, process: psutil.Process) -> None:
         try:
-            times, name, began = process.cpu_times(), _name(process), process.create_time()
-        except psutil.Error:
+            times, began = process.cpu_times(), process.create_time()
+        except psutil.NoSuchProcess:
             return
+        name = _name(process)
         seen = self.seen.setdefault((process.pid, began), Seen(name, began - self._began, 0.0))
         seen.last, seen.cpu = time.time() - self._began, times.user + times.system
         if name and "IDLE" not in name:
@@ -140,7 +141,11 @@ class _Watch:
 
 
 def _name(process: psutil.Process) -> str:
-    program, *rest = process.cmdline() or [""]
+    """Empty for one that has ended, whose times can still be read."""
+    try:
+        program, *rest = process.cmdline() or [""]
+    except psutil.Error:
+        return ""
     return " ".join([Path(program).name, *rest]).strip()[:80]
 
 

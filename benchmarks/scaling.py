@@ -54,10 +54,9 @@ class Round:
     trials: int
     wall: float
     """Seconds from its start to the last one's end."""
-    warm: float
-    """Seconds from the moment when as many trials had ended as there are nodes."""
     efficiency: float
     warm_efficiency: float
+    """From the moment when as many trials had ended as there are nodes."""
     cpu: float
     """CPU seconds of the sweep's own process, a trial."""
     memory: float
@@ -148,7 +147,6 @@ def _round(plan: Plan, trials: int, ends: Sequence[float], cpu: float) -> Round:
         nodes=plan.nodes,
         trials=trials,
         wall=wall,
-        warm=warm,
         efficiency=trials / plan.nodes * plan.seconds / wall,
         warm_efficiency=(trials / plan.nodes - 1) * plan.seconds / warm if warm else 1.0,
         cpu=cpu,
