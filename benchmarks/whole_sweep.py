@@ -27,7 +27,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -141,10 +141,10 @@ def _decoded(run: Path) -> int:
 
 
 def _table(rows: Sequence[Done]) -> str:
-    head = ["set-up", "seconds", "notebook / it", "CPU seconds", "notebook / it", "peak memory", "best val macro-F1"]
+    head = ["set-up", "rounds", "seconds", "notebook / it", "it / asha", "CPU seconds", "notebook / it", "it / asha"]
     return tabulate(
         [_row(name, rows) for name in SET_UPS if any(row.set_up == name for row in rows)],
-        [*head, "test macro-F1", "clips decoded"],
+        [*head, "peak memory", "best val macro-F1", "test macro-F1", "clips decoded"],
         tablefmt="github",
         disable_numparse=True,
     )
@@ -152,19 +152,29 @@ def _table(rows: Sequence[Done]) -> str:
 
 def _row(name: str, rows: Sequence[Done]) -> list[str]:
     mine = [row for row in rows if row.set_up == name]
-    notebook = {row.round: row for row in rows if row.set_up == "notebook"}
-    both = [(notebook[row.round], row) for row in mine if row.round in notebook]
     return [
         name,
-        _spread([row.seconds for row in mine], ".0f"),
-        _spread([a.seconds / b.seconds for a, b in both], ".2f"),
-        _spread([row.cpu for row in mine], ".0f"),
-        _spread([a.cpu / b.cpu for a, b in both], ".2f"),
+        str(len(mine)),
+        *_cost("seconds", name, rows),
+        *_cost("cpu", name, rows),
         f"{_spread([row.memory / 1000 for row in mine], '.1f')} GB",
         _spread([row.val_macro_f1 for row in mine], ".3f"),
         _spread([row.test_macro_f1 for row in mine], ".3f"),
         ", ".join(sorted({str(row.decoded) for row in mine})) if mine[0].decoded is not None else "each, every epoch",
     ]
+
+
+def _cost(what: str, name: str, rows: Sequence[Done]) -> list[str]:
+    its, notebook, asha = (
+        {row.round: getattr(row, what) for row in rows if row.set_up == of} for of in (name, "notebook", "asha")
+    )
+    ratios = (_ratios(notebook, its), _ratios(its, asha))
+    return [_spread(list(its.values()), ".0f"), *(_spread(values, ".2f") for values in ratios)]
+
+
+def _ratios(some: Mapping[int, float], others: Mapping[int, float]) -> list[float]:
+    """Of the rounds that have both."""
+    return [value / others[number] for number, value in some.items() if number in others]
 
 
 def _spread(values: Sequence[float], how: str) -> str:
