@@ -14,7 +14,8 @@ the same split, models, steps, batches and seeds, each in its own processes, in 
 - `again`: `asha` once more, on the store that is there.
 
 The first two stop at the champion's test scores; ours also measures its trials, writes to MLflow, registers a model and
-makes its report. Each round's figures go to `--out` as a line of JSON, so that a table can be made of several calls.
+makes its report. Each round's figures go to `--out` as lines of JSON, so that a table can be made of several calls; its
+ratios are between set-ups of the same round, since a machine is not equally fast on all days.
 """
 
 from __future__ import annotations
