@@ -171,7 +171,7 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
 
     rates = [0.001 * (1 + number / trials) for number in range(trials)]
     config = parse_config({"space": {"arch": ["resnet18"], "sampler": ["balanced"], "num_frames": [8], "lr": rates}})
-    search = build_search(config, at_once=1)
+    search = build_search(config)
     ends: list[float] = []
 
     class Ends(tune.Callback):

@@ -10,7 +10,6 @@ import pytest
 from data.sampling import SAMPLERS, SELECTIONS
 from data.splits import FEW_GROUPS
 from tuning.config import SweepConfig, TrialConfig
-from tuning.config_checks import changeable_axes
 from tuning.config_file import absolute_paths, load_config, parse_config, refuse_unused, save_config, unused_models
 from tuning.settings import AXES, ConfigError, DataConfig, LogRange, SpaceConfig
 
@@ -373,70 +372,6 @@ def test_settings_that_others_make_void_are_refused(overrides: list[str], messag
     with pytest.raises(ConfigError, match=message):
         refuse_unused(load_config(CONFIGS / "demo.yaml", overrides))
     refuse_unused(load_config(CONFIGS / "demo.yaml", overrides[:1]))
-
-
-POPULATION: dict[str, dict[str, Any]] = {
-    "space": {"arch": "resnet18", "num_frames": 8, "sampler": "balanced"},
-    "search": {"asha": None, "pbt": {"interval_epochs": 2}},
-}
-
-
-RANDOM = {"algorithm": "random", "trials": 4}
-
-
-def population(**settings: dict[str, Any]) -> SweepConfig:
-    return parse_config({**POPULATION, **{key: {**POPULATION.get(key, {}), **own} for key, own in settings.items()}})
-
-
-def test_a_population_changes_what_can_change_in_mid_training() -> None:
-    train = {"mixup": [0, 0.2], "clip_norm": [None, 1.0], "size": 48}
-    sweep = population(space={"train": train, "lr": {"low": 1e-4, "high": 1e-2}}, search=RANDOM)
-    assert [*changeable_axes(sweep)] == ["lr", "train.mixup", "train.clip_norm"]
-    samplers = population(space={"sampler": ["imbalanced", "sqrt"], "lr": 0.01})
-    assert changeable_axes(samplers) == {"sampler": ("imbalanced", "sqrt")}
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"search": {"asha": {}}}, "search.pbt does not go with search.asha: set search.asha=null"),
-        ({"search": {"finalists": {}}}, "search.pbt does not go with search.finalists: set search.finalists=null"),
-        ({"search": {"algorithm": "optuna", "trials": 4}}, "does not go with search.algorithm=optuna"),
-        ({"train": {"patience": 3}}, "search.pbt does not go with train.patience"),
-        ({"search": {"pbt": {"interval_epochs": 20}}}, "interval_epochs (20) must be below train.epochs (20)"),
-        ({"search": {"pbt": {"interval_epochs": 0}}}, "search.pbt.interval_epochs is 0"),
-        ({"search": {"pbt": {"quantile": 0.6}}}, "search.pbt.quantile is 0.6"),
-        ({"search": {"pbt": {"quantile": 0}}}, "search.pbt.quantile is 0"),
-        ({"space": {"arch": ["resnet18", "c3d"]}}, "search.pbt passes weights from trial to trial: give one arch"),
-        ({"space": {"num_frames": [8, 16]}}, "give one num_frames, not 8, 16"),
-        ({"space": {"selection": ["uniform", "dense"]}}, "give one selection, not uniform, dense"),
-        ({"space": {"train": {"size": [48, 64]}}}, "give one train.size, not 48, 64"),
-        ({"space": {"train": {"ema": [None, 0.9]}}}, "give one train.ema, not null, 0.9"),
-        ({"space": {"by_arch": {"resnet18": [{"lr": 0.1}, {"lr": 0.01}]}}}, "give one space in space.by_arch.resnet18"),
-        (
-            {"space": {"by_arch": {"resnet18": {"options": {"temporal": ["average", "lstm"]}}}}},
-            "give one model.temporal, not average, lstm",
-        ),
-        ({"space": {"lr": 0.01}}, "search.pbt has nothing to change: give space.lr a range, or several values"),
-        ({"search": {"algorithm": "random", "trials": 1}}, "search.pbt needs a population"),
-        (
-            {
-                "space": {
-                    "sampler": ["imbalanced", "balanced"],
-                    "loss": "weighted",
-                    "lr": 0.01,
-                    "balanced_and_weighted": "leave-out",
-                }
-            },
-            "search.pbt needs a population, but there is one trial",
-        ),
-    ],
-)
-def test_what_weights_cannot_pass_between_is_refused_for_a_population(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        population(**settings)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_missing_or_no_yaml_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ RANGE = {"lr": {"low": 0.001, "high": 0.1}}
 
 def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
     """The choices that Tune makes trials of."""
-    search = build_search(sweep, at_once=1000)
+    search = build_search(sweep)
     algorithm = search.algorithm
     algorithm = SearchGenerator(algorithm) if isinstance(algorithm, Searcher) else algorithm
     algorithm.add_configurations(
@@ -32,7 +32,7 @@ def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
 
 def test_a_grid_has_every_combination() -> None:
     sweep = parse_config({"space": GRID})
-    search = build_search(sweep, at_once=3)
+    search = build_search(sweep)
     assert trial_count(sweep) == search.samples == 2 * 2 * 3 * 2
     points = grid_points(sweep)
     assert [tuple(point) for point in points] == [AXES] * 24
@@ -44,7 +44,7 @@ def test_a_grid_has_every_combination() -> None:
 
 def test_the_trials_at_once_can_be_limited() -> None:
     sweep = parse_config({"space": GRID, "resources": {"max_concurrent": 3}})
-    assert build_search(sweep, at_once=5).algorithm.max_concurrent == 3
+    assert build_search(sweep).algorithm.max_concurrent == 3
 
 
 def test_tune_tries_the_points_of_a_grid_once_each_and_nothing_else() -> None:
@@ -90,7 +90,7 @@ def test_finalists_keep_their_values_of_training() -> None:
 
 def test_random_search_draws_as_many_as_asked_and_the_same_for_a_seed() -> None:
     sweep = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 3}})
-    search = build_search(sweep, at_once=2)
+    search = build_search(sweep)
     assert trial_count(sweep) == search.samples == 7
     drawn = random_points(sweep)
     assert drawn == random_points(sweep)
@@ -149,18 +149,18 @@ def test_a_grid_of_own_spaces_is_their_union() -> None:
 
 def test_optuna_keeps_to_the_trials_at_once() -> None:
     optuna = {"space": RANGE, "search": {"algorithm": "optuna", "trials": 4}}
-    assert not isinstance(build_search(parse_config(optuna), at_once=2).algorithm, ConcurrencyLimiter)
-    limited = build_search(parse_config({**optuna, "resources": {"max_concurrent": 2}}), at_once=5).algorithm
+    assert not isinstance(build_search(parse_config(optuna)).algorithm, ConcurrencyLimiter)
+    limited = build_search(parse_config({**optuna, "resources": {"max_concurrent": 2}})).algorithm
     assert isinstance(limited, ConcurrencyLimiter)
     assert limited.max_concurrent == 2
 
 
 def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
-    scheduler = build_search(parse_config({}), at_once=1).scheduler
+    scheduler = build_search(parse_config({})).scheduler
     assert isinstance(scheduler, AsyncHyperBandScheduler)
     assert scheduler._time_attr == "epoch"
     off = parse_config({"search": {"asha": None}})
-    assert isinstance(build_search(off, at_once=1).scheduler, FIFOScheduler)
+    assert isinstance(build_search(off).scheduler, FIFOScheduler)
 
 
 def test_finals_try_each_choice_with_seeds_that_the_search_did_not_use() -> None:

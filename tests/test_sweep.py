@@ -653,62 +653,6 @@ def test_a_trial_that_diverges_ends_alone(beside: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def population_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
-    """A population of two, of which one diverges at once, with one meeting at half time."""
-    # By this seed they begin with the first rate and the last, so that the first's neighbour is what is passed on.
-    population = [
-        "search.pbt={interval_epochs: 2, resample_probability: 0}",
-        "search.algorithm=random",
-        "search.trials=2",
-        "search.seed=5",
-        "space.lr=[0.001,0.002,1e30]",
-    ]
-    train = ["train.epochs=4", "train.clip_norm=null", "train.warmup_epochs=0"]
-    done = place.run(place.sweep_command("population", f"--address={ray_address}", *population, *train))
-    return place.folder / "runs/population", succeeded(done).stdout
-
-
-def test_a_trial_that_falls_behind_goes_on_from_a_better_one(
-    population_run: tuple[Path, str], place: Workplace
-) -> None:
-    run, output = population_run
-    (passed,) = pd.read_csv(run / "pbt.csv").to_dict("records")
-    results = table(run).set_index("id")
-    assert set(results["status"]) == {"done"}
-    assert set(results["epochs"]) == {4}
-    assert (passed["epoch"], passed["lr_before"], passed["lr_donor"], passed["lr"]) == (2, 1e30, 0.001, 0.002)
-    assert results.loc[passed["trial"], "lr"] == 0.002
-    assert f"epoch 2: {passed['trial']} goes on from {passed['donor']}, lr 0.001 -> 0.002" in output
-    own, donors = (
-        [read_manifest(path) for path in (run / "ray/trials").glob(f"{passed[who]}*/checkpoint_*/")]
-        for who in ("trial", "donor")
-    )
-    assert {manifest.trial.lr for manifest in own} == {0.002}
-    last = max(own, key=lambda manifest: manifest.epoch)
-    assert last.epoch == 4
-    assert last.history[:2] == next(manifest for manifest in donors if manifest.epoch == 2).history
-    figures = epochs(place, "population", passed["trial"])
-    assert sorted(step for key, step in figures if key == "val_macro_f1") == [1, 2, 3, 4]
-    # At the same place in its schedule as the donor, under another peak.
-    assert figures["lr", 3] == pytest.approx(2 * epochs(place, "population", passed["donor"])["lr", 3])
-
-
-def test_a_population_has_a_champion_and_its_test_report(population_run: tuple[Path, str], place: Workplace) -> None:
-    run, output = population_run
-    best, champion = table(run).iloc[0], read_manifest(run / "best")
-    assert (champion.trial.lr, champion.epoch) == (best["lr"], best["best_epoch"])
-    assert champion.metrics["val_macro_f1"] == pytest.approx(best["val_macro_f1"])
-    assert json.loads((run / "test/metrics.json").read_text())["num_clips"] > 0
-    assert "population runs/population/pbt.csv" in output
-    (passed,) = pd.read_csv(run / "pbt.csv").to_dict("records")
-    found = client(place).search_runs(
-        [client(place).get_experiment_by_name("test").experiment_id], f"tags.trial_id = '{passed['trial']}'"
-    )[0]
-    assert found.data.params["lr"] == "1e+30", "a run's parameters are those of its start"
-    assert found.data.tags["after_epoch_2"].startswith(passed["donor"])
-
-
-@pytest.fixture(scope="module")
 def resumed(place: Workplace) -> tuple[Path, dict[Path, int], str]:
     """Optuna tries the one point of a space three times; in the second trial the sweep is killed, then resumed.
 

@@ -17,7 +17,7 @@ from models.errors import ModelError
 from models.registry import architecture, build_model, check_input, check_weights, parse_options
 from tuning.config_faults import first_fault, nearest, spelled
 from tuning.settings import MODEL_AXIS, TRAIN_AXIS, LogRange, TrainConfig, corrected_twice
-from tuning.subspace import Subspace, Values, own_part
+from tuning.subspace import Subspace, own_part
 
 if TYPE_CHECKING:
     from tuning.config import SweepConfig
@@ -41,7 +41,6 @@ def check_consistent(sweep: SweepConfig) -> None:
     _check_weights_dir(sweep)
     _check_frozen_statistics(sweep)
     _check_search(sweep)
-    _check_population(sweep)
     _check_balance(sweep)
 
 
@@ -258,63 +257,3 @@ def _check_repeats(sweep: SweepConfig) -> None:
             told = ", ".join(f"{axis}={spelled(value)}" for axis, value in choice.items() if value is not None)
             raise ValueError(f"two spaces of space.by_arch.{choice['arch']} have the same choice ({told}): drop one")
         seen.add(tuple(choice.values()))
-
-
-_CHANGEABLE = (
-    *("weight_decay", "backbone_lr", "label_smoothing", "clip_norm"),
-    *("min_scale", "min_span", "flip", "randaugment", "colour", "erasing", "mixup", "cutmix"),
-)
-"""Settings of `train` that can change from one epoch to the next: not what a model, its optimizer's state or the
-number of steps in an epoch goes by."""
-
-
-def changeable_axes(sweep: SweepConfig) -> dict[str, Values]:
-    """The axes on which a population's trial can move in mid-training, and what there is to try on each."""
-    (space,) = sweep.subspaces()
-    names = {"lr", "sampler", "loss", *(f"{TRAIN_AXIS}{name}" for name in _CHANGEABLE)}
-    return {
-        axis: values
-        for axis, values in space.axes.items()
-        if axis in names and (isinstance(values, LogRange) or len(values) > 1)
-    }
-
-
-def _check_population(sweep: SweepConfig) -> None:
-    search, subspaces = sweep.search, sweep.subspaces()
-    if search.pbt is None:
-        return
-    if len(subspaces) > 1:
-        told = "arch" if len(sweep.space.arch) > 1 else f"space in space.by_arch.{subspaces[0].arch}"
-        raise ValueError(f"search.pbt passes weights from trial to trial: give one {told}, not {len(subspaces)}")
-    (space,) = subspaces
-    for name in ("asha", "finalists"):
-        if getattr(search, name) is not None:
-            raise ValueError(f"search.pbt does not go with search.{name}: set search.{name}=null, or search.pbt=null")
-    if search.algorithm == "optuna":
-        raise ValueError(
-            "search.pbt does not go with search.algorithm=optuna, which learns from trials whose settings stay: "
-            "set search.algorithm=random"
-        )
-    if any(train.patience is not None for train in sweep.trainings(space)):
-        raise ValueError(
-            "search.pbt does not go with train.patience: a trial that gets no better takes over from one that does; "
-            "leave train.patience out"
-        )
-    if search.pbt.interval_epochs >= sweep.train.epochs:
-        raise ValueError(
-            f"search.pbt.interval_epochs ({search.pbt.interval_epochs}) must be below train.epochs "
-            f"({sweep.train.epochs}): no weights would pass from trial to trial"
-        )
-    changeable = changeable_axes(sweep)
-    for axis, values in space.axes.items():
-        if axis not in changeable and not isinstance(values, LogRange) and len(values) > 1:
-            can = ", ".join(f"{TRAIN_AXIS}{name}" for name in _CHANGEABLE)
-            raise ValueError(
-                f"search.pbt passes weights from trial to trial: give one {axis}, not "
-                f"{', '.join(map(spelled, values))}; what can change are lr, sampler, loss, {can}"
-            )
-    if not changeable:
-        raise ValueError("search.pbt has nothing to change: give space.lr a range, or several values")
-    choices = sweep.choices() if search.trials is None else None
-    if search.trials == 1 or (choices is not None and len(choices) == 1):
-        raise ValueError("search.pbt needs a population, but there is one trial: try more values, or more trials")

@@ -48,15 +48,6 @@ class TrialStarted(_Entry):
     params: dict[str, str]
 
 
-class TookOver(_Entry):
-    """A trial went on after this epoch from another's weights; its parameters stay those of its start."""
-
-    what: Literal["took over"] = "took over"
-    trial: str
-    epoch: int
-    told: str
-
-
 class EpochDone(_Entry):
     """One epoch's figures."""
 
@@ -115,16 +106,7 @@ class SweepEnded(_Entry):
 
 
 Entry = Annotated[
-    SweepOpened
-    | TrialStarted
-    | TookOver
-    | EpochDone
-    | TrialEnded
-    | ChampionChosen
-    | Tested
-    | Reported
-    | MachineSeen
-    | SweepEnded,
+    SweepOpened | TrialStarted | EpochDone | TrialEnded | ChampionChosen | Tested | Reported | MachineSeen | SweepEnded,
     Field(discriminator="what"),
 ]
 _ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
@@ -163,10 +145,6 @@ class Journal:
         """A trial runs, with this value on each axis."""
         params = {axis: str(value) for axis, value in choice.items()}
         self._tell(TrialStarted(trial=trial, title=trial_title(choice), params=params))
-
-    def take_over(self, trial: str, epoch: int, told: str) -> None:
-        """From whom it took over weights, and what changed, for people."""
-        self._tell(TookOver(trial=trial, epoch=epoch, told=told))
 
     def has_told(self, trial: str, epochs: int) -> bool:
         """Whether it holds the first so many epochs of a trial."""

@@ -90,9 +90,9 @@ def measure_trials(
     resources: dict[str, Any] = {"num_cpus": slot.cpus, "num_gpus": float(slot.gpus > 0)}
     # A process of its own, which ends with the task: its peak is no other's, and its GPU is free for trials.
     task = ray.remote(max_calls=1, max_retries=0, **resources)(_measure_here)
-    shared = ray.put(data.model_dump())
+    shared = ray.put(data)
     trials = heaviest(config)
-    asked = {task.remote(trial.model_dump(), shared, slot.cpus, slot.gpus > 0): trial for trial in trials}
+    asked = {task.remote(trial, shared, slot.cpus, slot.gpus > 0): trial for trial in trials}
     sizes = _ask_gpu_memory() if slot.gpus else []
     meanwhile()
     demands, failures, imports = list[Demand](), list[Failure](), [(0.0, 0)]
@@ -100,7 +100,7 @@ def measure_trials(
         if isinstance(answer, str):
             failures.append(Failure(arch=asked[ref].arch, reason=answer))
         elif "demand" in answer:
-            demands.append(Demand.model_validate(answer["demand"]))
+            demands.append(answer["demand"])
             imports.append(answer["imports"])
         else:
             failures.append(Failure(arch=asked[ref].arch, reason=answer["too_large"], too_large=True))
@@ -132,7 +132,7 @@ def _answers(waiting: Sequence[ray.ObjectRef]) -> Iterator[tuple[ray.ObjectRef, 
             yield done[0], in_a_line(error, 200)
 
 
-def _measure_here(trial: dict[str, Any], data: dict[str, Any], cpus: float, gpu: bool) -> dict[str, Any]:
+def _measure_here(trial: TrialConfig, data: TrialData, cpus: float, gpu: bool) -> dict[str, Any]:
     """Runs on a node, in a process of its own."""
     started = time.monotonic()
     import torch
@@ -143,10 +143,10 @@ def _measure_here(trial: dict[str, Any], data: dict[str, Any], cpus: float, gpu:
     imports = time.monotonic() - started, memory_now()
     device = torch.device("cuda", 0) if gpu else torch.device("cpu")
     try:
-        demand = measure(TrialConfig.model_validate(trial), TrialData.model_validate(data), device, int(cpus))
+        demand = measure(trial, data, device, int(cpus))
     except torch.OutOfMemoryError as error:
         return {"too_large": " ".join(str(error).split())[:200]}
-    return {"demand": demand.model_dump(), "imports": imports}
+    return {"demand": demand, "imports": imports}
 
 
 def _ask_gpu_memory() -> list[ray.ObjectRef]:

@@ -126,11 +126,7 @@ def _trial_seconds(
     clips = (train * demand.train_seconds + val * demand.val_seconds) * num_frames / demand.num_frames
     # Trials that share a GPU take turns on it.
     turns = max(1.0, (demand.gpu_busy or 1.0) * math.floor(1 / slot.gpus)) if 0 < slot.gpus < 1 else 1.0
-    epochs, pbt = config.train.epochs, config.search.pbt
-    starts = 1 if pbt is None else math.ceil(epochs / pbt.interval_epochs)
-    # Each generation but the first, whose start is counted with its place, starts processes anew.
-    anew = (starts - 1) * _PROCESSES * measured.import_seconds
-    return anew + starts * demand.build_seconds + epochs * (_EPOCH_SECONDS + clips * turns / slot.workers)
+    return demand.build_seconds + config.train.epochs * (_EPOCH_SECONDS + clips * turns / slot.workers)
 
 
 def _in_turn(seconds: Sequence[float], at_once: int) -> float:

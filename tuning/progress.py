@@ -13,7 +13,6 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from tuning.checkpoint import CheckpointError, read_manifest
-from tuning.generation import Generation, own_choice
 from tuning.journal import Journal
 from tuning.results import axis_text, axis_title, telling_axes
 from tuning.room import has_room
@@ -35,10 +34,7 @@ class TrackingCallback(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell of its start, or of its going on after a restart."""
         assert self.journal is not None, "setup comes first"
-        self.journal.start_trial(trial.trial_id, own_choice(trial.config))
-        generation = Generation.of(trial.config)
-        if generation.donor:
-            self.journal.take_over(trial.trial_id, generation.start, generation.told)
+        self.journal.start_trial(trial.trial_id, trial.config)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -83,7 +79,7 @@ class TrialTable(ProgressReporter):
     def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
         """Print the table."""
         self.last_shown = time.monotonic()
-        axes = telling_axes(own_choice(trial.config) for trial in trials)
+        axes = telling_axes(trial.config for trial in trials)
         rows = [self._row(trial, axes) for trial in trials]
         ended = sum(trial.status in ("TERMINATED", "ERROR") for trial in trials)
         tqdm.write(f"\ntrials: {ended} of {self.total} ended")

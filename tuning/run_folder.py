@@ -87,16 +87,6 @@ class RunFolder:
         return self.path / "ray" / "trials"
 
     @property
-    def population(self) -> Path:
-        """Each trial's place in the population, which a resumed sweep goes by."""
-        return self.path / "ray" / "population.json"
-
-    @property
-    def pbt(self) -> Path:
-        """Which trial took over from which, and what that changed."""
-        return self.path / "pbt.csv"
-
-    @property
     def tuner(self) -> Path:
         """What Tune needs to go on with the search after a kill."""
         return self.path / "ray" / "tune"

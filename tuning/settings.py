@@ -215,23 +215,6 @@ class AshaConfig(Settings):
     """One of so many trials goes on at each rung."""
 
 
-class PbtConfig(Settings):
-    """Population-based training (arXiv 1711.09846): the worst trials take over the weights and settings of the best.
-
-    The trials are the population. All train for some epochs, then wait for each other; each trial of the worst then
-    goes on from the weights of one of the best, with its settings slightly changed. What changes is the learning rate
-    and what of `sampler`, `loss` and `train` has several values in the space. A new generation
-    takes new processes: some ten seconds a trial, so that generations of few seconds are mostly waiting.
-    """
-
-    interval_epochs: int = Field(2, ge=1)
-    """Epochs of a generation, after which weights pass from trial to trial."""
-    quantile: float = Field(0.25, gt=0, le=0.5)
-    """Share of the trials that take over, and of those that are taken over from."""
-    resample_probability: float = Field(0.25, ge=0, le=1)
-    """How often a setting is drawn anew from the space, not changed to the next value or by a fifth."""
-
-
 class FinalistsConfig(Settings):
     """After the search: the best choices trained anew, so that a lucky seed is not crowned."""
 
@@ -250,12 +233,10 @@ class SearchConfig(Settings):
     """Number of trials for `random` and `optuna`."""
     asha: AshaConfig | None = AshaConfig()
     """Early stopping; `null` runs all trials to the end."""
-    pbt: PbtConfig | None = None
-    """Weights and settings pass from the best trials to the worst, in place of early stopping; `null` for none."""
     metric: Literal["val_macro_f1", "val_accuracy"] = "val_macro_f1"
     """What decides between epochs and between trials; never a test figure."""
     seed: int = Field(0, ge=0)
-    """Seed of random and Optuna search, and of what a population changes."""
+    """Seed of random and Optuna search."""
     finalists: FinalistsConfig | None = None
     """Try the best ones again with other seeds, all to the end, and choose among these; `null` for the single best."""
 

@@ -14,8 +14,6 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlg
 from ray.tune.search.optuna import OptunaSearch
 
 from tuning.config import SweepConfig
-from tuning.population import Population
-from tuning.run_folder import RunFolder
 from tuning.settings import LogRange
 from tuning.subspace import Subspace, Values
 
@@ -60,21 +58,19 @@ def _drawn(values: Values, draws: random.Random) -> Any:
     return values.drawn(draws) if isinstance(values, LogRange) else draws.choice(values)
 
 
-def build_search(sweep: SweepConfig, at_once: int, run: RunFolder | None = None) -> Search:
+def build_search(sweep: SweepConfig) -> Search:
     """The config's space, algorithm and scheduler.
 
-    Tune starts trials as there is room for them, also on nodes that join later, up to `resources.max_concurrent`. A
-    population has its state in `run`, and runs `at_once` of its trials at a time.
+    Tune starts trials as there is room for them, also on nodes that join later, up to `resources.max_concurrent`.
     """
     limit = sweep.resources.max_concurrent
-    scheduler = _scheduler(sweep, at_once, run)
+    scheduler = _scheduler(sweep)
     if sweep.search.algorithm == "optuna":
         search = _ConditionalSearch(sweep)
         algorithm = ConcurrencyLimiter(search, limit) if limit is not None else search
         return Search({}, algorithm, trial_count(sweep), scheduler)
     points = grid_points(sweep) if sweep.search.algorithm == "grid" else random_points(sweep)
-    # All of a population are there from the start; how many run at once its scheduler sees to.
-    return _listed_search(points, limit if sweep.search.pbt is None else None, scheduler)
+    return _listed_search(points, limit, scheduler)
 
 
 def finals_search(sweep: SweepConfig, choices: Sequence[Mapping[str, Any]]) -> Search:
@@ -127,10 +123,7 @@ class _ConditionalSearch(OptunaSearch):
         return trial.suggest_categorical(name, list(values)) if len(values) > 1 else values[0]
 
 
-def _scheduler(sweep: SweepConfig, at_once: int, run: RunFolder | None) -> TrialScheduler:
-    if sweep.search.pbt is not None:
-        assert run is not None
-        return Population(sweep, trial_count(sweep), at_once, run)
+def _scheduler(sweep: SweepConfig) -> TrialScheduler:
     asha = sweep.search.asha
     if asha is None:
         return FIFOScheduler()

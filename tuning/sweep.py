@@ -24,7 +24,6 @@ from tuning.config import SweepConfig
 from tuning.config_file import save_config
 from tuning.evaluate import Contender, evaluate_run
 from tuning.findings import FindingsError, gather
-from tuning.generation import Generation, own_choice
 from tuning.job import Slot, TrialJob
 from tuning.journal import Journal
 from tuning.prepare import PreparedData
@@ -155,7 +154,7 @@ def run_sweep(
         try:
             # The machine first: it imports MLflow, as the sender's thread does; both at once may wait for each other.
             with _machine(report, config), report.sender.running():
-                results = stage.run(run.tuner, build_search(config, at_once, run))
+                results = stage.run(run.tuner, build_search(config))
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
                     if best:
@@ -308,10 +307,10 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
     rows = [
         summarise_trial(
             trial.trial_id,
-            own_choice(trial.config),
+            trial.config,
             trial.status,
             trial.last_result if "epoch" in (trial.last_result or {}) else None,
-            _whole_checkpoints([run.checkpoints / name for name in Generation.of(trial.config).runs(trial.trial_id)]),
+            _whole_checkpoints(run.checkpoints / trial.trial_id),
             config,
             str(trial.get_error() or ""),
         )
@@ -326,10 +325,10 @@ def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
     return answer_intervals(answers, [groups[clip] for clip in answers.clip_ids])
 
 
-def _whole_checkpoints(train_runs: Sequence[Path]) -> dict[Path, Manifest]:
+def _whole_checkpoints(train_run: Path) -> dict[Path, Manifest]:
     """A process that was killed while it wrote leaves half a checkpoint; what Tune knew of them may be older yet."""
     whole = {}
-    for path in (path for folder in train_runs for path in sorted(folder.glob("checkpoint_*/"))):
+    for path in sorted(train_run.glob("checkpoint_*/")):
         try:
             whole[path] = verified_manifest(path)
         except CheckpointError as error:
@@ -354,7 +353,7 @@ def _restored(folder: Path, job: TrialJob) -> tune.Tuner | None:
 
 
 def _trainable(job: TrialJob) -> Any:
-    return tune.with_resources(tune.with_parameters(run_trial, job=job.model_dump()), placement(job.slot))
+    return tune.with_resources(tune.with_parameters(run_trial, job=job), placement(job.slot))
 
 
 def _write_defects(run: RunFolder, prepared: PreparedData) -> None:

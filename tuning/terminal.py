@@ -108,8 +108,6 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
         print(f"           {averaged_text(outcome.test.averaged)}")
     if build.failed:
         print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
-    if config.search.pbt is not None:
-        print(f"population {run}/pbt.csv (which trial went on from which: settings in the table are the last ones)")
     print(f"report     {shown(outcome.page)}")
     if outcome.model_version:
         print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")

@@ -24,7 +24,6 @@ from tuning.journal import (
     SweepEnded,
     SweepOpened,
     Tested,
-    TookOver,
     TrialEnded,
     TrialStarted,
     read_entry,
@@ -134,8 +133,6 @@ class Writer:
                 self._open_sweep()
             case TrialStarted():
                 self._start_trial(entry)
-            case TookOver():
-                self._client.set_tag(self._run(entry.trial), f"after_epoch_{entry.epoch}", entry.told)
             case EpochDone():
                 self._log_epoch(entry)
             case TrialEnded():

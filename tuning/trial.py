@@ -9,18 +9,15 @@ import ray.tune
 from ray.train import (
     CheckpointConfig,
     FailureConfig,
-    Result,
     RunConfig,
     ScalingConfig,
     TrainingFailedError,
-    UserCallback,
     WorkerGroupError,
 )
 from ray.tune import PlacementGroupFactory
 
 from tuning.config import TrialConfig
 from tuning.errors import last_line
-from tuning.generation import Generation, own_choice
 from tuning.job import DRIVER_MEMORY, Slot, TrialJob
 from tuning.restart import mend_snapshot
 from tuning.trainer import GroupOfSeveral, ReportToTune, TrialTrainer
@@ -39,44 +36,28 @@ def placement(slot: Slot) -> PlacementGroupFactory:
     return PlacementGroupFactory([_OF_DRIVER, *([slot.of_worker] * slot.workers)])
 
 
-def run_trial(choice: dict[str, Any], job: dict[str, Any]) -> None:
-    """Train one trial, or one generation of it in a population; Tune calls this in a process of its own.
+def run_trial(choice: dict[str, Any], job: TrialJob) -> None:
+    """Train one trial; Tune calls this in a process of its own.
 
     Args:
-        choice: one value of each axis of the space, and its `Generation`.
-        job: a `TrialJob` as plain values.
+        choice: one value of each axis of the space.
+        job: what all trials of the sweep share.
     """
-    shared, generation = TrialJob.model_validate(job), Generation.of(choice)
-    trial = TrialConfig.choose(shared.sweep, own_choice(choice))
+    trial = TrialConfig.choose(job.sweep, choice)
     try:
-        if shared.sweep.search.pbt is None:
-            _fit(shared, trial, generation, [ReportToTune()])
-        else:
-            _report_generation(_fit(shared, trial, generation, []), generation)
+        _fit(job, trial)
     except TrainingFailedError as error:
         _report_failed(trial, error)
 
 
-def _report_generation(done: Result, generation: Generation) -> None:
-    """Once it has ended: a trial that is paused or stopped then leaves no Train run behind."""
-    from tuning.checkpoint import read_manifest  # With all that models need, for which other drivers have no use.
-
-    if done.checkpoint is not None:
-        folder = Path(done.checkpoint.path)
-        for epoch, metrics in enumerate(read_manifest(folder).history, 1):
-            if epoch > generation.start:
-                ray.tune.report({"epoch": epoch, "status": "running", "checkpoint_path": str(folder), **metrics})
-    if done.return_value is not None:
-        ray.tune.report(done.return_value)
-
-
-def _fit(shared: TrialJob, trial: TrialConfig, generation: Generation, callbacks: list[UserCallback]) -> Result:
+def _fit(shared: TrialJob, trial: TrialConfig) -> None:
     """Train, as long as a trial whose workers are lost again and again gets on."""
-    folder = _folder(shared, generation)
+    folder = _folder(shared)
     while True:
         before = sorted(folder.glob("checkpoint_*/"))
         try:
-            return _trainer(shared, trial, generation, callbacks).fit()
+            _trainer(shared, trial).fit()
+            return
         except TrainingFailedError:
             if sorted(folder.glob("checkpoint_*/")) == before:
                 raise
@@ -90,26 +71,22 @@ def _report_failed(trial: TrialConfig, error: TrainingFailedError) -> None:
     ray.tune.report({"epoch": 0, "status": "error", "reason": reason, trial.metric: 0.0, "seconds": 0.0})
 
 
-def _folder(shared: TrialJob, generation: Generation) -> Path:
+def _folder(shared: TrialJob) -> Path:
     """Of its checkpoints; named by the trial, never by time: a restarted driver then finds them."""
-    return Path(shared.checkpoints, generation.run_name(ray.tune.get_context().get_trial_id()))
+    return Path(shared.checkpoints, ray.tune.get_context().get_trial_id())
 
 
-def _trainer(
-    shared: TrialJob, trial: TrialConfig, generation: Generation, callbacks: list[UserCallback]
-) -> TrialTrainer:
+def _trainer(shared: TrialJob, trial: TrialConfig) -> TrialTrainer:
     slot = shared.slot
-    folder = _folder(shared, generation)
+    folder = _folder(shared)
     mend_snapshot(folder)
     return TrialTrainer(
         train_worker,
         train_loop_config={
-            "trial": trial.model_dump(),
-            "data": shared.data.model_dump(),
+            "trial": trial,
+            "data": shared.data,
             "cpus": slot.cpus,
-            "parent": generation.parent,
             "folder": str(folder),
-            "until": generation.end(shared.sweep),
         },
         # Beside the GPUs' own: what hosts agree on by gloo need not wait for a GPU.
         torch_config=GroupOfSeveral(backend="cpu:gloo,cuda:nccl" if slot.gpus else "gloo"),
@@ -121,7 +98,7 @@ def _trainer(
         run_config=RunConfig(
             name=folder.name,
             storage_path=shared.checkpoints,
-            callbacks=callbacks,
+            callbacks=[ReportToTune()],
             failure_config=FailureConfig(max_failures=WORKER_RESTARTS),
             # Ray keeps the latest beside them: if that is damaged, there is one before it.
             checkpoint_config=CheckpointConfig(num_to_keep=2, checkpoint_score_attribute=trial.metric),

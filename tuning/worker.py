@@ -76,9 +76,7 @@ def train(payload: dict[str, Any]) -> dict[str, Any] | None:
     """Train one trial, as one of its workers.
 
     Args:
-        payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), both as plain values, `cpus`, `parent` (the folder
-            of a checkpoint to start from, or empty), `folder` (of its own checkpoints) and `until` (epochs after
-            which to end, those of the parent included).
+        payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), `cpus` and `folder` (of its checkpoints).
 
     Returns:
         What was reported of the epoch in which the trial diverged, if it did.
@@ -89,7 +87,7 @@ def train(payload: dict[str, Any]) -> dict[str, Any] | None:
     except stopping.Stopped:
         return None
     finally:
-        _let_go(compiled=payload["trial"]["train"]["compile"])
+        _let_go(compiled=payload["trial"].train.compile)
 
 
 def _let_go(*, compiled: bool) -> None:
@@ -104,18 +102,17 @@ def _let_go(*, compiled: bool) -> None:
 
 def _train(payload: dict[str, Any]) -> dict[str, Any] | None:
     started = time.monotonic()
-    trial, data = TrialConfig.model_validate(payload["trial"]), TrialData.model_validate(payload["data"])
+    trial, data = payload["trial"], payload["data"]
     set_up_torch(int(payload["cpus"]))
     own = _own_checkpoint(Path(payload["folder"]))
-    parent = Path(payload["parent"]) if payload["parent"] else None
     watch = Stopwatch()
     with watch.timed("start"):
-        training = _prepare(trial, data, int(payload["cpus"]), own or parent, watch)
+        training = _prepare(trial, data, int(payload["cpus"]), own, watch)
     if own is not None:
         # Who was told of it may have been killed before the scheduler and the journal heard.
         ray.train.report({**_row(training), "checkpoint_path": str(own)})
     spent_before = training.history[-1]["seconds"] if training.history else 0.0
-    while len(training.history) < payload["until"] and not ended(training.history, trial):
+    while not ended(training.history, trial):
         epoch = len(training.history) + 1
         try:
             metrics = _one_epoch(training, epoch)
