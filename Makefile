@@ -27,6 +27,7 @@ check: .venv/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 audit: .venv/.installed-dev
 	$(BIN)/pip-audit --local --strict --progress-spinner off || (echo "a package that is not found on PyPI was not audited: the index that pip uses here may not be pypi.org" >&2; exit 1)

@@ -33,7 +33,7 @@ import numpy as np
 from tabulate import tabulate
 
 from benchmarks.spread import ratios, spread
-from data.decode import DecodeSettings, decode_clip
+from data.video.decode import DecodeSettings, decode_clip
 
 SHORT_SIDE = 128
 HEIGHT, WIDTH = 720, 1280

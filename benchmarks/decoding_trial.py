@@ -17,23 +17,24 @@ import torch
 
 from benchmarks.decoding import middles
 from benchmarks.training import device_at_hand
-from data.augment import Augment
-from data.build_report import LabelledFrames
-from data.clips import Clip
-from data.decode import DecodeSettings
-from data.sampling import derived_seed
-from data.splits import read_split
-from data.transforms import Normalise
+from data.clip import Clip
+from data.dataset.splits import read_split
+from data.loading.augment import Augment
+from data.loading.sampling import derived_seed
+from data.loading.transforms import Normalise
+from data.store.report import LabelledFrames
+from data.video.decode import DecodeSettings
 from models.registry import ARCHITECTURES
-from tuning.config import SweepConfig, TrialConfig
-from tuning.config_file import load_config
-from tuning.job import Round, TrialData
-from tuning.loop import Predictions, predict, train_one_epoch
-from tuning.member import Member, build_member, new_model, set_up_torch, variety
-from tuning.metrics import Scores, score
-from tuning.precision import choose_precision
-from tuning.settings import StoreConfig
-from tuning.space import grid_points
+from tuning.config.load import load_config
+from tuning.config.schema import StoreConfig
+from tuning.config.sweep_config import SweepConfig, TrialConfig
+from tuning.search.algorithms import grid_points
+from tuning.training.epoch import predict, train_one_epoch
+from tuning.training.fold import Member, build_member, new_model, set_up_torch, variety
+from tuning.training.inputs import Round, TrialData
+from tuning.training.metrics import Scores, score
+from tuning.training.precision import choose_precision
+from tuning.training.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from tabulate import tabulate
 
 from benchmarks.training import CLASSES, Setting, device_at_hand, device_name, noise_clips, setting
 from models.registry import ARCHITECTURES
-from tuning.config import TrialConfig
-from tuning.demand import Demand, measure
-from tuning.job import Round, TrialData
-from tuning.settings import StoreConfig, TrainConfig
+from tuning.config.schema import StoreConfig, TrainConfig
+from tuning.config.sweep_config import TrialConfig
+from tuning.training.inputs import Round, TrialData
+from tuning.training.profile import Demand, measure
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from data.clips import scan_clips
-from data.decode import DecodeSettings, decode_clip
+from data.dataset.clips import scan_clips
+from data.video.decode import DecodeSettings, decode_clip
 
 
 def main() -> None:

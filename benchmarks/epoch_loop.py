@@ -39,11 +39,11 @@ from benchmarks.training import (
     noise_learner,
     setting,
 )
-from data.augment import Augment
-from data.loading import Batch
-from tuning.learner import Learner
-from tuning.loop import train_one_epoch
-from tuning.precision import choose_precision
+from data.loading.augment import Augment
+from data.loading.loaders import Batch
+from tuning.training.epoch import train_one_epoch
+from tuning.training.learner import Learner
+from tuning.training.precision import choose_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from statistics import mean, pstdev
 from sklearn.model_selection import StratifiedGroupKFold
 from tabulate import tabulate
 
-from data.group_search import place_groups
+from data.dataset.group_search import place_groups
 
 Groups = dict[str, Counter[str]]
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from data.cache import FrameStore
-from data.clips import read_groups, scan_clips
-from data.decode import DecodeSettings
-from data.grouping import find_groups, pair_scores
-from data.leakage import measure_leakage
-from data.similarity import find_signatures
-from data.synthetic import write_demo
+from data.dataset.clips import read_groups, scan_clips
+from data.demo.synthetic import write_demo
+from data.quality.grouping import find_groups, pair_scores
+from data.quality.leakage import measure_leakage
+from data.quality.similarity import find_signatures
+from data.store.frame_store import FrameStore
+from data.video.decode import DecodeSettings
 
 _HEADER = [
     *("clips", "groups: true, found", "precision", "recall"),

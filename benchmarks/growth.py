@@ -25,11 +25,11 @@ from tabulate import tabulate
 
 from benchmarks.process_tree import measured
 from benchmarks.spread import spread
-from data.cache import FrameStore
-from data.clips import Clip
-from data.decode import DecodeSettings
-from data.splits import make_split
-from data.synthetic import write_demo
+from data.clip import Clip
+from data.dataset.splits import make_split
+from data.demo.synthetic import write_demo
+from data.store.frame_store import FrameStore
+from data.video.decode import DecodeSettings
 
 CLASSES = 22
 _WORK = "import sys; from benchmarks.growth import WORK; WORK[sys.argv[1]](sys.argv[2:])"
@@ -133,10 +133,10 @@ def _many_clips(count: int) -> list[Clip]:
 def _statistics(words: list[str]) -> None:
     import torch
 
-    from tuning.calibration import calibrate, reliability, risk_coverage
-    from tuning.label_issues import label_issues
-    from tuning.loop import Predictions
-    from tuning.uncertainty import answer_intervals
+    from tuning.evaluation.label_issues import label_issues
+    from tuning.training.bootstrap import answer_intervals
+    from tuning.training.calibration import calibrate, reliability, risk_coverage
+    from tuning.training.predictions import Predictions
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

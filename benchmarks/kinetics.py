@@ -27,10 +27,11 @@ from tabulate import tabulate
 from benchmarks.large_clips import Kind, write_large_clips
 from benchmarks.loaders import FRAMES, from_store
 from benchmarks.spread import spread
-from data.build_report import BuildReport
-from data.cache import FrameStore
-from data.clips import Clip, scan_clips
-from tuning.settings import StoreConfig
+from data.clip import Clip
+from data.dataset.clips import scan_clips
+from data.store.frame_store import FrameStore
+from data.store.report import BuildReport
+from tuning.config.schema import StoreConfig
 
 SECONDS = 10.0
 SHORT_SIDES = (256, 720)

@@ -40,13 +40,14 @@ from benchmarks.decoding import middles
 from benchmarks.decoding_trial import FramesFromFiles
 from benchmarks.large_clips import Kind, write_large_clips
 from benchmarks.spread import ratios, spread
-from data.build_report import LabelledFrames
-from data.cache import FrameStore
-from data.clips import Clip, scan_clips
-from data.decode import DecodeSettings
-from data.loading import TrainDataset, train_loader
-from data.sampling import EpochSampler, FrameSelection
-from data.transforms import TrainTransform
+from data.clip import Clip
+from data.dataset.clips import scan_clips
+from data.loading.loaders import TrainDataset, train_loader
+from data.loading.sampling import EpochSampler, FrameSelection
+from data.loading.transforms import TrainTransform
+from data.store.frame_store import FrameStore
+from data.store.report import LabelledFrames
+from data.video.decode import DecodeSettings
 
 FRAMES, SIZE, SHORT_SIDE, BATCH = 16, 112, 128, 8
 SECONDS = 2.0
@@ -175,9 +176,9 @@ def _ours_from_nothing(clips: Folder, place: Path) -> Epoch:
     """Decoded in this process, so that its CPU time is seen: builders' own processes are not."""
 
     def epoch() -> Iterator[Any]:
-        from data.cache import file_sha256
-        from data.decode import decode_clip
-        from data.entries import EntryFolder
+        from data.store.entries import EntryFolder
+        from data.store.frame_store import file_sha256
+        from data.video.decode import decode_clip
 
         shutil.rmtree(place, ignore_errors=True)
         store = FrameStore(place, DecodeSettings(FRAMES, SHORT_SIDE))

@@ -39,8 +39,8 @@ from benchmarks.training import (
     setting,
 )
 from models.registry import ARCHITECTURES
-from tuning.loop import train_one_epoch
-from tuning.precision import choose_precision
+from tuning.training.epoch import train_one_epoch
+from tuning.training.precision import choose_precision
 
 
 @dataclass(frozen=True)

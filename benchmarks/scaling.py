@@ -118,7 +118,7 @@ def run_round(folder: str) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    from tuning.cluster import PROJECT, WORKER_ENV
+    from tuning.cluster.connect import PROJECT, WORKER_ENV
 
     plan = Plan(**json.loads(Path(folder, "plan.json").read_text()))
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
@@ -162,12 +162,12 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
     """The trials' ends, in seconds since 1970."""
     from ray import tune
 
-    from tuning.config_file import parse_config
-    from tuning.job import Slot
-    from tuning.progress import TrackingCallback, TrialTable
-    from tuning.space import build_search
-    from tuning.spool import Spool
-    from tuning.trial import placement
+    from tuning.config.load import parse_config
+    from tuning.search.algorithms import build_search
+    from tuning.tracking.callbacks import TrackingCallback, TrialTable
+    from tuning.tracking.outbox import Spool
+    from tuning.trial.driver import placement
+    from tuning.trial.spec import Slot
 
     rates = [0.001 * (1 + number / trials) for number in range(trials)]
     config = parse_config({"space": {"arch": ["resnet18"], "sampler": ["balanced"], "num_frames": [8], "lr": rates}})
@@ -199,7 +199,7 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
 def _worker(payload: dict[str, Any]) -> None:
     import ray.train
 
-    from tuning.journal import METRICS
+    from tuning.tracking.events import METRICS
 
     for epoch in (1, 2):
         time.sleep(payload["seconds"] / 2)

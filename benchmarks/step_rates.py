@@ -40,9 +40,9 @@ from benchmarks.training import (
     train_timed,
     uncounted_steps,
 )
-from data.augment import Augment
+from data.loading.augment import Augment
 from models.registry import ARCHITECTURES
-from tuning.learner import Learner
+from tuning.training.learner import Learner
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ import av
 import numpy as np
 from tabulate import tabulate
 
-from data.cache import FrameStore
-from data.decode import ClipFacts, DecodeSettings, decode_clip
-from data.entries import EntryFolder
-from data.store_index import INDEX, Stamp, open_index
+from data.store.entries import EntryFolder
+from data.store.frame_store import FrameStore
+from data.store.index import INDEX, Stamp, open_index
+from data.video.decode import ClipFacts, DecodeSettings, decode_clip
 
 if TYPE_CHECKING:
     import torch
@@ -157,15 +157,15 @@ def _decoded_batch(files: list[Path], settings: DecodeSettings, work: Work) -> t
 def _pick_and_crop(frames: np.ndarray) -> torch.Tensor:
     import torch
 
-    from data.sampling import eval_frame_indices
+    from data.loading.sampling import eval_frame_indices
 
     top, left = (frames.shape[1] - SIZE) // 2, (frames.shape[2] - SIZE) // 2
     return torch.from_numpy(frames[eval_frame_indices(len(frames), FRAMES), top : top + SIZE, left : left + SIZE])
 
 
 def _as_evaluated(frames: np.ndarray) -> torch.Tensor:
-    from data.clip_view import eval_frames
-    from data.transforms import EvalTransform
+    from data.loading.clip_view import eval_frames
+    from data.loading.transforms import EvalTransform
 
     return eval_frames(frames, FRAMES, EvalTransform(SIZE))
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from data.cache import FrameStore, LabelledFrames
+from data.dataset.splits import read_split
+from data.demo.synthetic import TIME_PAIR, write_demo
 from data.intervals import wilson_interval
-from data.splits import read_split
-from data.synthetic import TIME_PAIR, write_demo
-from tuning.champion import Champion
-from tuning.results import TrialResult, rank
-from tuning.run_folder import find_run
+from data.store.frame_store import FrameStore, LabelledFrames
+from tuning.config.run_dir import find_run
+from tuning.inference.champion import Champion
+from tuning.search.leaderboard import TrialResult, rank
 from tuning.sweep import read_trials
 
 

@@ -23,9 +23,9 @@ from benchmarks.training import (
     noise_learner,
     resident_batch,
 )
-from data.augment import Variety
-from tuning.learner import Learner
-from tuning.loop import train_one_epoch
+from data.loading.augment import Variety
+from tuning.training.epoch import train_one_epoch
+from tuning.training.learner import Learner
 
 
 @dataclass(frozen=True)

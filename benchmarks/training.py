@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from data.augment import Augment, Variety
-from data.cache import FrameStore, LabelledFrames
-from data.decode import ClipFacts, DecodeSettings
-from data.entries import EntryFolder
-from data.loading import Batch, TrainDataset, train_loader
-from data.sampling import EpochSampler, FrameSelection
-from data.transforms import Normalise, TrainTransform
+from data.loading.augment import Augment, Variety
+from data.loading.loaders import Batch, TrainDataset, train_loader
+from data.loading.sampling import EpochSampler, FrameSelection
+from data.loading.transforms import Normalise, TrainTransform
+from data.store.entries import EntryFolder
+from data.store.frame_store import FrameStore, LabelledFrames
+from data.video.decode import ClipFacts, DecodeSettings
 from models.registry import architecture, build_model
-from tuning.learner import Learner, build_learner
-from tuning.loop import train_one_epoch
-from tuning.settings import TrainConfig
+from tuning.config.schema import TrainConfig
+from tuning.training.epoch import train_one_epoch
+from tuning.training.learner import Learner, build_learner
 
 CLASSES = 22
 _CLIPS = 64

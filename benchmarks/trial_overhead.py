@@ -83,7 +83,7 @@ def run_round(name: str, trials: str, folder: str) -> None:
     """One start of Ray and its trials."""
     from ray import tune
 
-    from tuning.cluster import connected
+    from tuning.cluster.connect import connected
 
     clock = _Clock()
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
@@ -135,8 +135,8 @@ def _plain_ray() -> Any:
 def _place(name: str) -> Any:
     from ray import tune
 
-    from tuning.job import Slot
-    from tuning.trial import placement
+    from tuning.trial.driver import placement
+    from tuning.trial.spec import Slot
 
     if name == "plain":
         return tune.PlacementGroupFactory([{"CPU": 0.01}])
@@ -151,7 +151,7 @@ def _worker(_: dict[str, Any]) -> None:
 
 
 def _our_worker(_: dict[str, Any]) -> None:
-    import tuning.worker  # noqa: F401  # What any trial of ours imports.
+    import tuning.trial.worker  # noqa: F401  # What any trial of ours imports.
 
     _worker({})
 
@@ -175,7 +175,7 @@ def train_as_a_sweep(worker: Callable[[dict[str, Any]], None], payload: dict[str
     from ray import tune
     from ray.train import RunConfig, ScalingConfig
 
-    from tuning.trainer import GroupOfSeveral, ReportToTune, TrialTrainer
+    from tuning.trial.ray_internals import GroupOfSeveral, ReportToTune, TrialTrainer
 
     run = RunConfig(name=tune.get_context().get_trial_id(), storage_path=folder, callbacks=[ReportToTune()])
     TrialTrainer(

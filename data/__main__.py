@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from data.cache import BuildReport, FrameStore
-    from data.clips import Scan
-    from data.grouping import Grouping
+    from data.dataset.clips import Scan
+    from data.quality.grouping import Grouping
+    from data.store.frame_store import BuildReport, FrameStore
 
 AUTO = "auto"
 """In place of a file of groups: find them."""
@@ -128,7 +128,7 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from data.synthetic import write_demo
+    from data.demo.synthetic import write_demo
 
     clips = write_demo(args.out, classes=args.classes, clips_per_class=args.clips_per_class, seed=args.seed)
     sources = len({clip.source for clip in clips})
@@ -137,10 +137,10 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from data.audit import check_writable, run_audit, write_audit_csv
-    from data.audit_page import write_page
-    from data.clips import read_groups
-    from data.defects import UNUSABLE, Limits
+    from data.dataset.clips import read_groups
+    from data.quality.audit import check_writable, run_audit, write_audit_csv
+    from data.quality.audit_page import write_page
+    from data.quality.defects import UNUSABLE, Limits
 
     check_writable(args.out)
     store = _store(args)
@@ -160,15 +160,15 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def _store(args: argparse.Namespace) -> FrameStore:
-    from data.cache import FrameStore
-    from data.decode import DecodeSettings
+    from data.store.frame_store import FrameStore
+    from data.video.decode import DecodeSettings
 
     return FrameStore(args.store, DecodeSettings(frames=args.frames, short_side=args.short_side))
 
 
 def _found_groups(args: argparse.Namespace, scan: Scan) -> tuple[Grouping, BuildReport, FrameStore]:
-    from data.grouping import find_groups
-    from data.similarity import find_signatures
+    from data.quality.grouping import find_groups
+    from data.quality.similarity import find_signatures
 
     store = _store(args)
     paths = [clip.path for clip in scan.clips]
@@ -180,10 +180,10 @@ def _found_groups(args: argparse.Namespace, scan: Scan) -> tuple[Grouping, Build
 
 
 def _groups(args: argparse.Namespace) -> int:
-    from data.clips import read_groups, scan_clips
-    from data.grouping import pair_scores, write_groups
-    from data.groups_page import write_groups_page
-    from data.leakage import measure_leakage
+    from data.dataset.clips import read_groups, scan_clips
+    from data.quality.grouping import pair_scores, write_groups
+    from data.quality.groups_page import write_groups_page
+    from data.quality.leakage import measure_leakage
     from data.whole_file import check_new
 
     check_new(args.out, *([args.sheets] if args.sheets else []))
@@ -205,8 +205,8 @@ def _groups(args: argparse.Namespace) -> int:
 
 def _refuse_other_files(out: Path) -> None:
     """A split may be made anew; a file of groups, or whatever else lies there, is not written over."""
+    from data.dataset.splits import read_split
     from data.errors import DataError
-    from data.splits import read_split
 
     if out.exists():
         try:
@@ -216,11 +216,11 @@ def _refuse_other_files(out: Path) -> None:
 
 
 def _split(args: argparse.Namespace) -> int:
-    from data.clips import read_groups, scan_clips
+    from data.dataset.clips import read_groups, scan_clips
+    from data.dataset.same_bytes import copies_on_disk, join_copies
+    from data.dataset.split_report import NO_GROUPS, split_report
+    from data.dataset.splits import make_folds, make_split, write_split
     from data.errors import DataError
-    from data.same_bytes import copies_on_disk, join_copies
-    from data.split_report import NO_GROUPS, split_report
-    from data.splits import make_folds, make_split, write_split
 
     if args.folds is not None and args.val is not None:
         raise DataError("--val has no effect beside --folds, where each fold validates once: leave one of them out")

@@ -15,7 +15,8 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from models import (
+from models.architecture import Architecture
+from models.archs import (
     c3d,
     efficientnet_lite0,
     mc3_18,
@@ -28,7 +29,6 @@ from models import (
     swin3d_t,
     tsm_resnet18,
 )
-from models.architecture import Architecture
 from models.errors import ModelError
 from models.motion import ClipModel
 

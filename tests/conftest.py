@@ -22,10 +22,14 @@ settings.load_profile("repeatable")
 PROJECT = Path(__file__).parents[1]
 
 NEED_RAY = tuple(
-    f"test_{what}.py"
-    for what in ("cli", "cluster", "demand", "faults", "kept_workers", "nodes", "store_build", "submitted_job", "sweep")
+    f"{place}.py"
+    for place in (
+        *("tuning/test_cli", "tuning/test_sweep", "tuning/cluster/test_connect", "tuning/cluster/test_node_checks"),
+        *("tuning/cluster/test_decode_on_cluster", "tuning/cluster/test_submitted_job", "tuning/training/test_profile"),
+        *("tuning/trial/test_ray_internals", "faults/test_faults"),
+    )
 )
-"""Files whose tests start Ray, or look for it."""
+"""Files whose tests start Ray, or look for it, below this folder."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,10 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Raises:
         UsageError: a file's tests use the cluster, and would run beside others that do.
     """
-    unnamed = {item.path.name for item in items if "ray_address" in getattr(item, "fixturenames", ())} - set(NEED_RAY)
+    unnamed = {_place(item.path) for item in items if "ray_address" in getattr(item, "fixturenames", ())} - set(
+        NEED_RAY
+    )
     if unnamed:
         raise pytest.UsageError(f"NEED_RAY in tests/conftest.py lacks {', '.join(sorted(unnamed))}")
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, item.path.name not in NEED_RAY))
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, _place(item.path) not in NEED_RAY))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -48,16 +54,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _RayTogether(config, log)
 
 
+def _place(file: Path) -> str:
+    return file.relative_to(PROJECT / "tests").as_posix()
+
+
 class _RayTogether(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return "ray" if Path(file).name in NEED_RAY else file
+        return "ray" if _place(PROJECT / file) in NEED_RAY else file
 
 
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a few generated clips of three classes, and `sources.csv`."""
-    from data.synthetic import write_demo
+    from data.demo.synthetic import write_demo
 
     folder = tmp_path_factory.mktemp("demo") / "clips"
     write_demo(folder, classes=3, clips_per_class=9, seed=0, progress=False)

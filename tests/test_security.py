@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import yaml
 
-from data.clips import read_groups, scan_clips
+from data.dataset.clips import read_groups, scan_clips
+from data.dataset.splits import check_split, read_split
 from data.errors import DataError
-from data.splits import check_split, read_split
-from tests.sweep_runs import PROJECT
+from tests.helpers.sweep_runs import PROJECT
 from tuning.__main__ import _parse
-from tuning.config_file import parse_config
-from tuning.metrics import score
-from tuning.report import plot_confusion
-from tuning.settings import ConfigError
-from tuning.tracking_server import ui_command
-from tuning.tracking_uri import scrubbed, without_secrets
+from tuning.config.load import parse_config
+from tuning.config.redact import scrubbed, without_secrets
+from tuning.config.schema import ConfigError
+from tuning.evaluation.confusion_plot import plot_confusion
+from tuning.tracking.server import ui_command
+from tuning.training.metrics import score
 
 PACKAGES = ("data", "models", "tuning", "benchmarks")
 

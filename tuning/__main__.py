@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 
 from data.errors import DataError
 from models.errors import ModelError
+from tuning.cli.console import averaged_text, print_build, print_nodes, print_outcome, print_scan, print_weights, shown
 from tuning.errors import TuningError
-from tuning.terminal import averaged_text, print_build, print_nodes, print_outcome, print_scan, print_weights, shown
 
 if TYPE_CHECKING:
-    from tuning.config import SweepConfig
-    from tuning.job import Slot, TrialData
-    from tuning.made import Process
-    from tuning.measurement import Measured
-    from tuning.run_folder import RunFolder
+    from tuning.cluster.profile_task import Measured
+    from tuning.config.run_dir import RunFolder
+    from tuning.config.sweep_config import SweepConfig
+    from tuning.report.provenance import Process
+    from tuning.training.inputs import TrialData
+    from tuning.trial.spec import Slot
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -79,7 +80,7 @@ def _add_sweep(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Try architectures, samplers, learning rates and frame counts; choose the champion by validation "
         "and evaluate it on the test split. Results go to runs/NAME and to MLflow.",
         epilog="Each KEY=VALUE overrides a setting of the file, such as train.epochs=3 space.arch=[c3d]; the settings "
-        "are described in tuning/config.py.",
+        "are described in tuning/config/sweep_config.py.",
     )
     command.add_argument("--config", type=Path, metavar="FILE", help="settings, such as configs/demo.yaml")
     command.add_argument("--data", metavar="DIR", help="folder of clips, one sub-folder a class (data.dir)")
@@ -180,7 +181,7 @@ def _add_ui(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from tuning.ray_address import check_address, use_token_if_asked
+    from tuning.cluster.address import check_address, use_token_if_asked
 
     config = _resumed_config(args) if args.resume else _new_config(args)
     address = args.address or os.environ.get("RAY_ADDRESS") or None
@@ -188,16 +189,16 @@ def _sweep(args: argparse.Namespace) -> int:
     use_token_if_asked(address)
 
     # Once the settings are known to be good: these take seconds to import.
-    from tuning.cluster import connected, head_address
-    from tuning.head import told_when_gone
-    from tuning.made import add_process, end_process
-    from tuning.measurement import keep
-    from tuning.packing import alive_nodes, plan_slots, trials_that_fit
-    from tuning.plan import make_plan
+    from tuning.cluster.connect import connected, head_address, told_when_gone
+    from tuning.cluster.placement import alive_nodes, plan_slots, trials_that_fit
+    from tuning.cluster.plan import make_plan
+    from tuning.cluster.profile_task import keep
+    from tuning.config.run_dir import RunFolder
     from tuning.prepare import check_cluster, check_weights_dir, prepare, prepare_weights, scan
-    from tuning.run_folder import RunFolder
-    from tuning.sweep import Interrupted, check_writable, finish, has_ended, new_run, refuse_existing, run_sweep
-    from tuning.tracking_server import check_reachable, resolve_uri
+    from tuning.report.provenance import add_process, end_process
+    from tuning.run_setup import check_writable, has_ended, new_run, refuse_existing
+    from tuning.sweep import Interrupted, finish, run_sweep
+    from tuning.tracking.server import check_reachable, resolve_uri
 
     assert config.name is not None
     run = RunFolder(Path(config.runs_dir) / config.name)
@@ -246,7 +247,7 @@ def _sweep(args: argparse.Namespace) -> int:
 
 def _tell_of_end(run: RunFolder) -> int:
     """There is nothing to go on with, and the test split is not used again unasked."""
-    from tuning.tracking import reporting
+    from tuning.tracking.mlflow_writer import reporting
 
     with reporting(run) as mlflow:
         unsent = mlflow.send(patience=0)
@@ -261,7 +262,7 @@ def _this_process(words: Sequence[str], decoded: int, seconds_decoding: float) -
     """What worked on the run now, on the connected cluster."""
     import ray
 
-    from tuning.made import Process, cluster_text, command_line, machine_text, versions
+    from tuning.report.provenance import Process, cluster_text, command_line, machine_text, versions
 
     return Process(
         command=command_line(words),
@@ -276,9 +277,9 @@ def _this_process(words: Sequence[str], decoded: int, seconds_decoding: float) -
 
 def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *, fresh: bool) -> Measured:
     """What trials need: as it was measured when the run began, or else measured now, while MLflow gets ready."""
-    from tuning.measurement import Measured, kept, measure_trials
-    from tuning.packing import alive_nodes, trials_that_fit
-    from tuning.tracking_server import open_store, resolve_uri
+    from tuning.cluster.placement import alive_nodes, trials_that_fit
+    from tuning.cluster.profile_task import Measured, kept, measure_trials
+    from tuning.tracking.server import open_store, resolve_uri
 
     def meanwhile() -> None:
         if fresh:
@@ -300,9 +301,9 @@ def _measured(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, 
 
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:
-    from tuning.config_file import absolute_paths, load_config, refuse_unused
-    from tuning.settings import ConfigError
-    from tuning.submitted_job import refuse_lost_paths, working_copy
+    from tuning.cluster.submitted_job import refuse_lost_paths, working_copy
+    from tuning.config.load import absolute_paths, load_config, refuse_unused
+    from tuning.config.schema import ConfigError
 
     if args.config is None:
         raise ConfigError("give --config FILE (configs/demo.yaml is a small one), or --resume NAME")
@@ -325,8 +326,8 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
 
 def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     """The run's own settings, with its own split; another setting would mix two sweeps in one folder."""
-    from tuning.run_folder import find_run
-    from tuning.settings import ConfigError
+    from tuning.config.run_dir import find_run
+    from tuning.config.schema import ConfigError
 
     settings = ("config", "data", "split", "groups", "folds", "few_groups", "weights_dir", "name")
     given = [name for name in settings if getattr(args, name)]
@@ -340,10 +341,10 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from tuning.evaluate import evaluate_run
-    from tuning.run_folder import find_run
+    from tuning.config.run_dir import find_run
+    from tuning.evaluation.evaluate import evaluate_run
     from tuning.sweep import contenders_of
-    from tuning.tracking import reporting
+    from tuning.tracking.mlflow_writer import reporting
 
     run = find_run(str(args.run))
     config, others = run.read_config(), contenders_of(run)
@@ -367,7 +368,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from tuning.run_folder import find_run
+    from tuning.config.run_dir import find_run
     from tuning.sweep import report_anew
 
     print(f"report in {shown(report_anew(find_run(str(args.run))))}")
@@ -375,7 +376,7 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from tuning.predict import PredictOptions, predict_files
+    from tuning.inference.predict import PredictOptions, predict_files
 
     options = PredictOptions(
         paths=args.paths,
@@ -393,8 +394,8 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from tuning.export import GRAPH, ONNX, SETTINGS, TOLERANCE, export_champion
-    from tuning.run_folder import find_run
+    from tuning.config.run_dir import find_run
+    from tuning.export.exporter import GRAPH, ONNX, SETTINGS, TOLERANCE, export_champion
 
     exported = export_champion(find_run(str(args.run)).best, args.out)
     print(f"{GRAPH}, {ONNX} and {SETTINGS} in {args.out}")
@@ -403,16 +404,17 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _app(args: argparse.Namespace) -> int:
-    from tuning.app import serve
+    from tuning.inference.app.server import serve
 
     serve(args.run, args.model, host=args.host, port=args.port)
     return 0
 
 
 def _ui(args: argparse.Namespace) -> int:
-    from tuning.settings import ConfigError, TrackingConfig
-    from tuning.tracking_server import check_port, check_reachable, resolve_uri, ui_command
-    from tuning.tracking_uri import without_secrets
+    from tuning.config.redact import without_secrets
+    from tuning.config.schema import ConfigError, TrackingConfig
+    from tuning.ports import check_port
+    from tuning.tracking.server import check_reachable, resolve_uri, ui_command
 
     runs = args.runs.resolve()
     uri = resolve_uri(TrackingConfig(), runs)

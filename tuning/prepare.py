@@ -8,24 +8,26 @@ from pathlib import Path
 
 import ray
 
-from data.cache import BuildReport, FrameStore
-from data.clips import Clip, read_groups, scan_clips
-from data.defects import Defect, Limits, find_defects
+from data.clip import Clip
+from data.dataset.clips import read_groups, scan_clips
+from data.dataset.same_bytes import find_copies, join_copies
+from data.dataset.splits import LEFT_OUT, Split, check_split, make_folds, make_split, read_split
 from data.errors import DataError
-from data.grouping import Grouping, find_groups
-from data.same_bytes import find_copies, join_copies
-from data.similarity import find_signatures
-from data.splits import LEFT_OUT, Split, check_split, make_folds, make_split, read_split
+from data.quality.defects import Defect, Limits, find_defects
+from data.quality.grouping import Grouping, find_groups
+from data.quality.similarity import find_signatures
+from data.store.frame_store import BuildReport, FrameStore
 from models.errors import ModelError
 from models.registry import build_model
 from models.weights import WeightsReport, at_hand, find_weights, load_weights
-from tuning.config import SweepConfig
-from tuning.job import Round, Slot, TrialData
-from tuning.nodes import Folder, check_nodes, needs, witnesses
-from tuning.settings import AUTO_GROUPS, ConfigError, DataConfig, StoreConfig
-from tuning.store_build import build_on_cluster
-from tuning.submitted_job import weight_paths
-from tuning.subspace import Subspace
+from tuning.cluster.decode import build_on_cluster
+from tuning.cluster.node_checks import Folder, check_nodes, needs, witnesses
+from tuning.cluster.submitted_job import weight_paths
+from tuning.config.schema import AUTO_GROUPS, ConfigError, DataConfig, StoreConfig
+from tuning.config.subspace import Subspace
+from tuning.config.sweep_config import SweepConfig
+from tuning.training.inputs import Round, TrialData
+from tuning.trial.spec import Slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import logging
 import os
-import shutil
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,28 +13,25 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from data.grouping import write_groups
-from data.splits import read_split, write_split
-from tuning.checkpoint import CheckpointError, Manifest, copy_champion, load_validation, verified_manifest
-from tuning.config import SweepConfig
-from tuning.config_file import save_config
-from tuning.evaluate import Contender, evaluate_run
-from tuning.findings import FindingsError, gather
-from tuning.job import Slot, TrialJob
-from tuning.journal import Journal
+from data.dataset.splits import read_split
+from tuning.config.run_dir import RunFolder
+from tuning.config.sweep_config import SweepConfig
+from tuning.evaluation.artifacts import TestReport
+from tuning.evaluation.evaluate import Contender, evaluate_run
 from tuning.prepare import PreparedData
-from tuning.progress import TrackingCallback, TrialTable
-from tuning.report_page import write_report
-from tuning.results import TrialResult, best_choices, champion, rank, summarise_trial, usable, write_results
-from tuning.run_folder import RunFolder
-from tuning.settings import ConfigError
-from tuning.space import Search, build_search, finals_search
-from tuning.spool import Spool
-from tuning.test_report import TestReport
-from tuning.tracking import Reporting, reporting, start_sweep
-from tuning.tracking_machine import machine_watched
-from tuning.trial import DRIVER_RESTARTS, placement, run_trial
-from tuning.uncertainty import ScoreIntervals, answer_intervals
+from tuning.report.findings import FindingsError, gather
+from tuning.report.page import write_report
+from tuning.search.algorithms import Search, build_search, finals_search
+from tuning.search.leaderboard import TrialResult, best_choices, champion, rank, summarise_trial, usable, write_results
+from tuning.tracking.callbacks import TrackingCallback, TrialTable
+from tuning.tracking.events import Journal
+from tuning.tracking.mlflow_writer import Reporting, reporting
+from tuning.tracking.outbox import Spool
+from tuning.tracking.system_metrics import machine_watched
+from tuning.training.bootstrap import ScoreIntervals, answer_intervals
+from tuning.training.checkpoint import CheckpointError, Manifest, copy_champion, load_validation, verified_manifest
+from tuning.trial.driver import DRIVER_RESTARTS, placement, run_trial
+from tuning.trial.spec import Slot, TrialJob
 
 
 class Interrupted(Exception):
@@ -61,68 +54,6 @@ class Outcome:
     """What became of that version, in a line; empty while MLflow is away."""
     unsent: str = ""
     """What MLflow has not got and why, in a line."""
-
-
-def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None:
-    """Make the run's folder with its settings, split and MLflow run; all of it or nothing.
-
-    Raises:
-        ConfigError: a run of this name is there.
-        TrackingError: MLflow refuses.
-    """
-    refuse_existing(run)
-    try:
-        run.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"runs_dir {str(run.path.parent)!r} can't be made: {error.strerror}") from None
-    aside = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent)))
-    try:
-        write_split(prepared.split, aside.split)
-        save_config(config, aside.config)
-        _write_defects(aside, prepared)
-        if prepared.grouping is not None:
-            write_groups(prepared.grouping, aside.groups)
-        start_sweep(run.path.name, config, _data_params(prepared), aside.config).save(aside.tracking)
-        aside.path.chmod(0o755)
-        aside.path.rename(run.path)
-    except BaseException:
-        shutil.rmtree(aside.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            run.path.parent.rmdir()  # Only if nothing else is in it.
-        # Another sweep may have taken the name while this one decoded.
-        refuse_existing(run)
-        raise
-
-
-def check_writable(run: RunFolder) -> None:
-    """See that run folders can be made, before anything that takes long.
-
-    Raises:
-        ConfigError: they can't.
-    """
-    folder = run.path.parent
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir():
-        raise ConfigError(f"runs_dir {str(folder)!r} can't be made: {str(nearest)!r} is a file")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(f"runs_dir {str(folder)!r} can't be written: no permission for {str(nearest)!r}")
-
-
-def has_ended(run: RunFolder) -> bool:
-    """Whether a sweep came to its champion's report, so that nothing is left to go on with."""
-    return run.spool.exists() and Journal(Spool(run.spool)).finished
-
-
-def refuse_existing(run: RunFolder) -> None:
-    """Two sweeps in one folder would mix their results.
-
-    Raises:
-        ConfigError: the folder is there.
-    """
-    if run.path.exists():
-        raise ConfigError(
-            f"run {run.path.name!r} exists ({run.path}): go on with --resume {run.named}, or give another --name"
-        )
 
 
 def run_sweep(
@@ -336,16 +267,6 @@ def _whole_checkpoints(train_run: Path) -> dict[Path, Manifest]:
     return whole
 
 
-def _data_params(prepared: PreparedData) -> dict[str, int | str]:
-    counts = Counter(row.split for row in prepared.split.rows)
-    return {
-        "classes": len(prepared.split.classes),
-        **{f"{name}_clips": count for name, count in sorted(counts.items())},
-        "failed_clips": len(prepared.build.failed),
-        "split_sha256": prepared.split.sha256,
-    }
-
-
 def _restored(folder: Path, job: TrialJob) -> tune.Tuner | None:
     if not tune.Tuner.can_restore(str(folder)):
         return None
@@ -354,13 +275,3 @@ def _restored(folder: Path, job: TrialJob) -> tune.Tuner | None:
 
 def _trainable(job: TrialJob) -> Any:
     return tune.with_resources(tune.with_parameters(run_trial, job=job), placement(job.slot))
-
-
-def _write_defects(run: RunFolder, prepared: PreparedData) -> None:
-    left_out = {clip.path for clip in prepared.build.failed}
-    with run.defects.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["path", "what", "defect", "detail"])
-        for defect in prepared.defects:
-            what = "left out" if defect.path in left_out else "used"
-            writer.writerow([defect.path, what, defect.name, defect.detail])

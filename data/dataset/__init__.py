@@ -1,0 +1,4 @@
+"""The labelled clips of a folder: classes, groups and splits.
+
+May import `data.store` for the checksums of files.
+"""

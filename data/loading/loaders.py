@@ -1,0 +1,126 @@
+"""Datasets and batches over the frame store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, Subset
+
+from data.loading.clip_view import eval_frames, pick
+from data.loading.sampling import Draw, EpochSampler, FrameSelection, derived_seed
+from data.loading.transforms import EvalTransform, TrainTransform
+from data.store.frame_store import FrameStore, LabelledFrames
+
+BATCHES_AHEAD = 4
+"""Of each loader process."""
+
+
+class Batch(NamedTuple):
+    """Some clips: frames uint8 `(B, T, 3, H, W)`, label int64 `(B,)`, clip ids."""
+
+    frames: torch.Tensor
+    label: torch.Tensor
+    clip_id: list[str]
+
+
+class _Item(NamedTuple):
+    frames: torch.Tensor
+    label: int
+    clip_id: str
+
+
+class TrainDataset(Dataset[_Item]):
+    """Random frames, crop and flip of each draw; everything random follows from the seed and the draw."""
+
+    def __init__(
+        self,
+        clips: Sequence[LabelledFrames],
+        store: FrameStore,
+        *,
+        selection: FrameSelection,
+        transform: TrainTransform,
+        seed: int,
+    ) -> None:
+        self.clips, self.store, self.selection = clips, store, selection
+        self.transform, self.seed = transform, seed
+
+    def __getitem__(self, draw: Draw) -> _Item:
+        clip = self.clips[draw.clip]
+        rng = np.random.default_rng(derived_seed(self.seed, draw.epoch, draw.position, draw.clip))
+        stored = self.store.read(clip.digest)
+        frames = pick(stored, self.selection.train_indices(len(stored), rng))
+        return _Item(self.transform(frames, rng), clip.label, clip.clip_id)
+
+
+class EvalDataset(Dataset[_Item]):
+    """The same frames and crop of a clip each time: those of one of several views."""
+
+    def __init__(
+        self,
+        clips: Sequence[LabelledFrames],
+        store: FrameStore,
+        *,
+        selection: FrameSelection,
+        transform: EvalTransform,
+        view: int = 0,
+        views: int = 1,
+    ) -> None:
+        self.clips, self.store, self.selection, self.transform = clips, store, selection, transform
+        self.view, self.views = view, views
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> _Item:
+        clip = self.clips[index]
+        frames = eval_frames(self.store.read(clip.digest), self.selection, self.transform, self.view, self.views)
+        return _Item(frames, clip.label, clip.clip_id)
+
+
+def train_loader(
+    dataset: TrainDataset, sampler: EpochSampler, *, batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader[_Item]:
+    """Batches of an epoch's draws; call `sampler.set_epoch` before each epoch."""
+    return _loader(dataset, sampler, batch_size, workers, pin_memory)
+
+
+def eval_loader(
+    dataset: EvalDataset,
+    *,
+    batch_size: int,
+    workers: int,
+    pin_memory: bool,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[_Item]:
+    """Each clip once over all ranks, in order; ranks may hold unequal numbers."""
+    part = Subset(dataset, range(rank, len(dataset), world_size))
+    return _loader(part, SequentialSampler(part), batch_size, workers, pin_memory)
+
+
+def _loader(
+    dataset: Dataset[_Item], sampler: Sampler[Any], batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader[_Item]:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        # Started once, not at each epoch.
+        persistent_workers=workers > 0,
+        # A few that lie ready bridge a clip that must first be read from disk.
+        prefetch_factor=BATCHES_AHEAD if workers else None,
+        collate_fn=_collate,
+    )
+
+
+def _collate(items: list[_Item]) -> Batch:
+    return Batch(
+        torch.stack([item.frames for item in items]),
+        torch.tensor([item.label for item in items]),
+        [item.clip_id for item in items],
+    )

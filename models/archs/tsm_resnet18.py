@@ -1,0 +1,107 @@
+"""ResNet18 whose blocks shift channels along time: the temporal shift module (Lin et al. 2018, arXiv 1811.08383)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from models.architecture import IMAGENET, Architecture
+from models.archs.resnet18 import STAGES, WEIGHTS, backbone
+from models.errors import ModelError
+from models.frames import HeadOptions, two_layers
+from models.motion import ClipModel
+from models.temporal import FrameAverage
+
+
+@dataclass(frozen=True, kw_only=True)
+class TSMResNet18Config(HeadOptions):
+    """Options of `tsm_resnet18`."""
+
+    shift: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a block's input channels that are shifted, half of them a frame forwards and half a frame backwards; the
+    paper's is 1/4."""
+
+
+class TSMResNet18(ClipModel):
+    """torchvision's ResNet18 for one frame count, averaged over frames that each have seen their neighbours'."""
+
+    def __init__(self, config: TSMResNet18Config, num_classes: int, num_frames: int) -> None:
+        super().__init__(config)
+        self.num_frames = num_frames
+        self.backbone = backbone()
+        for stage in ("layer1", "layer2", "layer3", "layer4"):
+            for block in self.backbone.get_submodule(stage).children():
+                block.conv1 = _ShiftedConv2d(block.get_submodule("conv1"), num_frames, config.shift)
+        self.head = two_layers(FrameAverage(), 512, config, num_classes)
+
+    def logits(self, frames: torch.Tensor) -> torch.Tensor:
+        """`(B, T, 3, H, W)` to `(B, K)`.
+
+        Raises:
+            ModelError: another frame count than the network was built for, whose clips would run into each other.
+        """
+        if frames.shape[1] != self.num_frames:
+            raise ModelError(f"tsm_resnet18 was built for clips of {self.num_frames} frames, not {frames.shape[1]}")
+        features = self.backbone(frames.flatten(0, 1))  # (B*T, 512)
+        return self.head(features.unflatten(0, frames.shape[:2]))
+
+
+class _ShiftedConv2d(nn.Conv2d):
+    """A block's first convolution, on what the shift makes of its input; the way past the block stays as it is.
+
+    A subclass, not a layer in front: the keys stay those of torchvision's ResNet18.
+    """
+
+    def __init__(self, convolution: nn.Module, num_frames: int, share: float) -> None:
+        assert isinstance(convolution, nn.Conv2d)
+        super().__init__(
+            convolution.in_channels,
+            convolution.out_channels,
+            convolution.kernel_size,  # type: ignore[arg-type]
+            convolution.stride,  # type: ignore[arg-type]
+            convolution.padding,  # type: ignore[arg-type]
+            bias=False,
+            device="meta",
+        )
+        self.weight = convolution.weight
+        self.num_frames, self.shifted = num_frames, max(1, round(convolution.in_channels * share / 2))
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """`(B*T, C, H, W)` to `(B*T, C', H', W')`."""
+        clips = input.unflatten(0, (-1, self.num_frames))
+        return super().forward(shift(clips, self.shifted).flatten(0, 1))
+
+
+def shift(clips: torch.Tensor, channels: int) -> torch.Tensor:
+    """Move channels of `(B, T, C, …)` along time, zeros where a neighbour is missing.
+
+    The first `channels` of a frame come from the next frame, as many after them from the one before, the rest stay.
+    """
+    earlier, later, rest = clips.tensor_split((channels, 2 * channels), 2)
+    blank = torch.zeros_like(earlier[:, :1]), torch.zeros_like(later[:, :1])
+    return torch.cat([torch.cat([earlier[:, 1:], blank[0]], 1), torch.cat([blank[1], later[:, :-1]], 1), rest], 2)
+
+
+def _build(config: TSMResNet18Config, num_classes: int, num_frames: int, size: int) -> TSMResNet18:
+    return TSMResNet18(config, num_classes, num_frames)
+
+
+ARCHITECTURE = Architecture(
+    name="tsm_resnet18",
+    config=TSMResNet18Config,
+    build=_build,
+    # A single frame has no neighbours.
+    frame_counts=range(2, 129),
+    sizes=range(32, 513),
+    default=(8, 224),
+    mean=IMAGENET[0],
+    std=IMAGENET[1],
+    stages=STAGES,
+    pool=attrgetter("backbone.avgpool"),
+    weights=WEIGHTS,
+)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.quality.similarity import signature
+from tests.helpers.video_files import moving_square, textured
+
+
+def bits(picture: np.ndarray) -> int:
+    return int(np.packbits(imagehash.phash(Image.fromarray(picture).convert("L")).hash).view(np.uint64)[0])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [textured(0, 16), moving_square(1, 16), [np.full((40, 56, 3), 77, np.uint8)] * 16],
+    ids=["textured", "square", "flat"],
+)
+def test_a_signature_holds_imagehashs_own_bits(frames: list[np.ndarray]) -> None:
+    found = signature(np.stack(frames))
+    assert [int(hashed) for hashed in found.frames[0, :, 0]] == [bits(frame) for frame in frames]
+
+
+def test_what_moved_is_hashed_apart_from_the_picture() -> None:
+    moving, still = signature(np.stack(moving_square(1, 16))), signature(np.stack(moving_square(1, 16)[:1] * 16))
+    assert moving.moves
+    assert not still.moves
+    assert (moving.frames[0, :, 1] != moving.frames[0, :, 0]).any()
+    assert (still.frames[..., 1] == still.frames[..., 0]).all()

@@ -1,0 +1,128 @@
+"""A run as a sweep leaves it, whose champion is trained in seconds: the colour of a square is its class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from data.dataset.splits import read_split
+from data.loading.loaders import eval_frames
+from data.loading.transforms import EvalTransform, Normalise
+from data.video.decode import decode_clip
+from models.architecture import KINETICS
+from models.registry import build_model
+from tests.helpers.video_files import write_video
+from tuning.config.load import absolute_paths, parse_config, save_config
+from tuning.config.run_dir import RunFolder
+from tuning.config.schema import TrainConfig
+from tuning.config.sweep_config import TrialConfig
+from tuning.training.calibration import Calibration
+from tuning.training.checkpoint import Manifest, TrainingState, save_checkpoint
+from tuning.training.predictions import Predictions
+
+CLASSES = ("dip", "pull Up", "squat")
+COLOURS = {"dip": (230, 40, 40), "pull Up": (40, 210, 40), "squat": (60, 60, 240)}
+FPS, SECONDS, SIZE = 10, 2, 48
+
+TRIAL = TrialConfig(
+    arch="c3d",
+    options={"width": 4, "batch_norm": True, "head": "pool", "dropout": 0.0},
+    weights="none",
+    sampler="imbalanced",
+    loss="plain",
+    lr=0.001,
+    num_frames=8,
+    selection="uniform",
+    train=TrainConfig(epochs=3, size=SIZE, precision="fp32", batch_size=4),
+    metric="val_macro_f1",
+)
+
+
+def coloured_square(label: str, seed: int, seconds: float = SECONDS, fps: int = FPS) -> list[np.ndarray]:
+    """A square of the class's colour wanders over a grey, mottled wall."""
+    rng = np.random.default_rng(seed)
+    wall = rng.integers(60, 110, (12, 16, 1), np.uint8).repeat(3, 2).repeat(4, 0).repeat(4, 1)
+    y, x = rng.integers(0, 28), rng.integers(0, 44)
+    frames = []
+    for step in range(round(seconds * fps)):
+        frame = wall.copy()
+        left = int(x + 2 * step) % 44
+        frame[y : y + 20, left : left + 20] = COLOURS[label]
+        frames.append(frame)
+    return frames
+
+
+def make_run(place: Path, name: str = "colours") -> RunFolder:
+    """Clips under `place/clips`, the run under `place/runs`."""
+    run = RunFolder(place / "runs" / name)
+    run.best.mkdir(parents=True)
+    lines, seed = ["path,label,group,split"], 0
+    for label in CLASSES:
+        for split in ("train", "train", "train", "val", "test"):
+            path = f"{label}/{seed}.mp4"
+            write_video(place / "clips" / path, coloured_square(label, seed), fps=FPS)
+            lines.append(f"{path},{label},{seed},{split}")
+            seed += 1
+    run.split.write_text("\n".join(lines) + "\n")
+    config = parse_config(
+        {
+            "data": {"dir": str(place / "clips")},
+            "store": {"dir": str(place / "store"), "frames": 8, "short_side": SIZE},
+            "space": {"arch": TRIAL.arch, "num_frames": TRIAL.num_frames},
+        }
+    )
+    save_config(absolute_paths(config), run.config)
+    _train(run, place / "clips")
+    return run
+
+
+def _train(run: RunFolder, clips: Path) -> None:
+    settings, split = run.read_config().store.decode_settings(), read_split(run.split)
+    selection, transform, normalise = TRIAL.frame_selection(), EvalTransform(SIZE), Normalise(*KINETICS)
+
+    def inputs(name: str) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+        chosen = split.clips(name)
+        seen = [eval_frames(decode_clip(clips / c.path, settings).frames, selection, transform) for c in chosen]
+        return (
+            normalise(torch.stack(seen)),
+            torch.tensor([CLASSES.index(c.label) for c in chosen]),
+            [c.path for c in chosen],
+        )
+
+    torch.manual_seed(0)
+    model = build_model(
+        TRIAL.arch, TRIAL.options, num_classes=len(CLASSES), num_frames=TRIAL.num_frames, size=TRIAL.train.size
+    )
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = 0.5
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    frames, labels, _ = inputs("train")
+    # Walls without a square are of no class, so that there is something of which the model is unsure.
+    walls = normalise(torch.randint(60, 110, (len(frames), 1, 1, 1, 1), dtype=torch.uint8).expand_as(frames))
+    unsure = torch.full((len(frames), len(CLASSES)), 1 / len(CLASSES))
+    targets = torch.cat([nn.functional.one_hot(labels, len(CLASSES)).float(), unsure])
+    for _ in range(20):
+        loss = nn.functional.cross_entropy(model(torch.cat([frames, walls])), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    frames, labels, ids = inputs("val")
+    with torch.inference_mode():
+        answers = Predictions(ids, labels, model.eval()(frames))
+    manifest = Manifest(
+        trial=TRIAL,
+        classes=CLASSES,
+        split_sha256=split.sha256,
+        decode=settings,
+        folds=1,
+        precision="fp32",
+        history=({"val_macro_f1": 1.0},),
+    )
+    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], answers)
+    # Three clips, all right, would settle nothing.
+    Calibration(temperature=1.0, threshold=0.6, max_risk=0.1, risk=0.0, coverage=1.0, clips=3).save(run.best)

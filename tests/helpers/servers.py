@@ -1,0 +1,112 @@
+"""Real servers that a test starts, freezes, kills and starts again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuning.tracking.server import TrackingError, check_reachable
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_server(uri: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(TrackingError):
+            check_reachable(uri)
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"nobody answers at {uri}")
+
+
+class MlflowServer:
+    """`mlflow server` over a database, its artifacts in a folder."""
+
+    def __init__(self, database: str, artifacts: Path) -> None:
+        port = free_port()
+        self.uri = f"http://127.0.0.1:{port}"
+        self.command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"]
+        self.command += ["--backend-store-uri", database, "--artifacts-destination", str(artifacts)]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.command,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_for_server(self.uri, self.process)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To the server and its workers."""
+        assert self.process is not None
+        os.killpg(self.process.pid, number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.send_signal(number)
+            self.process.wait(timeout=30)
+            self.process = None
+
+
+@contextmanager
+def mlflow_server(database: str, artifacts: Path) -> Iterator[MlflowServer]:
+    server = MlflowServer(database, artifacts)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+POSTGRES = shutil.which("initdb"), shutil.which("postgres")
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL of its own that asks for a password; yields its address."""
+    initdb, postgres = POSTGRES
+    assert initdb is not None
+    assert postgres is not None
+    # It runs for no root, and not in pytest's folders, which are root's alone.
+    user = "postgres" if os.geteuid() == 0 else None
+    place = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    port = free_port()
+    (place / "password").write_text("hunter22")
+    if user is not None:
+        for path in (place, place / "password"):
+            shutil.chown(path, user)
+    make = [initdb, "-D", str(place / "data"), "-U", "sweep", "-A", "scram-sha-256", "--no-sync"]
+    subprocess.run([*make, "--pwfile", str(place / "password")], cwd=place, user=user, check=True, capture_output=True)
+    server = subprocess.Popen(
+        [postgres, "-D", str(place / "data"), "-k", str(place), "-h", "127.0.0.1", "-p", str(port), "-F"],
+        cwd=place,
+        user=user,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    uri = f"postgresql+psycopg2://sweep:hunter22@127.0.0.1:{port}/postgres"
+    try:
+        wait_for_server(uri, server)
+        yield uri
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=30)
+        shutil.rmtree(place)

@@ -1,0 +1,71 @@
+"""Running the command line as a user does, on settings small enough for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+
+SMALL_CONFIG = """
+store: {frames: 8, short_side: 56}
+space: {arch: [resnet18], sampler: [imbalanced], lr: [0.001], num_frames: [2]}
+search: {asha: null}
+train: {epochs: 2, batch_size: 8, size: 48, precision: fp32}
+models:
+  resnet18: {hidden: 16}
+  c3d: {width: 8, batch_norm: true, head: pool}
+resources: {measure: false}
+tracking: {experiment: test, model_name: test}
+"""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder in which commands run: clips elsewhere, runs and frame store inside."""
+
+    folder: Path
+    clips: Path
+
+    def __post_init__(self) -> None:
+        (self.folder / "small.yaml").write_text(SMALL_CONFIG)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing of the caller's cluster or tracking server."""
+        outside = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+        return {**outside, "PYTHONPATH": str(PROJECT)}
+
+    def sweep_command(self, name: str, *arguments: str) -> list[str]:
+        """A sweep over the clips, grouped by source."""
+        command = [sys.executable, "-m", "tuning", "sweep", "--config", "small.yaml", "--data", str(self.clips)]
+        return [*command, "--groups", str(self.clips / "sources.csv"), "--name", name, *arguments]
+
+    def run(self, command: list[str], timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run to the end, output captured."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def tuning(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """`python -m tuning …`."""
+        return self.run([sys.executable, "-m", "tuning", *arguments], **environment)
+
+    def data(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`python -m data …`."""
+        return self.run([sys.executable, "-m", "data", *arguments])
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The same, once it is sure that it ended well."""
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
+    return done

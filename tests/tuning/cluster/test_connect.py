@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import ray
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from tuning.cluster.address import ClusterError, check_address, use_token_if_asked
+from tuning.cluster.placement import alive_nodes, plan_slots
+from tuning.config.schema import ResourcesConfig
+from tuning.trial.spec import Slot
+
+PROJECT = Path(__file__).parents[3]
+LAPTOP = {"CPU": 2.0}
+GPU_NODE = {"CPU": 16.0, "GPU": 2.0}
+HEAD = {"CPU": 0.0}
+
+
+def plan(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **resources: float) -> tuple[Slot, int]:
+    """On clusters that this machine can't be, Ray's list of nodes is the one thing that is given."""
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    return plan_slots(ResourcesConfig.model_validate(resources), alive_nodes())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "slot", "at_once"),
+    [
+        ([LAPTOP], {}, (1, 1.0, 0.0), 2),
+        ([LAPTOP], {"workers": 2}, (2, 1.0, 0.0), 1),
+        ([LAPTOP], {"cpus": 2}, (1, 2.0, 0.0), 1),
+        ([GPU_NODE], {}, (1, 8.0, 1.0), 2),
+        ([HEAD, GPU_NODE, GPU_NODE], {}, (1, 8.0, 1.0), 4),
+        ([GPU_NODE], {"gpus": 0.5}, (1, 4.0, 0.5), 4),
+        ([GPU_NODE], {"gpus": 0.4, "cpus": 1}, (1, 1.0, 0.4), 4),
+        ([GPU_NODE], {"gpus": 2}, (1, 8.0, 2.0), 1),
+        ([GPU_NODE, LAPTOP], {"gpus": 0}, (1, 1.0, 0.0), 18),
+        ([HEAD], {"max_concurrent": 4, "gpus": 1, "cpus": 7}, (1, 7.0, 1.0), 4),
+    ],
+)
+def test_trials_are_as_many_as_fit(
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[dict[str, float]],
+    resources: dict[str, float],
+    slot: tuple[int, float, float],
+    at_once: int,
+) -> None:
+    found, fitting = plan(monkeypatch, nodes, **resources)
+    assert (found.workers, found.cpus, found.gpus) == slot
+    assert fitting == at_once
+
+
+@pytest.mark.parametrize("resources", [{"cpus": 4}, {"gpus": 1}, {"workers": 3}])
+def test_a_trial_that_fits_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, resources: dict[str, float]) -> None:
+    with pytest.raises(ClusterError, match="^no trial fits: .* the largest node has 2 CPU and 0 GPU; lower"):
+        plan(monkeypatch, [LAPTOP], **resources)
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "127.0.0.1", ":6379", "host:port", "127.0.0.1:99999"])
+def test_what_is_no_address_is_refused_at_once(address: str) -> None:
+    with pytest.raises(ClusterError, match=address.replace("ray://", "")):
+        check_address(address)
+
+
+def test_a_token_is_sent_where_it_is_asked_for(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    use_token_if_asked(ray_address)
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+
+
+def test_a_missing_token_is_named(ray_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match="asks for a token: copy ~/.ray/auth_token"):
+        use_token_if_asked(ray_address)
+
+
+def test_no_token_is_sent_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cluster without tokens no more is needed here than a server that answers otherwise."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        use_token_if_asked(f"127.0.0.1:{port}")
+    finally:
+        server.stop(0)
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
+def prepared(file: str) -> dict[str, Any]:
+    """As `ray up` has it, after Ray's own checks."""
+    config = prepare_config(yaml.safe_load((PROJECT / file).read_text()))
+    validate_config(config)
+    return config
+
+
+def test_the_cloud_has_a_head_without_trials_and_gpus_from_none() -> None:
+    config = prepared("cluster.yaml")
+    types = config["available_node_types"]
+    head, worker = types.pop(config["head_node_type"]), types.popitem()[1]
+    assert not types
+    assert head["resources"] == {"CPU": 0}
+    assert worker["resources"]["GPU"] == 1
+    assert (worker["min_workers"], worker["max_workers"]) == (0, config["max_workers"])
+    assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert all(image.startswith(f"rayproject/ray:{_pinned('ray')}-py311") for image in images(config))
+    # Nothing that a launch would take for granted: what is one's own is to be written in, or the launch fails.
+    assert {kind["node_config"]["ImageId"] for kind in (head, worker)} == {"ami-REPLACE"}
+    assert any("fs-REPLACE" in command for command in config["initialization_commands"])
+
+
+def images(config: dict[str, Any]) -> list[str]:
+    return [config["docker"]["head_image"], config["docker"]["worker_image"]]
+
+
+def test_ones_own_machines_are_all_in_the_cluster_and_need_no_root() -> None:
+    config = prepared("cluster-onprem.yaml")
+    (kind,) = config["available_node_types"].values()
+    assert kind["min_workers"] == kind["max_workers"] == len(config["provider"]["worker_ips"])
+    commands = [command for name, found in config.items() if name.endswith("_commands") for command in found]
+    assert not any("sudo" in command for command in commands)
+    # Ray's newer autoscaler starts none of these machines.
+    assert "RAY_enable_autoscaler_v2=0" in config["head_start_ray_commands"][-1]
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "cluster-onprem.yaml"])
+def test_a_cluster_asks_for_a_token_that_is_no_part_of_its_file(file: str) -> None:
+    config = prepared(file)
+    token = next(remote for remote, local in config["file_mounts"].items() if local == "~/.ray/auth_token")
+    assert f"chmod 600 {token}" in config["setup_commands"]
+    everywhere = any("RAY_AUTH_MODE=token" in option for option in config.get("docker", {}).get("run_options", []))
+    starts = [config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]]
+    assert everywhere or all("export RAY_AUTH_MODE=token" in start for start in starts)
+    assert "RAY_AUTH_TOKEN=" not in (PROJECT / file).read_text()
+    assert "--dashboard-host=127.0.0.1" in starts[0]
+    assert "--include-dashboard=true" in starts[0]
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "cluster-onprem.yaml"])
+def test_every_node_gets_what_is_required(file: str) -> None:
+    config = prepared(file)
+    (remote,) = [remote for remote, local in config["file_mounts"].items() if local == "requirements.txt"]
+    assert any(command.endswith(f"-r {remote}") for command in config["setup_commands"])
+
+
+def _pinned(package: str) -> str:
+    for line in (PROJECT / "requirements.txt").read_text().splitlines():
+        name, _, version = line.partition("==")
+        if name.split("[")[0] == package:
+            return version
+    raise AssertionError(f"{package} is not pinned")

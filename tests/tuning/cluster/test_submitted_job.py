@@ -1,0 +1,156 @@
+"""What `ray job submit --working-dir .` brings to a cluster, and what a job there refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.sweep_runs import succeeded
+from tuning.cluster.submitted_job import COPIES, refuse_lost_paths, weight_paths, working_copy
+from tuning.config.load import absolute_paths, parse_config
+from tuning.config.schema import ConfigError
+from tuning.config.sweep_config import SweepConfig
+
+PROJECT = Path(__file__).parents[3]
+PACKAGES = ("data", "models", "tuning")
+
+# What lies about in a folder in which sweeps ran; each would travel with each job.
+LEFT_AT_HOME = (
+    ".venv/bin/python",
+    "runs/first/config.yaml",
+    "frame_store/ab/abc.npy",
+    "demo_clips/squat/a.mp4",
+    "clips/squat/IMG_1.MOV",
+    "weights/resnet18.pth",
+    "tests/models/test_registry.py",
+    ".git/config",
+)
+
+JOB = """
+import contextlib, io, json, os
+from pathlib import Path
+from tuning.__main__ import main
+from tuning.cluster import connected
+import ray
+
+def where():
+    import data, models, tuning
+    return [str(Path(package.__file__).parent.relative_to(Path.cwd())) for package in (data, models, tuning)]
+
+files = sorted(str(path.relative_to(Path.cwd())) for path in Path.cwd().rglob("*") if path.is_file())
+with contextlib.redirect_stderr(io.StringIO()) as told:
+    code = main(["sweep", "--config", "configs/small.yaml", "--data", "/elsewhere", "--name", "first"])
+with connected(os.environ["RAY_ADDRESS"], verbose=False):
+    found = ray.get(ray.remote(where).remote())
+print(json.dumps({"files": files, "code": code, "told": told.getvalue(), "where": found}))
+"""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> dict[str, Any]:
+    """What a job finds that was submitted from a copy of this project in which much lies about."""
+    project = tmp_path_factory.mktemp("home") / "project"
+    for name in (*PACKAGES, "configs"):
+        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (".gitignore", ".rayignore", "requirements.txt"):
+        shutil.copy(PROJECT / name, project / name)
+    for name in LEFT_AT_HOME:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_bytes(b"x")
+    (project / "job.py").write_text(JOB)
+    done = submit(project, ray_address)
+    deadline = time.monotonic() + 120
+    # A cluster that has just started may not take jobs yet.
+    while "No available agent" in done.stderr and time.monotonic() < deadline:
+        time.sleep(2)
+        done = submit(project, ray_address)
+    lines = succeeded(done).stdout.splitlines()
+    return json.loads(next(line for line in lines if line.startswith('{"files"')))
+
+
+def submit(project: Path, ray_address: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", f"--address={ray_address}"]
+    return subprocess.run(
+        [*command, "--working-dir", ".", "--", sys.executable, "job.py"],
+        cwd=project,
+        env={**os.environ, "RAY_AUTH_MODE": "token"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_code_goes_to_the_cluster_whole(job: dict[str, Any]) -> None:
+    code = [path for name in (*PACKAGES, "configs") for path in (PROJECT / name).rglob("*") if path.is_file()]
+    expected = {str(path.relative_to(PROJECT)) for path in code if "__pycache__" not in path.parts}
+    brought = {file for file in job["files"] if "__pycache__" not in file}
+    assert brought - {".gitignore", ".rayignore"} == expected | {"requirements.txt", "job.py"}
+
+
+def test_workers_of_a_job_import_this_projects_packages(job: dict[str, Any]) -> None:
+    assert job["where"] == list(PACKAGES)
+
+
+def test_a_job_refuses_to_keep_runs_in_what_goes_with_it(job: dict[str, Any]) -> None:
+    assert job["code"] == 2
+    assert job["told"].startswith("error: runs_dir is 'runs', which lies in a submitted job's own copy of the working")
+    assert job["told"].endswith("such as /mnt/sweep/runs\n")
+    assert len(job["told"].splitlines()) == 1
+
+
+def in_job(copy: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> SweepConfig:
+    """Settings as they are in a job whose working directory is `copy`; all that must last is on storage by default."""
+    (copy / "deep").mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(copy)
+    stored = {"data": {"dir": "/s/clips"}, "runs_dir": "/s/runs", "store": {"dir": "/s/frames"}}
+    return absolute_paths(parse_config({**stored, **settings}))
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ({"data": {"dir": "clips"}}, r"data.dir \(--data\) is 'clips', .* such as /mnt/sweep/clips$"),
+        ({"runs_dir": "deep/../runs"}, "runs_dir is 'runs', "),
+        ({"store": {"dir": "frame_store"}}, "store.dir is 'frame_store', "),
+        ({"store": {"dir": "../frame_store"}}, "store.dir is '../frame_store', "),
+        ({"store": {"dir": "s3://bucket/frames", "local": "copies"}}, "store.local is 'copies', "),
+        ({"weights_dir": "weights", "models": {"resnet18": {"weights": "imagenet"}}}, "weights_dir is 'weights', "),
+        ({"models": {"c3d": {"weights": "c3d.pt"}}}, "c3d's weights is 'c3d.pt', "),
+    ],
+)
+def test_what_must_last_is_refused_in_a_copy(
+    setting: dict[str, Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / COPIES / "_ray_pkg_1"
+    config = in_job(copy, monkeypatch, **setting)
+    with pytest.raises(ConfigError, match=f"^{name}"):
+        refuse_lost_paths(config, working_copy(copy / "deep"))
+
+
+def test_what_is_read_once_may_lie_in_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / COPIES / "_ray_pkg_1"
+    data = {"dir": "/s/clips", "groups": "groups.csv:source"}
+    refuse_lost_paths(in_job(copy, monkeypatch, data=data), working_copy(copy))
+
+
+def test_elsewhere_relative_paths_are_nothing_special(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert working_copy(tmp_path) is None
+    refuse_lost_paths(in_job(tmp_path, monkeypatch, runs_dir="runs"), working_copy(tmp_path))
+
+
+def test_weights_that_have_a_name_are_no_files() -> None:
+    config = parse_config(
+        {
+            "models": {"resnet18": {"weights": "imagenet"}, "c3d": {"weights": "/s/c3d.pt"}},
+            "space": {"arch": ["resnet18", "c3d", "s3d"], "by_arch": {"s3d": {"weights": ["none", "/s/s3d.pt"]}}},
+        }
+    )
+    assert weight_paths(config) == [("c3d", "/s/c3d.pt"), ("s3d", "/s/s3d.pt")]

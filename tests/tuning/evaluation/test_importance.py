@@ -1,0 +1,41 @@
+"""Axes that matter and axes that don't, on scores made from a known rule."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.tuning.search.test_leaderboard import result
+from tuning.evaluation.importance import importances
+from tuning.search.leaderboard import TrialResult
+
+
+def trials(lrs: tuple[float, ...] = (0.1, 0.01, 0.001)) -> list[TrialResult]:
+    """The score is made by the architecture, a little by the learning rate, and by the sampler not at all."""
+    from dataclasses import replace
+
+    return [
+        replace(
+            result(f"{arch}-{lr}-{sampler}", 0.4 + 0.4 * (arch == "c3d") + (0.05 if lr == lrs[0] else 0.0)),
+            arch=arch,
+            lr=lr,
+            sampler=sampler,
+        )
+        for arch, lr, sampler in itertools.product(("c3d", "resnet18"), lrs, ("balanced", "imbalanced"))
+    ]
+
+
+def test_the_axis_that_makes_the_score_comes_first() -> None:
+    found = importances(trials(), "val_macro_f1")
+    assert [one.axis for one in found][:2] == ["arch", "lr"]
+    assert {one.axis for one in found} == {"arch", "lr", "sampler"}
+    assert sum(one.share for one in found) == pytest.approx(1)
+    assert found[0].share > 0.8
+    assert found[-1].share < 0.05
+    assert all(one.low <= one.share <= one.high for one in found)
+
+
+def test_says_nothing_of_too_few_trials_or_of_equal_ones() -> None:
+    assert importances(trials()[:3], "val_macro_f1") == []
+    assert importances([result(str(number), 0.5) for number in range(8)], "val_macro_f1") == []

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ray.tune.experiment import Experiment
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
+
+from tuning.config.load import parse_config
+from tuning.config.schema import AXES, ConfigError
+from tuning.config.sweep_config import SweepConfig, TrialConfig
+from tuning.search.algorithms import build_search, finals_search, grid_points, random_points, trial_count
+
+GRID = {"lr": [0.1, 0.01, 0.001], "num_frames": [8, 16]}
+RANGE = {"lr": {"low": 0.001, "high": 0.1}}
+
+
+def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
+    """The choices that Tune makes trials of."""
+    search = build_search(sweep)
+    algorithm = search.algorithm
+    algorithm = SearchGenerator(algorithm) if isinstance(algorithm, Searcher) else algorithm
+    algorithm.add_configurations(
+        Experiment("grid", run=lambda config: None, config=search.space, num_samples=search.samples)
+    )
+    trials: list[tuple[Any, ...]] = []
+    while (trial := algorithm.next_trial()) is not None:
+        trials.append(tuple(trial.config[axis] for axis in sweep.subspaces()[0].axes))
+    return trials
+
+
+def test_a_grid_has_every_combination() -> None:
+    sweep = parse_config({"space": GRID})
+    search = build_search(sweep)
+    assert trial_count(sweep) == search.samples == 2 * 2 * 3 * 2
+    points = grid_points(sweep)
+    assert [tuple(point) for point in points] == [AXES] * 24
+    assert len({tuple(point.values()) for point in points}) == 24
+    assert {point["lr"] for point in points} == {0.1, 0.01, 0.001}
+    assert isinstance(search.algorithm, BasicVariantGenerator)
+    assert search.algorithm.max_concurrent == 0, "as many at once as there is room for, also on nodes that join later"
+
+
+def test_the_trials_at_once_can_be_limited() -> None:
+    sweep = parse_config({"space": GRID, "resources": {"max_concurrent": 3}})
+    assert build_search(sweep).algorithm.max_concurrent == 3
+
+
+def test_tune_tries_the_points_of_a_grid_once_each_and_nothing_else() -> None:
+    sweep = parse_config(
+        {"space": GRID | {"loss": ["plain", "weighted"], "balanced_and_weighted": "leave-out", "arch": "c3d"}}
+    )
+    trials = tried(sweep)
+    assert sorted(trials) == sorted(tuple(point.values()) for point in grid_points(sweep))
+    assert len(trials) == trial_count(sweep) == 3 * 3 * 2
+    assert ("balanced", "weighted") not in {(sampler, loss) for _, sampler, loss, *_ in trials}
+
+
+FURTHER = {"train": {"mixup": [0, 0.2], "ema": [None, 0.9], "trainable": ["all", 2]}, "arch": "c3d"}
+WEIGHTS = {"c3d": {"weights": "c3d.pt"}}
+
+
+def test_settings_of_training_are_axes_of_a_grid() -> None:
+    sweep = parse_config({"space": FURTHER, "models": WEIGHTS})
+    points = grid_points(sweep)
+    assert [tuple(point) for point in points] == [(*AXES, "train.mixup", "train.ema", "train.trainable")] * 64
+    assert len({tuple(point.values()) for point in points}) == 64
+    assert tried(sweep) == [tuple(point.values()) for point in points]
+
+
+def test_random_search_draws_values_of_training_as_they_are_written() -> None:
+    sweep = parse_config(
+        {"space": FURTHER, "models": WEIGHTS, "search": {"algorithm": "random", "trials": 40, "seed": 1}}
+    )
+    drawn = tried(sweep)
+    place = list(sweep.subspaces()[0].axes).index("train.mixup")
+    assert {repr(values[place:]) for values in drawn} >= {"(0.2, None, 2)", "(0, 0.9, 'all')"}
+    for values in drawn:
+        assert TrialConfig.choose(sweep, dict(zip(sweep.subspaces()[0].axes, values, strict=True)))
+
+
+def test_finalists_keep_their_values_of_training() -> None:
+    sweep = parse_config({"space": FURTHER, "models": WEIGHTS, "search": {"finalists": {"top": 2, "seeds": 2}}})
+    search = finals_search(sweep, [grid_points(sweep)[number] for number in (0, 63)])
+    assert search.space["train.trainable"].categories == ["all", 2]
+    assert search.space["train.ema"].categories == [None, 0.9]
+    assert search.samples == 4
+
+
+def test_random_search_draws_as_many_as_asked_and_the_same_for_a_seed() -> None:
+    sweep = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 3}})
+    search = build_search(sweep)
+    assert trial_count(sweep) == search.samples == 7
+    drawn = random_points(sweep)
+    assert drawn == random_points(sweep)
+    assert len({point["lr"] for point in drawn}) == 7
+    assert all(0.001 <= point["lr"] <= 0.1 for point in drawn)
+    other = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 4}})
+    assert random_points(other) != drawn
+
+
+def test_random_search_draws_no_choice_twice_and_no_more_than_there_are() -> None:
+    few = {"space": {"lr": 0.1, "num_frames": 8}, "search": {"algorithm": "random", "trials": 4}}
+    assert len({tuple(point.values()) for point in random_points(parse_config(few))}) == 4
+    with pytest.raises(ConfigError, match="search.trials is 5, but there are 4 choices: set search.algorithm=grid"):
+        parse_config({**few, "search": {"algorithm": "random", "trials": 5}})
+
+
+OWN = {
+    "arch": ["resnet18", "c3d"],
+    "lr": {"low": 0.001, "high": 0.1},
+    "by_arch": {
+        "resnet18": [
+            {"num_frames": 4},
+            {"weights": "imagenet", "lr": {"low": 1e-5, "high": 1e-4}, "train": {"trainable": ["head", 2]}},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("algorithm", ["random", "optuna"])
+def test_each_architecture_is_searched_in_its_own_space(algorithm: str) -> None:
+    sweep = parse_config({"space": OWN, "search": {"algorithm": algorithm, "trials": 40}})
+    trials = [dict(zip(sweep.subspaces()[0].axes, values, strict=True)) for values in tried(sweep)]
+    assert len(trials) == 40
+    kinds = set()
+    for trial in trials:
+        assert TrialConfig.choose(sweep, trial)
+        kinds.add((trial["arch"], trial["weights"], trial["train.trainable"]))
+        low, high = (1e-5, 1e-4) if trial["weights"] == "imagenet" else (0.001, 0.1)
+        assert low <= trial["lr"] <= high
+        assert (trial["num_frames"] == 4) == (trial["arch"] == "resnet18" and trial["weights"] == "none")
+    assert kinds == {
+        ("resnet18", "none", "all"),
+        ("resnet18", "imagenet", "head"),
+        ("resnet18", "imagenet", 2),
+        ("c3d", "none", "all"),
+    }
+
+
+def test_a_grid_of_own_spaces_is_their_union() -> None:
+    own = {**OWN, "lr": [0.1, 0.2], "num_frames": [8, 16]}
+    own["by_arch"] = {"resnet18": [{"num_frames": 4}, {"weights": "imagenet", "lr": 0.3, "num_frames": 2}]}
+    sweep = parse_config({"space": own})
+    assert trial_count(sweep) == 2 * 2 + 2 + 2 * 2 * 2
+    assert tried(sweep) == [tuple(point.values()) for point in grid_points(sweep)]
+
+
+def test_optuna_keeps_to_the_trials_at_once() -> None:
+    optuna = {"space": RANGE, "search": {"algorithm": "optuna", "trials": 4}}
+    assert not isinstance(build_search(parse_config(optuna)).algorithm, ConcurrencyLimiter)
+    limited = build_search(parse_config({**optuna, "resources": {"max_concurrent": 2}})).algorithm
+    assert isinstance(limited, ConcurrencyLimiter)
+    assert limited.max_concurrent == 2
+
+
+def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
+    scheduler = build_search(parse_config({})).scheduler
+    assert isinstance(scheduler, AsyncHyperBandScheduler)
+    assert scheduler._time_attr == "epoch"
+    off = parse_config({"search": {"asha": None}})
+    assert isinstance(build_search(off).scheduler, FIFOScheduler)
+
+
+def test_finals_try_each_choice_with_seeds_that_the_search_did_not_use() -> None:
+    sweep = parse_config({"space": GRID, "train": {"seed": 5}, "search": {"finalists": {"top": 2, "seeds": 3}}})
+    choices = grid_points(sweep)[:2]
+    search = finals_search(sweep, choices)
+    assert search.samples == 6
+    assert isinstance(search.scheduler, FIFOScheduler)
+    search.algorithm.add_configurations(
+        Experiment("finals", run=lambda config: None, config=search.space, num_samples=search.samples)
+    )
+    trials = []
+    while (trial := search.algorithm.next_trial()) is not None:
+        trials.append(trial.config)
+    assert {trial["seed"] for trial in trials} == {6, 7, 8}
+    assert [{axis: trial[axis] for axis in AXES} for trial in trials[::3]] == choices
+    assert TrialConfig.choose(sweep, trials[0]).train.seed == 6

@@ -1,0 +1,366 @@
+"""Bad input: one clear line, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torchvision.models import resnet50
+
+import data.__main__
+import tuning.__main__
+from data.errors import DataError
+from tests.helpers.sweep_runs import Workplace, succeeded
+from tests.helpers.video_files import moving_square, write_video
+from tuning.config.load import parse_config
+from tuning.config.run_dir import RunFolder
+from tuning.config.sweep_config import SweepConfig
+from tuning.prepare import prepare, scan
+from tuning.run_setup import new_run
+from tuning.tracking.server import TrackingError
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of four clips, each of its own source."""
+    root = tmp_path_factory.mktemp("cli") / "clips"
+    lines = ["path,group"]
+    for number in range(8):
+        path = f"{'pull Up' if number % 2 else 'squat'}/{number}.mp4"
+        write_video(root / path, moving_square(number))
+        lines.append(f"{path},{number}")
+    (root / "sources.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def place(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    monkeypatch.chdir(tmp_path)
+    for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    # Weights that lie in the user's own folder, and a network that could bring them, must make no difference.
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path.parent / "torch_home"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    return Workplace(tmp_path, clips)
+
+
+def files(folder: Path) -> set[str]:
+    """All that a command could have left behind, but for the cache of decoded frames."""
+    found = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {str(path) for path in found if path.parts[0] != "frame_store"}
+
+
+@pytest.fixture
+def refused(place: Workplace, capfd: pytest.CaptureFixture[str]) -> Callable[[list[str], str], None]:
+    """Runs a command's own entry point in this process and sees that it refuses well."""
+
+    def check(command: list[str], message: str) -> None:
+        before = files(place.folder)
+        capfd.readouterr()
+        main = {"tuning": tuning.__main__.main, "data": data.__main__.main}[command[2]]
+        assert main(command[3:]) == 2
+        output = capfd.readouterr()
+        errors = [line for line in output.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, output.err
+        assert message in errors[0]
+        assert "Traceback" not in output.out + output.err
+        assert files(place.folder) == before
+
+    return check
+
+
+Refused = Callable[[list[str], str], None]
+
+
+def settings(place: Workplace, clips: Path, **data: object) -> SweepConfig:
+    """Of a sweep over these clips, for what is refused only once Ray has started: that takes seconds a case."""
+    return parse_config({"data": {"dir": str(clips), **data}, "store": {"dir": str(place.folder / "frame_store")}})
+
+
+def refused_clips(place: Workplace, config: SweepConfig, message: str) -> None:
+    before = files(place.folder)
+    with pytest.raises(DataError, match=message) as caught:
+        prepare(scan(config.data), config, progress=False)
+    assert "\n" not in str(caught.value)
+    assert files(place.folder) == before
+
+
+def split(clips: Path, *arguments: str) -> None:
+    """Writes split.csv here."""
+    assert data.__main__.main(["split", str(clips), "--out", "split.csv", *arguments]) == 0
+
+
+def other_folder(place: Workplace, make: Callable[[Path], None]) -> list[str]:
+    folder = place.folder.parent / f"{place.folder.name}-data"
+    folder.mkdir()
+    make(folder)
+    command = place.sweep_command("bad")
+    command[command.index("--data") + 1] = str(folder)
+    groups = command.index("--groups")
+    return command[:groups] + command[groups + 2 :]
+
+
+def test_no_such_folder(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "--data", "nowhere"), "no such folder")
+
+
+def test_no_folder_given(place: Workplace, refused: Refused) -> None:
+    command = place.sweep_command("bad")
+    at = command.index("--data")
+    refused(command[:at] + command[at + 2 :], "give --data DIR")
+
+
+def test_empty_folder(place: Workplace, refused: Refused) -> None:
+    refused(other_folder(place, lambda folder: None), "one sub-folder a class")
+
+
+def test_one_class(place: Workplace, refused: Refused, clips: Path) -> None:
+    command = other_folder(place, lambda folder: shutil.copytree(clips / "squat", folder / "squat"))  # type: ignore[arg-type]
+    refused(command, "squat")
+
+
+def test_a_class_with_one_clip(place: Workplace, refused: Refused, clips: Path) -> None:
+    def make(folder: Path) -> None:
+        shutil.copytree(clips, folder, dirs_exist_ok=True)
+        write_video(folder / "dip/only.mp4", moving_square(50))
+
+    refused(other_folder(place, make), "class 'dip' has 1 clip in 1 group")
+
+
+def test_unreadable_clips(place: Workplace, refused: Refused, clips: Path) -> None:
+    def make(folder: Path) -> None:
+        shutil.copytree(clips, folder, dirs_exist_ok=True)
+        for name in ("a", "b"):
+            (folder / "squat" / f"{name}.mp4").write_bytes(b"not a video")
+
+    command = other_folder(place, make)
+    refused(command, "can't be decoded, more than data.max_failed=0.01 allows: squat/a.mp4: FFmpeg can't")
+
+
+def test_unreadable_clips_that_would_empty_a_class(place: Workplace, clips: Path) -> None:
+    folder = shutil.copytree(clips, place.folder / "copies")
+    for file in sorted((folder / "squat").glob("*.mp4"))[:3]:
+        file.write_bytes(b"not a video")
+    refused_clips(place, settings(place, folder, max_failed=0.9), "class 'squat' has none left in")
+
+
+def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, clips: Path) -> None:
+    split(clips)
+    rows = pd.read_csv(place.folder / "split.csv")
+    rows.loc[0, "path"] = "squat/missing.mp4"
+    rows.to_csv(place.folder / "split.csv", index=False)
+    command = place.sweep_command("bad", "--split", "split.csv")
+    at = command.index("--groups")
+    refused(command[:at] + command[at + 2 :], "'squat/missing.mp4'")
+
+
+def test_the_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
+    folder = shutil.copytree(clips, place.folder / "copies")
+    shutil.copy(min((folder / "squat").glob("*.mp4")), folder / "squat/zz.mp4")
+    split(folder)
+    rows = pd.read_csv("split.csv").set_index("path")
+    first = next(path for path in rows.index if path.startswith("squat") and path != "squat/zz.mp4")
+    rows["group"] = rows.index
+    rows.loc["squat/zz.mp4", "split"] = "train" if rows.loc[first, "split"] != "train" else "val"
+    rows.to_csv("split.csv")
+    given = str(place.folder / "split.csv")
+    refused_clips(place, settings(place, folder, split=given), "stand in two splits with the same bytes")
+
+
+def test_the_same_file_under_two_labels(place: Workplace, clips: Path) -> None:
+    folder = shutil.copytree(clips, place.folder / "copies")
+    shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "pull Up/zz.mp4")
+    refused_clips(place, settings(place, folder), "stand under two labels with the same bytes")
+
+
+def test_groups_beside_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
+    split(clips)
+    refused(place.sweep_command("bad", "--split", "split.csv"), "data.groups has no effect")
+
+
+def test_settings_may_stand_anywhere_among_the_options(place: Workplace, refused: Refused) -> None:
+    command = place.sweep_command("bad")
+    at = command.index("--data")
+    scattered = [*command[:at], "train.epochs=3", *command[at:], "train.epoch=3"]
+    refused(scattered, "did you mean 'train.epochs'?")
+
+
+def test_a_config_with_a_typo(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "train.epoch=3"), "did you mean 'train.epochs'?")
+
+
+def test_a_frame_count_that_no_architecture_takes(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "space.num_frames=7", "space.arch=[resnet18,c3d]"), "c3d")
+
+
+def test_an_unreachable_mlflow_server(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    refused(place.sweep_command("bad"), "no MLflow server answers at http://127.0.0.1:9")
+
+
+def test_an_unreachable_ray_address(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(place.sweep_command("bad", "--address", "127.0.0.1:9"), "no Ray cluster answers at '127.0.0.1:9'")
+    refused(place.sweep_command("bad", "--address", "nonsense"), "is not HOST:PORT")
+    refused(place.sweep_command("bad", "--address", "ray://127.0.0.1:10001"), "'ray job submit'")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    refused(place.sweep_command("bad"), "no Ray cluster answers at '127.0.0.1:9'")
+
+
+def test_weights_that_are_not_there(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "models.resnet18.weights=nowhere.pt"), "nowhere.pt")
+
+
+def test_weights_of_another_network(place: Workplace, refused: Refused) -> None:
+    torch.save(resnet50().state_dict(), place.folder / "resnet50.pt")
+    refused(place.sweep_command("bad", "models.resnet18.weights=resnet50.pt"), "would stay random, the first is")
+    with_imagenet = place.sweep_command("bad", "models.resnet18.weights=imagenet")
+    refused(with_imagenet, "resnet18-f37072fd.pth")
+
+
+def test_a_weights_folder_that_is_not_there(place: Workplace, refused: Refused) -> None:
+    command = place.sweep_command("bad", "models.resnet18.weights=imagenet", "--weights-dir")
+    refused(
+        [*command, "nowhere"], f"weights_dir '{place.folder}/nowhere' is not there: give a folder, which 'python -m"
+    )
+    refused([*command, "small.yaml"], "small.yaml' is a file: give a folder")
+    refused([*command, ""], "weights_dir is ''")
+    refused(place.sweep_command("bad", "--weights-dir", "."), "weights_dir has no effect: no trial starts from named")
+
+
+def test_all_weights_that_are_missing_are_named_at_once(place: Workplace, refused: Refused) -> None:
+    (place.folder / "weights").mkdir()
+    models = ["space.arch=[r3d_18,resnet18,mc3_18]", "models.r3d_18.weights=kinetics400", "space.num_frames=8"]
+    command = place.sweep_command("bad", *models, "models.resnet18.weights=imagenet", "models.mc3_18.weights=w.pt")
+    refused(
+        [*command, "--weights-dir", "weights"],
+        "elsewhere (python -m models fetch r3d_18:kinetics400) and put it at "
+        f"{place.folder}/weights/r3d_18-b3b3357e.pth, or set weights to none; not there either: resnet18:imagenet, "
+        f"mc3_18:{place.folder}/w.pt",
+    )
+
+
+def test_a_run_that_exists(place: Workplace, refused: Refused) -> None:
+    (place.folder / "runs/there").mkdir(parents=True)
+    refused(place.sweep_command("there"), "go on with --resume there, or give another --name")
+
+
+def test_a_name_that_is_no_folder_name(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("../up"), "name is '../up'")
+
+
+def test_resume_takes_no_other_setting_and_needs_a_run(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "--resume", "some"), "leave out --config --data --groups --name")
+    sweep = place.sweep_command("")[:4]
+    refused([*sweep, "--resume", "some", "--weights-dir", "w"], "leave out --weights-dir")
+    refused([*sweep, "--resume", "some"], "no run 'some'")
+    refused(sweep, "give --config FILE")
+
+
+def test_a_runs_folder_that_cannot_be_written(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "runs_dir=small.yaml"), "small.yaml' is a file")
+
+
+def test_a_trial_that_fits_nowhere(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "resources.cpus=64"), "no trial fits")
+    assert not (place.folder / "frame_store").exists(), "refused before clips are decoded"
+
+
+def test_a_database_that_cannot_be_made(place: Workplace, clips: Path) -> None:
+    config = settings(place, clips)
+    config = config.model_copy(
+        update={"tracking": config.tracking.model_copy(update={"uri": "sqlite:////proc/x/m.db"})}
+    )
+    prepared, before = prepare(scan(config.data), config, progress=False), files(place.folder)
+    with pytest.raises(TrackingError, match="MLflow at sqlite:////proc/x/m.db") as caught:
+        new_run(RunFolder(place.folder / "runs/bad"), config, prepared)
+    assert "\n" not in str(caught.value)
+    assert files(place.folder) == before
+
+
+def test_a_port_that_is_taken_or_none(place: Workplace, refused: Refused) -> None:
+    (place.folder / "runs").mkdir()
+    (place.folder / "runs/mlflow.db").touch()
+    ui = [*place.sweep_command("")[:3], "ui"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused([*ui, f"--port={taken.getsockname()[1]}"], "Address already in use): give another --port")
+    refused([*ui, "--port=99999"], "give another --port")
+
+
+def test_identical_files_never_stand_in_two_splits_of_a_new_split(place: Workplace, clips: Path) -> None:
+    folder = shutil.copytree(clips, place.folder / "copies")
+    for file in sorted((folder / "squat").glob("*.mp4")):
+        shutil.copy(file, file.with_name(f"copy {file.name}"))
+    config = settings(place, folder)
+    prepared = prepare(scan(config.data), config, progress=False)
+    assert len(prepared.copies) == 4
+    place_of = {row.clip.path: row.split for row in prepared.split.rows}
+    assert all(len({place_of[path] for path in same}) == 1 for same in prepared.copies)
+    assert {defect.name for defect in prepared.defects} == {"duplicate", "too short"}
+
+
+def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:
+    python = place.sweep_command("")[:3]
+    refused([*python, "evaluate", "--run", "runs/none"], "no run 'runs/none'")
+    refused([*python, "predict", "--run", "runs/none", "clip.mp4"], "no run 'runs/none'")
+    refused([*python, "predict", "--model", "runs/none/best", "clip.mp4"], "no checkpoint in 'runs/none/best'")
+    refused([*python, "app", "--run", "runs/none"], "no run 'runs/none'")
+    refused(
+        [*python, "predict", "--run", "/none/at/all", "clip.mp4"], "no run '/none/at/all': no /none/at/all/config.yaml"
+    )
+    refused([*python, "ui"], "no runs in 'runs' yet")
+
+
+def test_data_commands_refuse_in_one_line(place: Workplace, refused: Refused, clips: Path) -> None:
+    python = [place.sweep_command("")[0], "-m", "data"]
+    refused([*python, "split", "nowhere", "--out", "split.csv"], "no such folder")
+    refused([*python, "split", str(clips), "--out", "s.csv", "--groups", "none.csv"], "none.csv")
+    refused([*python, "demo", "--out", "demo", "--classes", "99"], "99")
+
+
+def test_split_writes_the_same_bytes_for_the_same_seed(
+    place: Workplace, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = ["--groups", f"{clips / 'sources.csv'}:group"]
+    # In another process strings have other hashes.
+    done = succeeded(place.data("split", str(clips), "--out", "a.csv", "--seed", "0", *groups))
+    assert "pull Up" in done.stdout
+    found = [(place.folder / "a.csv").read_bytes()]
+    for seed in ("0", "5"):
+        split(clips, "--seed", seed, *groups)
+        assert "pull Up" in capsys.readouterr().out
+        found.append((place.folder / "split.csv").read_bytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_refusal_as_a_user_sees_it(place: Workplace) -> None:
+    done = place.run(place.sweep_command("bad", "train.epoch=3"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: unknown setting 'train.epoch'; did you mean 'train.epochs'?\n"
+
+
+@pytest.mark.parametrize("module", ["data", "tuning"])
+def test_help_names_every_command(place: Workplace, module: str) -> None:
+    python = place.sweep_command("")[0]
+    commands = {"data": ["demo", "audit", "split"], "tuning": ["sweep", "evaluate", "predict", "app", "ui"]}[module]
+    top = succeeded(place.run([python, "-m", module, "--help"])).stdout
+    for command in commands:
+        assert command in top
+        assert "usage:" in succeeded(place.run([python, "-m", module, command, "--help"])).stdout
+
+
+def test_importing_does_nothing(place: Workplace, refused: Refused) -> None:
+    script = "import data.__main__, tuning.__main__, tuning.worker, tuning.tracking, models.registry; print('done')"
+    before = files(place.folder)
+    environment = {"HOME": str(place.folder / "home"), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    done = succeeded(place.run([place.sweep_command("")[0], "-c", script], **environment))
+    assert done.stdout == "done\n"
+    assert files(place.folder) - {"home"} == before
+    assert os.sep not in done.stderr, done.stderr

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from models.registry import ARCHITECTURES
+from tests.helpers.small_models import case, one_seed_one_thread, small
+from tuning.training.activation_checkpointing import recompute_stages
+
+__all__ = ["one_seed_one_thread"]
+
+
+class Network(nn.Module):
+    """Two stages with batch norm and dropout, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Dropout(0.5))
+        self.second = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8, momentum=None), nn.ReLU(inplace=True))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(images)).mean((2, 3)))
+
+
+def pair() -> tuple[Network, Network]:
+    torch.manual_seed(0)
+    plain = Network()
+    recomputed = copy.deepcopy(plain)
+    recompute_stages(recomputed, ("first.", "second."))
+    return plain, recomputed
+
+
+def test_gradients_and_statistics_are_the_same() -> None:
+    plain, recomputed = pair()
+    images = torch.randn(4, 3, 12, 12)
+    for model in (plain, recomputed):
+        for step in range(2):
+            torch.manual_seed(step)
+            model(images).square().sum().backward()
+    for (name, left), right in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
+        assert left.grad is not None
+        torch.testing.assert_close(left.grad, right.grad, msg=name)
+    for (name, left), right in zip(plain.state_dict().items(), recomputed.state_dict().values(), strict=True):
+        assert torch.equal(left, right), name
+
+
+@pytest.mark.parametrize("name", ["resnet18", "c3d", "r3d_18"])
+def test_an_architectures_stages_can_be_recomputed(name: str) -> None:
+    arch = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    _, options, num_frames, size = case(name)
+    plain = small(name, options, num_frames, size)
+    recomputed = copy.deepcopy(plain)
+    recompute_stages(recomputed, arch.stages)
+    frames = torch.randn(1, num_frames, 3, size, size)
+    for model in (plain, recomputed):
+        torch.manual_seed(1)
+        model(frames).square().sum().backward()
+    for (key, left), right in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(left.grad, right.grad, msg=key)
+
+
+def test_less_is_kept_for_the_way_back() -> None:
+    images = torch.randn(4, 3, 12, 12)
+    kept = []
+    for model in pair():
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: (sizes.append(tensor.numel()), tensor)[1], lambda tensor: tensor
+        ):
+            model(images)
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 2
+
+
+def test_it_answers_the_same() -> None:
+    plain, recomputed = (model.eval() for model in pair())
+    images = torch.randn(4, 3, 12, 12)
+    with torch.inference_mode():
+        assert torch.equal(plain(images), recomputed(images))

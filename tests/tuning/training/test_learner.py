@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.loading.augment import Augment, Variety
+from data.loading.loaders import Batch
+from data.loading.transforms import Normalise
+from models.registry import ARCHITECTURES, build_model
+from tests.tuning.training.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
+from tuning.config.schema import TrainConfig
+from tuning.training.checkpoint import load_models, load_training, save_checkpoint
+from tuning.training.epoch import train_one_epoch
+from tuning.training.learner import Learner, build_learner
+
+CPU = torch.device("cpu")
+STAGES = ARCHITECTURES["c3d"].stages
+EPOCHS = 3
+
+
+def learner_of(model: torch.nn.Module, train: TrainConfig, steps: int = 2) -> Learner:
+    return build_learner(model, 0.01, train, stages=STAGES, steps_per_epoch=steps, device=CPU, precision="fp32")
+
+
+def train_config(**settings: object) -> TrainConfig:
+    return TrainConfig.model_validate({"epochs": EPOCHS, "warmup_epochs": 1.0, "size": 48, **settings}, strict=True)
+
+
+def small_model() -> torch.nn.Module:
+    torch.manual_seed(3)
+    options = {"width": 2, "batch_norm": True, "head": "pool"}
+    return build_model("c3d", options, num_classes=2, num_frames=8, size=48)
+
+
+def epoch(learner: Learner, number: int) -> None:
+    generator = torch.Generator().manual_seed(number)
+    frames = torch.randint(0, 256, (4, 8, 3, 48, 48), generator=generator, dtype=torch.uint8)
+    batches = [Batch(frames[part], torch.arange(2), ["a", "b"]) for part in (slice(0, 2), slice(2, 4))]
+    augment = Augment(Normalise((0.5,) * 3, (0.25,) * 3), 2, Variety(colour=0.3, erasing=0.5, mixup=0.4))
+    torch.manual_seed(number)
+    train_one_epoch(learner, augment, batches, epoch=number, seed=number, micro_batch=2)
+
+
+def same(left: torch.nn.Module, right: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(left.state_dict().values(), right.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"ema": 0.9}, {"trainable": "head", "unfreeze_every": 1, "backbone_lr": 0.5, "ema": 0.5}], ids=str
+)
+def test_training_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
+    settings: dict[str, object], tmp_path: Path
+) -> None:
+    train = train_config(**settings)
+    undisturbed = learner_of(small_model(), train)
+    for number in range(1, EPOCHS + 1):
+        epoch(undisturbed, number)
+        if number == 2:
+            trial = TRIAL.model_copy(
+                update={"train": train, "options": {"width": 2, "batch_norm": True, "head": "pool"}}
+            )
+            manifest = MANIFEST_VALUES.model_copy(update={"trial": trial})
+            save_checkpoint(tmp_path, manifest, [undisturbed.result], [undisturbed.state()], ANSWERS)
+    resumed = learner_of(load_models(tmp_path)[0][0], train)
+    resumed.load_state(load_training(tmp_path)[0])
+    epoch(resumed, EPOCHS)
+    assert same(resumed.model, undisturbed.model)
+    assert same(resumed.result, undisturbed.result)
+    assert resumed.schedule.get_last_lr() == undisturbed.schedule.get_last_lr()
+
+
+def test_training_that_goes_on_with_other_settings_keeps_its_moments_and_its_place_in_the_schedule() -> None:
+    left = learner_of(small_model(), train_config(weight_decay=0.1))
+    for number in (1, 2):
+        epoch(left, number)
+    train = train_config(weight_decay=0.3, backbone_lr=0.5, label_smoothing=0.1)
+    taken = build_learner(small_model(), 0.04, train, stages=STAGES, steps_per_epoch=2, device=CPU, precision="fp32")
+    taken.load_state(left.state())
+    rates = left.schedule.get_last_lr()
+    assert taken.schedule.last_epoch == left.schedule.last_epoch == 4
+    assert taken.schedule.get_last_lr() == [group["lr"] for group in taken.optimizer.param_groups]
+    assert taken.schedule.get_last_lr() == pytest.approx([rates[0] * 4, rates[1] * 4, rates[2] * 2, rates[3] * 2])
+    assert {group["weight_decay"] for group in taken.optimizer.param_groups} == {0.3, 0.0}
+    moments = [
+        [state["exp_avg"] for state in learner.optimizer.state_dict()["state"].values()] for learner in (left, taken)
+    ]
+    assert moments[0]
+    assert all(torch.equal(old, new) for old, new in zip(*moments, strict=True))
+    epoch(taken, EPOCHS)
+    assert taken.schedule.get_last_lr()[0] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_result_is_the_moving_average_of_the_weights() -> None:
+    learner = learner_of(small_model(), train_config(ema=0.6))
+    weight, expected = learner.model.head[3].weight, None
+    for step in range(5):
+        with torch.no_grad():
+            weight.fill_(float(step))
+        learner.average.update(learner.model)  # type: ignore[union-attr]
+        decay = min(0.6, (1 + step) / (10 + step))
+        expected = float(step) if expected is None else decay * expected + (1 - decay) * step
+    result = learner.result.head[3].weight  # type: ignore[union-attr]
+    torch.testing.assert_close(result, torch.full_like(result, expected))
+    assert learner.result is not learner.model
+    assert learner_of(small_model(), train_config()).result is not None
+
+
+def test_without_an_average_the_result_is_what_was_trained() -> None:
+    learner = learner_of(small_model(), train_config())
+    assert learner.result is learner.model
+    assert learner.state().weights is None
+
+
+def test_the_average_is_of_weights_and_statistics_alike() -> None:
+    learner = learner_of(small_model(), train_config(ema=0.9))
+    for number in (1, 2):
+        epoch(learner, number)
+    assert not same(learner.model, learner.result)
+    averaged, current = (dict(m.named_buffers())["features.0.1.running_mean"] for m in (learner.result, learner.model))
+    assert not torch.equal(averaged, current)
+    assert bool(averaged.any())
+
+
+def test_the_learning_rate_warms_up_and_then_falls_to_zero() -> None:
+    learner = build_learner(
+        small_model(),
+        0.1,
+        train_config(epochs=4, backbone_lr=0.25),
+        stages=STAGES,
+        steps_per_epoch=5,
+        device=CPU,
+        precision="fp32",
+    )
+    rates = []
+    for _ in range(20):
+        rates.append(learner.schedule.get_last_lr())
+        learner.optimizer.step()
+        learner.schedule.step()
+    assert all(rate[-1] == pytest.approx(rate[0] / 4) for rate in rates)
+    head = [rate[0] for rate in rates]
+    assert head[:5] == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    assert all(later <= earlier for earlier, later in itertools.pairwise(head[4:]))
+    assert learner.schedule.get_last_lr()[0] == pytest.approx(0.0, abs=1e-9)
+    assert head[12] == pytest.approx(0.05 * (1 + math.cos(math.pi * 7 / 15)))

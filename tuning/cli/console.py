@@ -1,0 +1,142 @@
+"""What a sweep says in the terminal before and after its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from data.store.frame_store import BuildReport
+    from models.weights import WeightsReport
+    from tuning.config.run_dir import RunFolder
+    from tuning.config.sweep_config import SweepConfig
+    from tuning.evaluation.artifacts import AveragedScores
+    from tuning.prepare import PreparedData, ScannedData
+    from tuning.sweep import Outcome
+
+
+def print_scan(scanned: ScannedData, config: SweepConfig) -> None:
+    """What of the folder, the split and the settings is not used."""
+    from data.dataset.split_report import NO_GROUPS
+    from tuning.config.load import unused_models
+
+    if config.data.split is None and config.data.groups is None:
+        print(f"note: {NO_GROUPS}", flush=True)
+    _print_named("files or folders are no clips of a class and are passed over", scanned.ignored)
+    _print_named("clips in the folder are not listed in the split and are not used", scanned.unlisted)
+    _print_named("rows of the groups file name no clip of the folder", scanned.unmatched)
+    for arch in unused_models(config):
+        print(f"note: there are settings for {arch}, but space.arch does not try it")
+
+
+def _print_named(what: str, names: Sequence[str]) -> None:
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        print(f"note: {len(names)} {what}: {', '.join(names[:3])}{more}", flush=True)
+
+
+def print_weights(reports: Mapping[tuple[str, str], WeightsReport]) -> None:
+    """Which weights trials start from, and what of them does not fit."""
+    for (arch, weights), report in reports.items():
+        print(f"weights: {arch} starts from {weights}, {len(report.loaded)} values loaded", flush=True)
+        if report.note:
+            print(f"note: {report.note}")
+        _print_named("values of the file are not used", report.unexpected)
+        _print_named("values of the model start at random", (*report.missing, *report.mismatched))
+
+
+def print_nodes(asked: int, *, yet_to_come: bool) -> None:
+    """How many nodes answered."""
+    print(f"cluster: {asked} node(s) asked, each sees the folders and has what trials need", flush=True)
+    if yet_to_come:
+        print("note: not all trials fit on them; nodes that start later can't be asked beforehand", flush=True)
+
+
+def print_build(prepared: PreparedData, run: RunFolder) -> None:
+    """What became of the clips: decoded, left out, suspect, grouped, split."""
+    from data.dataset.split_report import split_report
+
+    build = prepared.build
+    print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
+    _print_named("stored clips were damaged and are decoded anew", build.repaired)
+    for clip in build.failed:
+        print(f"note: {clip.path} is left out, {clip.defect}: {clip.reason}", flush=True)
+    _print_defects(prepared, run)
+    if prepared.grouping is not None:
+        print(f"groups: {prepared.grouping.sentence()} ({shown(run.groups)})")
+    print(split_report(prepared.split), flush=True)
+    left_out = [clip.path for clip in prepared.split.clips("left-out")]
+    _print_named("clips are left out: their class has fewer than three groups", left_out)
+
+
+def _print_defects(prepared: PreparedData, run: RunFolder) -> None:
+    """Of the clips that are used all the same."""
+    failed = {clip.path for clip in prepared.build.failed}
+    suspect: dict[str, list[str]] = {}
+    for defect in prepared.defects:
+        if defect.path not in failed:
+            suspect.setdefault(defect.name, []).append(defect.path)
+    for name, paths in suspect.items():
+        _print_named(f"clips are used though suspect, {name}", paths)
+    if suspect:
+        print(f"note: why is in {shown(run.defects)}", flush=True)
+
+
+def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
+    """The leaderboard, the champion with its test scores, and what to do next."""
+    from data.intervals import wilson_interval
+    from tuning.cli.tables import finals_table, leaderboard
+    from tuning.search.leaderboard import finalists
+
+    scores, best = outcome.test.scores, outcome.champion
+    low, high = wilson_interval(round(scores.accuracy * scores.num_clips), scores.num_clips)
+    run = shown(outcome.run.path)
+    metric, seeds = config.search.metric, config.search.finalist_seeds
+    print(f"\n{leaderboard([row for row in outcome.ranked if row.stage == 'search'])}\n")
+    for row in outcome.ranked:
+        if row.reason:
+            print(f"{row.status:<10} {row.id}: {row.reason}")
+    if seeds is not None:
+        print(f"finalists, each with {seeds} seeds that the search did not use\n")
+        print(f"{finals_table(finalists(outcome.ranked, metric, seeds), metric)}\n")
+    why = f"by {metric}" if seeds is None else f"by mean {metric} over seeds; the median of its {seeds} trials"
+    print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, {why})")
+    print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
+    print(f"           macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
+    if outcome.test.averaged:
+        print(f"           {averaged_text(outcome.test.averaged)}")
+    if build.failed:
+        print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
+    print(f"report     {shown(outcome.page)}")
+    if outcome.model_version:
+        print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")
+    if outcome.promotion:
+        print(f"           {outcome.promotion}")
+    if outcome.unsent:
+        print(f"mlflow     {outcome.unsent}; python -m tuning evaluate --run {run} sends them")
+    print(f"label      python -m tuning predict --run {run} CLIP")
+    print(f"browse     {_ui_hint(config)}")
+
+
+def averaged_text(averaged: AveragedScores) -> str:
+    """Scores over several views, in a line."""
+    counts = {"views": averaged.views, "crops": averaged.crops}
+    over = " x ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
+    return f"over {over} accuracy {averaged.scores.accuracy:.3f}, macro-F1 {averaged.scores.macro_f1:.3f}"
+
+
+def _ui_hint(config: SweepConfig) -> str:
+    from tuning.config.redact import without_secrets
+    from tuning.tracking.server import resolve_uri
+
+    uri = resolve_uri(config.tracking, Path(config.runs_dir))
+    if uri.startswith("http"):
+        return without_secrets(uri)
+    return f"python -m tuning ui --runs {shown(Path(config.runs_dir))}"
+
+
+def shown(path: Path) -> str:
+    """As short as it can be typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

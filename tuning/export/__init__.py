@@ -1,0 +1,4 @@
+"""The champion as files for other programs: a PyTorch graph, ONNX, and an MLflow pyfunc with its own code.
+
+May import `tuning.training` and `tuning.config`.
+"""

@@ -1,0 +1,23 @@
+"""The scheduler that stops trials early."""
+
+from __future__ import annotations
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from tuning.config.sweep_config import SweepConfig
+
+
+def build_scheduler(sweep: SweepConfig) -> TrialScheduler:
+    """ASHA, or a scheduler that stops no trial where `search.asha` is null."""
+    asha = sweep.search.asha
+    if asha is None:
+        return FIFOScheduler()
+    return AsyncHyperBandScheduler(
+        # By our own epoch: Tune counts reports from 1 again when a trial's driver is restarted.
+        time_attr="epoch",
+        metric=sweep.search.metric,
+        mode="max",
+        max_t=sweep.train.epochs,
+        grace_period=asha.grace_epochs,
+        reduction_factor=asha.reduction_factor,
+    )

@@ -1,0 +1,39 @@
+"""What a trial trains on; plain values, light to import, since each trial starts several processes."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from data.store.frame_store import FrameStore, LabelledFrames
+from data.video.decode import DecodeSettings
+from tuning.config.schema import StoreConfig
+
+
+class Round(BaseModel):
+    """Clips to train on and clips to validate on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train: tuple[LabelledFrames, ...]
+    val: tuple[LabelledFrames, ...]
+
+
+class TrialData(BaseModel):
+    """The clips that all trials of a sweep share."""
+
+    model_config = ConfigDict(frozen=True)
+
+    classes: tuple[str, ...]
+    split_sha256: str
+    frame_store: StoreConfig
+    decode: DecodeSettings
+    rounds: tuple[Round, ...]
+    """One for each fold; one in all without folds."""
+
+    def store(self) -> FrameStore:
+        """The frame store that holds the clips."""
+        return self.frame_store.open(self.decode)
+
+    def digests(self) -> set[str]:
+        """Of all clips in any round."""
+        return {clip.digest for each in self.rounds for clip in (*each.train, *each.val)}
