@@ -22,7 +22,7 @@ sweep: .venv/.installed
 install: .venv/.installed
 
 test-fast: .venv/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m fast
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow and not faults"
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
