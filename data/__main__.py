@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commandline import add_version, run_command
+from data.errors import DataError
+
 if TYPE_CHECKING:
     from data.dataset.clips import Scan
     from data.quality.grouping import Grouping
@@ -17,30 +20,17 @@ AUTO = "auto"
 """In place of a file of groups: find them."""
 
 EXIT_UNUSABLE = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+"""Of a strict audit that found clips without frames."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code.
-
-    1: a strict audit found clips without frames. 2: something that the user can mend, named in one line.
-    """
-    from data.errors import DataError
-
-    args = _parser().parse_args(argv)
-    try:
-        return args.command(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+    """Run one command and return its exit code."""
+    return run_command(_parser().parse_args(argv), DataError)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m data", description="Demo clips, audits, groups and splits.")
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser("demo", help="generate labelled demo clips")
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to fill")
@@ -206,7 +196,6 @@ def _groups(args: argparse.Namespace) -> int:
 def _refuse_other_files(out: Path) -> None:
     """A split may be made anew; a file of groups, or whatever else lies there, is not written over."""
     from data.dataset.splits import read_split
-    from data.errors import DataError
 
     if out.exists():
         try:
@@ -220,7 +209,6 @@ def _split(args: argparse.Namespace) -> int:
     from data.dataset.same_bytes import copies_on_disk, join_copies
     from data.dataset.split_report import NO_GROUPS, split_report
     from data.dataset.splits import make_folds, make_split, write_split
-    from data.errors import DataError
 
     if args.folds is not None and args.val is not None:
         raise DataError("--val has no effect beside --folds, where each fold validates once: leave one of them out")

@@ -7,27 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+from commandline import add_version, run_command
+from models.errors import ModelError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (2: something that the user can mend, named in one line)."""
-    from models.errors import ModelError
-
-    args = _parser().parse_args(argv)
-    try:
-        return args.command(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except ModelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+    """Run one command and return its exit code."""
+    return run_command(_parser().parse_args(argv), ModelError)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Architectures and pretrained weights.")
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="what architectures take and cost, and which weights are at hand")
     listing.add_argument("--classes", type=int, default=22, metavar="K", help="classes to tell apart; default: 22")
@@ -75,7 +66,6 @@ def _list(args: argparse.Namespace) -> int:
 
 def _cost(name: str, num_classes: int) -> tuple[str, str]:
     from models.cost import default_cost
-    from models.errors import ModelError
 
     try:
         cost = default_cost(name, num_classes)
@@ -99,7 +89,6 @@ def _folder(weights_dir: Path | None) -> Path:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from models.errors import ModelError
     from models.registry import architecture
     from models.weight_files import file_sha256, obtain
 

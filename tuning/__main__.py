@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commandline import EXIT_INTERRUPTED, EXIT_USER_ERROR, add_version, run_command
 from data.errors import DataError
 from models.errors import ModelError
 from tuning.cli.console import averaged_text, print_build, print_nodes, print_outcome, print_scan, print_weights, shown
@@ -28,21 +29,10 @@ if TYPE_CHECKING:
     from tuning.training.inputs import TrialData
     from tuning.trial.spec import Slot
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (2: something that the user can mend, named in one line)."""
-    args = _parse(argv)
-    try:
-        return args.command(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except (DataError, ModelError, TuningError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+    """Run one command and return its exit code."""
+    return run_command(_parse(argv), DataError, ModelError, TuningError)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -62,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tuning", description="Find and test the best classifier of your workout clips."
     )
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sweep(commands)
     _add_evaluate(commands)

@@ -21,6 +21,7 @@ from tuning.config.sweep_config import SweepConfig
 
 PROJECT = Path(__file__).parents[3]
 PACKAGES = ("data", "models", "tuning")
+TOP_LEVEL_FILES = ("commandline.py", "requirements.txt")
 
 # What lies about in a folder in which sweeps ran; each would travel with each job.
 LEFT_AT_HOME = (
@@ -38,7 +39,7 @@ JOB = """
 import contextlib, io, json, os
 from pathlib import Path
 from tuning.__main__ import main
-from tuning.cluster import connected
+from tuning.cluster.connect import connected
 import ray
 
 def where():
@@ -60,7 +61,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> dict[str,
     project = tmp_path_factory.mktemp("home") / "project"
     for name in (*PACKAGES, "configs"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in (".gitignore", ".rayignore", "requirements.txt"):
+    for name in (".gitignore", ".rayignore", *TOP_LEVEL_FILES):
         shutil.copy(PROJECT / name, project / name)
     for name in LEFT_AT_HOME:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,7 @@ def test_code_goes_to_the_cluster_whole(job: dict[str, Any]) -> None:
     code = [path for name in (*PACKAGES, "configs") for path in (PROJECT / name).rglob("*") if path.is_file()]
     expected = {str(path.relative_to(PROJECT)) for path in code if "__pycache__" not in path.parts}
     brought = {file for file in job["files"] if "__pycache__" not in file}
-    assert brought - {".gitignore", ".rayignore"} == expected | {"requirements.txt", "job.py"}
+    assert brought - {".gitignore", ".rayignore"} == expected | {*TOP_LEVEL_FILES, "job.py"}
 
 
 def test_workers_of_a_job_import_this_projects_packages(job: dict[str, Any]) -> None:

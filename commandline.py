@@ -1,0 +1,39 @@
+"""The version, exit codes and error handling that the command lines of `data`, `models` and `tuning` share.
+
+It is a module of its own because `data` and `models` import neither each other nor `tuning`. It imports none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+VERSION = "1.0.0"
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--version`, which prints the version and exits."""
+    parser.add_argument("--version", action="version", version=f"workout-clips {VERSION}")
+
+
+def run_command(args: argparse.Namespace, *user_errors: type[Exception]) -> int:
+    """Run `args.command(args)` and return the exit code.
+
+    Args:
+        args: the parsed arguments; `args.command` takes them and returns an exit code.
+        user_errors: exceptions that the user can fix. Their message is printed on one line, without a traceback.
+
+    Returns:
+        The command's own exit code, 2 after one of `user_errors` or 130 after Ctrl-C.
+    """
+    try:
+        return args.command(args)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except user_errors as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR

@@ -1,0 +1,53 @@
+"""What the three command lines share."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commandline import VERSION, run_command
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("package", ["data", "models", "tuning"])
+def test_version_is_printed(package: str) -> None:
+    command = [sys.executable, "-m", package, "--version"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"workout-clips {VERSION}\n"
+
+
+def test_shared_module_imports_no_package_of_this_project() -> None:
+    loaded = "import sys, commandline; print({'data', 'models', 'tuning'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def run_raising(error: BaseException) -> int:
+    def command(_: argparse.Namespace) -> int:
+        raise error
+
+    return run_command(argparse.Namespace(command=command), LookupError, ArithmeticError)
+
+
+def test_exit_code_is_the_commands_own() -> None:
+    assert run_command(argparse.Namespace(command=lambda args: args.code, code=1)) == 1
+
+
+def test_user_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_raising(ZeroDivisionError("lr is 0; give a positive number")) == 2
+    assert capsys.readouterr() == ("", "error: lr is 0; give a positive number\n")
+
+
+def test_interrupt_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_raising(KeyboardInterrupt()) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(TypeError, match="a bug"):
+        run_raising(TypeError("a bug"))
