@@ -21,7 +21,7 @@ from data.store.frame_store import FrameStore, LabelledFrames
 from tuning.config.run_dir import find_run
 from tuning.inference.champion import Champion
 from tuning.search.leaderboard import TrialResult, rank
-from tuning.sweep import read_trials
+from tuning.search.tune_results import read_trials
 
 
 def main() -> None:

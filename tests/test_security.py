@@ -14,7 +14,7 @@ from data.dataset.clips import read_groups, scan_clips
 from data.dataset.splits import check_split, read_split
 from data.errors import DataError
 from tests.helpers.sweep_runs import PROJECT
-from tuning.__main__ import _parse
+from tuning.__main__ import parse
 from tuning.config.load import parse_config
 from tuning.config.redact import scrubbed, without_secrets
 from tuning.config.schema import ConfigError
@@ -85,7 +85,7 @@ def test_what_could_run_code_would_be_found(call: str) -> None:
 
 
 def test_pages_are_served_to_this_machine_alone_unless_asked_otherwise() -> None:
-    args = _parse(["ui"])
+    args = parse(["ui"])
     command, _ = ui_command("sqlite:///x.db", args.host, args.port)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     for file in sorted(PROJECT.glob("cluster*.yaml")):

@@ -1,59 +1,33 @@
-"""The sweep: the `Tuner`, its resume, and the way from its trials to the champion's test report."""
+"""Run the trials of a sweep, or those that an earlier process left unfinished."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from data.dataset.splits import read_split
 from tuning.config.run_dir import RunFolder
 from tuning.config.sweep_config import SweepConfig
-from tuning.evaluation.artifacts import TestReport
-from tuning.evaluation.evaluate import Contender, evaluate_run
 from tuning.prepare import PreparedData
-from tuning.report.findings import FindingsError, gather
-from tuning.report.page import write_report
 from tuning.search.algorithms import Search, build_search, finals_search
-from tuning.search.leaderboard import TrialResult, best_choices, champion, rank, summarise_trial, usable, write_results
+from tuning.search.leaderboard import TrialResult, best_choices, rank, write_results
+from tuning.search.tune_results import read_trials
 from tuning.tracking.callbacks import TrackingCallback, TrialTable
 from tuning.tracking.events import Journal
 from tuning.tracking.mlflow_writer import Reporting, reporting
 from tuning.tracking.outbox import Spool
 from tuning.tracking.system_metrics import machine_watched
-from tuning.training.bootstrap import ScoreIntervals, answer_intervals
-from tuning.training.checkpoint import CheckpointError, Manifest, copy_champion, load_validation, verified_manifest
 from tuning.trial.driver import DRIVER_RESTARTS, placement, run_trial
 from tuning.trial.spec import Slot, TrialJob
 
 
 class Interrupted(Exception):
     """The sweep was stopped by a signal before all trials ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a sweep came to."""
-
-    run: RunFolder
-    ranked: list[TrialResult]
-    champion: TrialResult
-    test: TestReport
-    page: Path
-    """The report."""
-    model_version: str
-    """Of the registered model; empty while MLflow is away."""
-    promotion: str
-    """What became of that version, in a line; empty while MLflow is away."""
-    unsent: str = ""
-    """What MLflow has not got and why, in a line."""
 
 
 def run_sweep(
@@ -91,7 +65,7 @@ def run_sweep(
                     if best:
                         results = stage.run(run.finals, finals_search(config, best))
         except Interrupted:
-            _send(report, patience=0)
+            report.flush(patience=0)
             raise
     return results
 
@@ -100,13 +74,6 @@ def _machine(report: Reporting, config: SweepConfig) -> contextlib.AbstractConte
     if not config.tracking.system_metrics:
         return contextlib.nullcontext()
     return machine_watched(report.journal.see_machine)
-
-
-def _send(report: Reporting, patience: float) -> None:
-    """What MLflow has not got yet; what is left then is told."""
-    unsent = report.send(patience)
-    if unsent:
-        print(f"note: {unsent}", flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,112 +126,6 @@ class _Stage:
                 failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
             ),
         )
-
-
-def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> Outcome:
-    """Choose the champion by validation, register it, then evaluate it on the test split.
-
-    Raises:
-        NoChampion: no trial ended with a usable model.
-    """
-    patience = config.tracking.patience
-    with reporting(run) as report:
-        try:
-            winner = champion(results, config.search.metric, config.search.finalist_seeds)
-        except ValueError:
-            report.journal.end_sweep("FAILED")
-            _send(report, patience)
-            raise
-        copy_champion(Path(winner.checkpoint), run.best, config.test.max_risk)
-        report.journal.choose_champion(winner.id, config.tracking.model_name)
-        unsent = report.send(patience)
-        test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
-        report.journal.report_test(config.tracking.promote)
-        ranked = rank(results, config.search.metric)
-        page = write_report(gather(run, ranked, winner))
-        report.journal.report_page()
-        report.journal.end_sweep("FINISHED")
-        unsent = report.send(0 if unsent else patience)
-        return Outcome(run, ranked, winner, test, page, report.writer.registered, report.writer.promotion, unsent)
-
-
-def report_anew(run: RunFolder) -> Path:
-    """Make the report of a sweep that has ended once more; the test split is not touched.
-
-    Raises:
-        ConfigError: it is no run.
-        FindingsError: it has no test report yet, or the trials' checkpoints are gone.
-        NoChampion: no trial ended with a usable model.
-    """
-    config = run.read_config()
-    if not run.tuner.exists():
-        raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
-    page = write_report(gather(run, *_ended(run, config)))
-    if run.tracking.exists():
-        with reporting(run) as report:
-            report.journal.report_page()
-            _send(report, patience=0)
-    return page
-
-
-def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:
-    """The best trial of each architecture but the champion's."""
-    best: dict[str, TrialResult] = {}
-    for row in rank([row for row in results if usable(row)], metric):
-        best.setdefault(row.arch, row)
-    return [Contender(row.title, Path(row.checkpoint)) for arch, row in best.items() if arch != winner.arch]
-
-
-def contenders_of(run: RunFolder) -> list[Contender]:
-    """The same of a sweep that has ended; none if its trials are gone."""
-    if not run.tuner.exists():
-        return []
-    config = run.read_config()
-    return contenders(*_ended(run, config), config.search.metric)
-
-
-def _ended(run: RunFolder, config: SweepConfig) -> tuple[list[TrialResult], TrialResult]:
-    """The trials of a sweep that has ended, best first, and its champion."""
-    ranked = rank(read_trials(run, config), config.search.metric)
-    return ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)
-
-
-def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
-    """Every trial of the run, finalists included, as Tune left it on disk."""
-    groups = read_split(run.split).groups
-    # It warns of each trial that has not reported yet.
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
-    rows = [
-        summarise_trial(
-            trial.trial_id,
-            trial.config,
-            trial.status,
-            trial.last_result if "epoch" in (trial.last_result or {}) else None,
-            _whole_checkpoints(run.checkpoints / trial.trial_id),
-            config,
-            str(trial.get_error() or ""),
-        )
-        for stage in stages
-        for trial in stage.trials
-    ]
-    return [replace(row, intervals=_intervals(Path(row.checkpoint), groups)) if row.checkpoint else row for row in rows]
-
-
-def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
-    answers = load_validation(checkpoint)
-    return answer_intervals(answers, [groups[clip] for clip in answers.clip_ids])
-
-
-def _whole_checkpoints(train_run: Path) -> dict[Path, Manifest]:
-    """A process that was killed while it wrote leaves half a checkpoint; what Tune knew of them may be older yet."""
-    whole = {}
-    for path in sorted(train_run.glob("checkpoint_*/")):
-        try:
-            whole[path] = verified_manifest(path)
-        except CheckpointError as error:
-            print(f"note: a checkpoint is passed over: {error}", flush=True)
-    return whole
 
 
 def _restored(folder: Path, job: TrialJob) -> tune.Tuner | None:

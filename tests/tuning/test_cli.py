@@ -357,7 +357,8 @@ def test_help_names_every_command(place: Workplace, module: str) -> None:
 
 
 def test_importing_does_nothing(place: Workplace, refused: Refused) -> None:
-    script = "import data.__main__, tuning.__main__, tuning.worker, tuning.tracking, models.registry; print('done')"
+    modules = "data.__main__, tuning.__main__, tuning.trial.worker, tuning.tracking.mlflow_writer, models.registry"
+    script = f"import {modules}; print('done')"
     before = files(place.folder)
     environment = {"HOME": str(place.folder / "home"), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     done = succeeded(place.run([place.sweep_command("")[0], "-c", script], **environment))

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tuning.config.run_dir import RunFolder
     from tuning.config.sweep_config import SweepConfig
     from tuning.evaluation.artifacts import AveragedScores
+    from tuning.finish import Outcome
     from tuning.prepare import PreparedData, ScannedData
-    from tuning.sweep import Outcome
 
 
 def print_scan(scanned: ScannedData, config: SweepConfig) -> None:

@@ -304,6 +304,12 @@ class Reporting:
         file = self.journal.spool.file.name
         return f"{self.sender.left()} entries of {file} are not at {self.sender.receiver} yet ({reason})"
 
+    def flush(self, patience: float) -> None:
+        """Send pending entries as `send` does; print a note if any remain."""
+        unsent = self.send(patience)
+        if unsent:
+            print(f"note: {unsent}", flush=True)
+
 
 @contextmanager
 def reporting(run: RunFolder) -> Iterator[Reporting]:

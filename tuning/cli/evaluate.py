@@ -1,0 +1,43 @@
+"""`python -m tuning evaluate`: test a run's champion on its test split."""
+
+from __future__ import annotations
+
+import argparse
+
+from tuning.cli.args import Subcommands, add_run_option
+from tuning.cli.console import averaged_text, shown
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("evaluate", help="evaluate a run's champion on its test split")
+    add_run_option(command)
+    command.set_defaults(command=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from tuning.config.run_dir import find_run
+    from tuning.evaluation.evaluate import evaluate_run
+    from tuning.finish import contenders_of
+    from tuning.tracking.mlflow_writer import reporting
+
+    run = find_run(str(args.run))
+    config, others = run.read_config(), contenders_of(run)
+    if not run.tracking.exists():
+        report, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
+    else:
+        with reporting(run) as mlflow:
+            report = evaluate_run(run, others, progress=True)
+            mlflow.journal.report_test(config.tracking.promote)
+            unsent = mlflow.send(config.tracking.patience)
+            promotion = mlflow.writer.promotion
+    print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
+    print(f"{report.scores.num_clips} clips; report in {shown(report.folder)}")
+    if report.averaged:
+        print(f"test {averaged_text(report.averaged)}")
+    if promotion:
+        print(f"registered model: {promotion}")
+    if unsent:
+        print(f"note: {unsent}; the same command sends them")
+    return 0

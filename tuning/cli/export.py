@@ -1,0 +1,27 @@
+"""`python -m tuning export`: write the champion as files for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tuning.cli.args import Subcommands, add_run_option
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("export", help="export a run's champion to PyTorch, ONNX and JSON files")
+    add_run_option(command)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="model.pt2, model.onnx and model.json")
+    command.set_defaults(command=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from tuning.config.run_dir import find_run
+    from tuning.export.exporter import GRAPH, ONNX, SETTINGS, TOLERANCE, export_champion
+
+    exported = export_champion(find_run(str(args.run)).best, args.out)
+    print(f"{GRAPH}, {ONNX} and {SETTINGS} in {args.out}")
+    print(f"ONNX differs from PyTorch by at most {exported.difference:.2g} a logit (up to {TOLERANCE:g} is taken)")
+    return 0

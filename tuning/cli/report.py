@@ -1,0 +1,26 @@
+"""`python -m tuning report`: write the report of a run again."""
+
+from __future__ import annotations
+
+import argparse
+
+from tuning.cli.args import Subcommands, add_run_option
+from tuning.cli.console import shown
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "report", help="write the report of a finished sweep again; the test split is not used"
+    )
+    add_run_option(command)
+    command.set_defaults(command=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from tuning.config.run_dir import find_run
+    from tuning.finish import rebuild_report
+
+    print(f"report in {shown(rebuild_report(find_run(str(args.run))))}")
+    return 0

@@ -1,0 +1,268 @@
+"""`python -m tuning sweep`: run a new sweep, or resume one that was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commandline import EXIT_INTERRUPTED
+from tuning.cli.args import Subcommands
+from tuning.cli.console import print_build, print_nodes, print_outcome, print_scan, print_weights, shown
+
+if TYPE_CHECKING:
+    from tuning.cluster.plan import Plan
+    from tuning.cluster.profile_task import Measured
+    from tuning.config.run_dir import RunFolder
+    from tuning.config.sweep_config import SweepConfig
+    from tuning.prepare import PreparedData, ScannedData
+    from tuning.report.provenance import Process
+    from tuning.search.leaderboard import TrialResult
+    from tuning.training.inputs import TrialData
+    from tuning.trial.spec import Slot
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "sweep",
+        help="try every setting, choose the champion by validation, test it once",
+        description="Try architectures, samplers, learning rates and frame counts; choose the champion by validation "
+        "and evaluate it on the test split. Results go to runs/NAME and to MLflow.",
+        epilog="Each KEY=VALUE overrides a setting of the file, such as train.epochs=3 space.arch=[c3d]; "
+        "docs/configuration.md describes every setting.",
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="settings, such as configs/demo.yaml")
+    command.add_argument("--data", metavar="DIR", help="folder of clips, one sub-folder per class (data.dir)")
+    command.add_argument("--split", metavar="CSV", help="use this split instead of creating one (data.split)")
+    command.add_argument(
+        "--groups",
+        metavar="CSV[:COLUMN]",
+        help="keep the clips of a group in one split; `auto` finds groups from the pictures (data.groups)",
+    )
+    command.add_argument("--folds", type=int, metavar="K", help="score trials by K-fold cross-validation (data.folds)")
+    command.add_argument(
+        "--few-groups",
+        choices=("refuse", "leave-out", "train"),
+        help="what to do with a class of fewer than three groups (data.few_groups)",
+    )
+    command.add_argument(
+        "--weights-dir",
+        metavar="DIR",
+        help="folder of pretrained weights files, searched before the network (weights_dir)",
+    )
+    command.add_argument("--name", help="name of the run folder; default: name of the config and the time")
+    command.add_argument("--resume", metavar="NAME", help="resume a stopped run; takes no other setting")
+    command.add_argument(
+        "--address", metavar="HOST:PORT", help="Ray cluster to run on (or RAY_ADDRESS); default: this machine"
+    )
+    command.add_argument("--verbose", action="store_true", help="show the output of Ray and of the workers")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings that override the file's")
+    command.set_defaults(command=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from tuning.cluster.address import check_address, use_token_if_asked
+
+    config = _resumed_config(args) if args.resume else _new_config(args)
+    address = args.address or os.environ.get("RAY_ADDRESS") or None
+    check_address(address)
+    use_token_if_asked(address)
+
+    # These take seconds to import: only once the settings are known to be valid.
+    from tuning.cluster.connect import connected
+    from tuning.config.run_dir import RunFolder
+    from tuning.finish import finish
+    from tuning.prepare import prepare_weights, scan
+    from tuning.report.provenance import end_process
+    from tuning.run_setup import has_ended
+    from tuning.sweep import Interrupted
+
+    assert config.name is not None
+    run = RunFolder(Path(config.runs_dir) / config.name)
+    if args.resume and has_ended(run):
+        return _report_ended(run)
+    _check_outputs(run, config, new=not args.resume)
+    scanned = scan(config.data)
+    print_scan(scanned, config)
+    print_weights(prepare_weights(config, scanned.num_classes))
+    with connected(address, verbose=args.verbose):
+        prepared, plan = _prepare(args, run, config, scanned, on_cluster=address is not None)
+        started = time.monotonic()
+        try:
+            results = _run_trials(run, config, prepared, plan, verbose=args.verbose)
+        except Interrupted:
+            print(f"\nstopped before all trials ended; {_resume_hint(run)}")
+            return EXIT_INTERRUPTED
+        seconds = time.monotonic() - started
+    end_process(run.made, seconds, plan.at_once)
+    print_outcome(finish(run, config, results), config, prepared.build)
+    return 0
+
+
+def _new_config(args: argparse.Namespace) -> SweepConfig:
+    from tuning.cluster.submitted_job import refuse_lost_paths, working_copy
+    from tuning.config.load import absolute_paths, load_config, refuse_unused
+    from tuning.config.schema import ConfigError
+
+    if args.config is None:
+        raise ConfigError("no settings: give --config FILE, such as configs/demo.yaml, or --resume NAME")
+    flags = {
+        "name": args.name,
+        "data.dir": args.data,
+        "data.split": args.split,
+        "data.groups": args.groups,
+        "data.few_groups": args.few_groups,
+        "weights_dir": args.weights_dir,
+    }
+    overrides = [*args.overrides, *([f"data.folds={args.folds}"] if args.folds is not None else [])]
+    config = load_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
+    refuse_unused(config)
+    name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    config = absolute_paths(config.model_copy(update={"name": name}))
+    refuse_lost_paths(config, working_copy(Path.cwd()))
+    return config
+
+
+def _resumed_config(args: argparse.Namespace) -> SweepConfig:
+    """Return the run's own settings with its own split; other settings would mix two sweeps in one folder."""
+    from tuning.config.run_dir import find_run
+    from tuning.config.schema import ConfigError
+
+    settings = ("config", "data", "split", "groups", "folds", "few_groups", "weights_dir", "name")
+    given = [name for name in settings if getattr(args, name)]
+    if given or args.overrides:
+        extra = [*(f"--{name.replace('_', '-')}" for name in given), *args.overrides]
+        raise ConfigError(f"--resume uses the run's own settings: leave out {' '.join(extra)}")
+    run = find_run(args.resume)
+    config = run.read_config()
+    data = config.data.model_copy(update={"split": str(run.split), "groups": None})
+    return config.model_copy(update={"data": data})
+
+
+def _report_ended(run: RunFolder) -> int:
+    """Print that nothing is left to resume; the test split is not used again unless the user says so."""
+    from tuning.tracking.mlflow_writer import reporting
+
+    with reporting(run) as mlflow:
+        unsent = mlflow.send(patience=0)
+    print(f"{run.path.name} has ended: report in {shown(run.report)}; nothing was done")
+    print(f"to test its champion again, which is counted: python -m tuning evaluate --run {run.named}")
+    if unsent:
+        print(f"note: {unsent}")
+    return 0
+
+
+def _check_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None:
+    """Check what the sweep writes to, before anything that takes long."""
+    from tuning.prepare import check_weights_dir
+    from tuning.run_setup import check_writable, refuse_existing
+    from tuning.tracking.server import check_reachable, resolve_uri
+
+    if new:
+        refuse_existing(run)
+        # A resumed run has a file that keeps what MLflow misses.
+        check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
+    check_writable(run)
+    check_weights_dir(config.weights_dir)
+
+
+def _prepare(
+    args: argparse.Namespace, run: RunFolder, config: SweepConfig, scanned: ScannedData, *, on_cluster: bool
+) -> tuple[PreparedData, Plan]:
+    """Decode the clips, profile the trials, create the run folder, and plan how the trials fit."""
+    from tuning.cluster.placement import alive_nodes
+    from tuning.cluster.plan import make_plan
+    from tuning.cluster.profile_task import keep
+    from tuning.prepare import prepare
+    from tuning.report.provenance import add_process
+    from tuning.run_setup import new_run
+
+    slot = _check_slots(scanned, config, on_cluster=on_cluster)
+    started = time.monotonic()
+    prepared = prepare(scanned, config, progress=True)
+    seconds_decoding = time.monotonic() - started
+    print_build(prepared, run)
+    data = prepared.trial_data()
+    measured = _profile(run, config, data, slot, new=not args.resume)
+    if not args.resume:
+        new_run(run, config, prepared)
+    add_process(run.made, _this_process(args.words, prepared.build.decoded, seconds_decoding))
+    if measured.demands:
+        keep(measured, run.demand)
+    plan = make_plan(config, data, measured, alive_nodes())
+    print(plan.text(), flush=True)
+    return prepared, plan
+
+
+def _check_slots(scanned: ScannedData, config: SweepConfig, *, on_cluster: bool) -> Slot:
+    """Check that a trial fits on the cluster, before decoding, which may take long; return what a trial takes."""
+    from tuning.cluster.placement import alive_nodes, plan_slots, trials_that_fit
+    from tuning.prepare import check_cluster
+
+    slot, at_once = plan_slots(config.resources, alive_nodes())
+    if on_cluster:
+        to_come = trials_that_fit(slot, alive_nodes()) < at_once
+        print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
+    return slot
+
+
+def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *, new: bool) -> Measured:
+    """Return the stored profile of the run's trials, or profile them now, while MLflow's database is created."""
+    from tuning.cluster.placement import alive_nodes, trials_that_fit
+    from tuning.cluster.profile_task import Measured, kept, measure_trials
+    from tuning.tracking.server import open_store, resolve_uri
+
+    def meanwhile() -> None:
+        if new:
+            open_store(resolve_uri(config.tracking, Path(config.runs_dir)), Path(config.runs_dir))
+
+    if not config.resources.measure:
+        return Measured()
+    stored = kept(run.demand, slot)
+    if stored is not None:
+        return stored
+    if not trials_that_fit(slot, alive_nodes()):
+        print("note: no node is available yet to profile trials on", flush=True)
+        return Measured()
+    print("profiling trials …", flush=True)
+    measured = measure_trials(config, data, slot, meanwhile)
+    for failure in measured.failures:
+        print(f"note: {failure.arch} could not be profiled: {failure.reason}", flush=True)
+    return measured
+
+
+def _run_trials(
+    run: RunFolder, config: SweepConfig, prepared: PreparedData, plan: Plan, *, verbose: bool
+) -> list[TrialResult]:
+    from tuning.cluster.connect import head_address, told_when_gone
+    from tuning.sweep import run_sweep
+
+    lost = f"The Ray head node no longer responds. Once one runs again, {_resume_hint(run)}"
+    with told_when_gone(head_address(), lost):
+        return run_sweep(run, config, prepared, plan.slot, plan.at_once, verbose=verbose)
+
+
+def _resume_hint(run: RunFolder) -> str:
+    return f"resume with: python -m tuning sweep --resume {run.named}"
+
+
+def _this_process(words: list[str], decoded: int, seconds_decoding: float) -> Process:
+    """Describe this process and the connected cluster for the run's provenance."""
+    import ray
+
+    from tuning.report.provenance import Process, cluster_text, command_line, machine_text, versions
+
+    return Process(
+        command=command_line(words),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_text(),
+        cluster=cluster_text([node["Resources"] for node in ray.nodes() if node["Alive"]]),
+        versions=versions(),
+        decoded=decoded,
+        seconds_decoding=round(seconds_decoding, 1),
+    )

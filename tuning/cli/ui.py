@@ -1,0 +1,40 @@
+"""`python -m tuning ui`: serve the MLflow UI for the runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from tuning.cli.args import Subcommands
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("ui", help="serve the MLflow UI for the runs")
+    command.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    command.add_argument("--port", type=int, default=5000, help="default: 5000")
+    command.set_defaults(command=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from tuning.config.redact import without_secrets
+    from tuning.config.schema import ConfigError, TrackingConfig
+    from tuning.ports import check_port
+    from tuning.tracking.server import check_reachable, resolve_uri, ui_command
+
+    runs = args.runs.resolve()
+    uri = resolve_uri(TrackingConfig(), runs)
+    check_reachable(uri)
+    if uri.startswith("http"):
+        print(f"MLFLOW_TRACKING_URI is a server already: open {without_secrets(uri)}")
+        return 0
+    check_port(args.host, args.port)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
+    print(f"MLflow at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    command, environment = ui_command(uri, args.host, args.port)
+    # In this process's place, so that a signal to it ends MLflow.
+    os.execve(command[0], command, {**os.environ, **environment})

@@ -1,0 +1,104 @@
+"""From the trials of a sweep to its result: the champion, its test report, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuning.config.run_dir import RunFolder
+from tuning.config.sweep_config import SweepConfig
+from tuning.evaluation.artifacts import TestReport
+from tuning.evaluation.evaluate import Contender, evaluate_run
+from tuning.report.findings import FindingsError, gather
+from tuning.report.page import write_report
+from tuning.search.leaderboard import TrialResult, champion, rank, usable
+from tuning.search.tune_results import read_trials
+from tuning.tracking.mlflow_writer import reporting
+from tuning.training.checkpoint import copy_champion
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a sweep came to."""
+
+    run: RunFolder
+    ranked: list[TrialResult]
+    champion: TrialResult
+    test: TestReport
+    page: Path
+    """The report."""
+    model_version: str
+    """Of the registered model; empty while MLflow is away."""
+    promotion: str
+    """What became of that version, in a line; empty while MLflow is away."""
+    unsent: str = ""
+    """What MLflow has not got and why, in a line."""
+
+
+def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> Outcome:
+    """Choose the champion by validation, register it, then evaluate it on the test split.
+
+    Raises:
+        NoChampion: no trial ended with a usable model.
+    """
+    patience = config.tracking.patience
+    with reporting(run) as report:
+        try:
+            winner = champion(results, config.search.metric, config.search.finalist_seeds)
+        except ValueError:
+            report.journal.end_sweep("FAILED")
+            report.flush(patience)
+            raise
+        copy_champion(Path(winner.checkpoint), run.best, config.test.max_risk)
+        report.journal.choose_champion(winner.id, config.tracking.model_name)
+        unsent = report.send(patience)
+        test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
+        report.journal.report_test(config.tracking.promote)
+        ranked = rank(results, config.search.metric)
+        page = write_report(gather(run, ranked, winner))
+        report.journal.report_page()
+        report.journal.end_sweep("FINISHED")
+        unsent = report.send(0 if unsent else patience)
+        return Outcome(run, ranked, winner, test, page, report.writer.registered, report.writer.promotion, unsent)
+
+
+def rebuild_report(run: RunFolder) -> Path:
+    """Make the report of a sweep that has ended once more; the test split is not touched.
+
+    Raises:
+        ConfigError: it is no run.
+        FindingsError: it has no test report yet, or the trials' checkpoints are gone.
+        NoChampion: no trial ended with a usable model.
+    """
+    config = run.read_config()
+    if not run.tuner.exists():
+        raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
+    page = write_report(gather(run, *_ended(run, config)))
+    if run.tracking.exists():
+        with reporting(run) as report:
+            report.journal.report_page()
+            report.flush(patience=0)
+    return page
+
+
+def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:
+    """The best trial of each architecture but the champion's."""
+    best: dict[str, TrialResult] = {}
+    for row in rank([row for row in results if usable(row)], metric):
+        best.setdefault(row.arch, row)
+    return [Contender(row.title, Path(row.checkpoint)) for arch, row in best.items() if arch != winner.arch]
+
+
+def contenders_of(run: RunFolder) -> list[Contender]:
+    """The same of a sweep that has ended; none if its trials are gone."""
+    if not run.tuner.exists():
+        return []
+    config = run.read_config()
+    return contenders(*_ended(run, config), config.search.metric)
+
+
+def _ended(run: RunFolder, config: SweepConfig) -> tuple[list[TrialResult], TrialResult]:
+    """The trials of a sweep that has ended, best first, and its champion."""
+    ranked = rank(read_trials(run, config), config.search.metric)
+    return ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)

@@ -1,0 +1,55 @@
+"""Read the trials of a run as Tune left them on disk."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ray import tune
+
+from data.dataset.splits import read_split
+from tuning.config.run_dir import RunFolder
+from tuning.config.sweep_config import SweepConfig
+from tuning.search.leaderboard import TrialResult, summarise_trial
+from tuning.training.bootstrap import ScoreIntervals, answer_intervals
+from tuning.training.checkpoint import CheckpointError, Manifest, load_validation, verified_manifest
+
+
+def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
+    """Every trial of the run, finalists included, as Tune left it on disk."""
+    groups = read_split(run.split).groups
+    # It warns of each trial that has not reported yet.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
+    rows = [
+        summarise_trial(
+            trial.trial_id,
+            trial.config,
+            trial.status,
+            trial.last_result if "epoch" in (trial.last_result or {}) else None,
+            _whole_checkpoints(run.checkpoints / trial.trial_id),
+            config,
+            str(trial.get_error() or ""),
+        )
+        for stage in stages
+        for trial in stage.trials
+    ]
+    return [replace(row, intervals=_intervals(Path(row.checkpoint), groups)) if row.checkpoint else row for row in rows]
+
+
+def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
+    answers = load_validation(checkpoint)
+    return answer_intervals(answers, [groups[clip] for clip in answers.clip_ids])
+
+
+def _whole_checkpoints(train_run: Path) -> dict[Path, Manifest]:
+    """A process that was killed while it wrote leaves half a checkpoint; what Tune knew of them may be older yet."""
+    whole = {}
+    for path in sorted(train_run.glob("checkpoint_*/")):
+        try:
+            whole[path] = verified_manifest(path)
+        except CheckpointError as error:
+            print(f"note: a checkpoint is passed over: {error}", flush=True)
+    return whole
