@@ -240,6 +240,14 @@ class SearchConfig(Settings):
     finalists: FinalistsConfig | None = None
     """Try the best ones again with other seeds, all to the end, and choose among these; `null` for the single best."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_pbt(cls, values: Any) -> Any:
+        """Drop `pbt: null`, which the config.yaml of runs made before population-based training was removed holds."""
+        if isinstance(values, dict) and "pbt" in values and values["pbt"] is None:
+            return {key: value for key, value in values.items() if key != "pbt"}
+        return values
+
     @property
     def finalist_seeds(self) -> int | None:
         """Trials of each finalist, if there are finalists."""

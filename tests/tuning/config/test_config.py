@@ -394,6 +394,15 @@ def test_a_saved_config_is_whole_and_reads_back(tmp_path: Path) -> None:
     assert "weight_decay" in (tmp_path / "config.yaml").read_text()
 
 
+def test_null_pbt_in_the_config_of_an_older_run_is_ignored(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("search: {pbt: null, trials: 3, algorithm: random}\n")
+    assert load_config(file).search.trials == 3
+    file.write_text("search: {pbt: {interval_epochs: 2}}\n")
+    with pytest.raises(ConfigError, match=r"unknown setting 'search\.pbt'"):
+        load_config(file)
+
+
 def test_paths_are_made_absolute_but_names_of_weights_are_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     config = absolute_paths(
