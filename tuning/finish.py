@@ -20,20 +20,20 @@ from tuning.training.checkpoint import copy_champion
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a sweep came to."""
+    """The result of a sweep."""
 
     run: RunFolder
     ranked: list[TrialResult]
     champion: TrialResult
     test: TestReport
     page: Path
-    """The report."""
+    """The report's HTML file."""
     model_version: str
-    """Of the registered model; empty while MLflow is away."""
+    """Version of the registered model; empty if MLflow did not respond."""
     promotion: str
-    """What became of that version, in a line; empty while MLflow is away."""
+    """Whether that version was promoted, in one line; empty if MLflow did not respond."""
     unsent: str = ""
-    """What MLflow has not got and why, in a line."""
+    """Which entries MLflow has not received and why, in one line."""
 
 
 def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> Outcome:
@@ -64,17 +64,17 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
 
 
 def rebuild_report(run: RunFolder) -> Path:
-    """Make the report of a sweep that has ended once more; the test split is not touched.
+    """Write the report of a finished sweep again, without using the test split.
 
     Raises:
-        ConfigError: it is no run.
-        FindingsError: it has no test report yet, or the trials' checkpoints are gone.
+        ConfigError: the folder is not a run.
+        FindingsError: the run has no test report yet, or the checkpoints of its trials were deleted.
         NoChampion: no trial ended with a usable model.
     """
     config = run.read_config()
     if not run.tuner.exists():
-        raise FindingsError(f"{run.path / 'ray'} is gone, and with it the trials: a report can't be made without them")
-    page = write_report(gather(run, *_ended(run, config)))
+        raise FindingsError(f"{run.path / 'ray'} is missing, which holds the trials: restore it to write the report")
+    page = write_report(gather(run, *_finished_trials(run, config)))
     if run.tracking.exists():
         with reporting(run) as report:
             report.journal.report_page()
@@ -83,22 +83,22 @@ def rebuild_report(run: RunFolder) -> Path:
 
 
 def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:
-    """The best trial of each architecture but the champion's."""
+    """Return the best trial of each architecture other than the champion's."""
     best: dict[str, TrialResult] = {}
     for row in rank([row for row in results if usable(row)], metric):
         best.setdefault(row.arch, row)
     return [Contender(row.title, Path(row.checkpoint)) for arch, row in best.items() if arch != winner.arch]
 
 
-def contenders_of(run: RunFolder) -> list[Contender]:
-    """The same of a sweep that has ended; none if its trials are gone."""
+def read_contenders(run: RunFolder) -> list[Contender]:
+    """Return the contenders of a finished sweep; none if its trials were deleted."""
     if not run.tuner.exists():
         return []
     config = run.read_config()
-    return contenders(*_ended(run, config), config.search.metric)
+    return contenders(*_finished_trials(run, config), config.search.metric)
 
 
-def _ended(run: RunFolder, config: SweepConfig) -> tuple[list[TrialResult], TrialResult]:
-    """The trials of a sweep that has ended, best first, and its champion."""
+def _finished_trials(run: RunFolder, config: SweepConfig) -> tuple[list[TrialResult], TrialResult]:
+    """Return the trials of a finished sweep, best first, and its champion."""
     ranked = rank(read_trials(run, config), config.search.metric)
     return ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)

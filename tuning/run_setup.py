@@ -1,4 +1,4 @@
-"""Create the run folder."""
+"""Create the run folder, and check beforehand that it can be created."""
 
 from __future__ import annotations
 
@@ -23,64 +23,66 @@ from tuning.tracking.outbox import Spool
 
 
 def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None:
-    """Make the run's folder with its settings, split and MLflow run; all of it or nothing.
+    """Create the run folder with its settings, split and MLflow run, atomically.
 
     Raises:
-        ConfigError: a run of this name is there.
-        TrackingError: MLflow refuses.
+        ConfigError: a run of this name exists.
+        TrackingError: MLflow refuses the run.
     """
     refuse_existing(run)
     try:
         run.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"runs_dir {str(run.path.parent)!r} can't be made: {error.strerror}") from None
-    aside = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent)))
+        raise ConfigError(f"runs_dir {str(run.path.parent)!r} can't be created: {error.strerror}") from None
+    staging = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent)))
     try:
-        write_split(prepared.split, aside.split)
-        save_config(config, aside.config)
-        _write_defects(aside, prepared)
+        write_split(prepared.split, staging.split)
+        save_config(config, staging.config)
+        _write_defects(staging, prepared)
         if prepared.grouping is not None:
-            write_groups(prepared.grouping, aside.groups)
-        start_sweep(run.path.name, config, _data_params(prepared), aside.config).save(aside.tracking)
-        aside.path.chmod(0o755)
-        aside.path.rename(run.path)
+            write_groups(prepared.grouping, staging.groups)
+        start_sweep(run.path.name, config, _data_params(prepared), staging.config).save(staging.tracking)
+        staging.path.chmod(0o755)
+        staging.path.rename(run.path)
     except BaseException:
-        shutil.rmtree(aside.path, ignore_errors=True)
+        shutil.rmtree(staging.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             run.path.parent.rmdir()  # Only if nothing else is in it.
-        # Another sweep may have taken the name while this one decoded.
+        # Another sweep may have taken the name while this one was decoding.
         refuse_existing(run)
         raise
 
 
 def check_writable(run: RunFolder) -> None:
-    """See that run folders can be made, before anything that takes long.
+    """Check that run folders can be created, before anything that takes long.
 
     Raises:
-        ConfigError: they can't.
+        ConfigError: they can't be created.
     """
     folder = run.path.parent
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
-        raise ConfigError(f"runs_dir {str(folder)!r} can't be made: {str(nearest)!r} is a file")
+        raise ConfigError(f"runs_dir {str(folder)!r} can't be created: {str(nearest)!r} is a file; give another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(f"runs_dir {str(folder)!r} can't be written: no permission for {str(nearest)!r}")
+        raise ConfigError(
+            f"runs_dir {str(folder)!r} can't be written: you have no permission for {str(nearest)!r}; give another folder"
+        )
 
 
 def has_ended(run: RunFolder) -> bool:
-    """Whether a sweep came to its champion's report, so that nothing is left to go on with."""
+    """Return whether a sweep has written its report, so that nothing is left to resume."""
     return run.spool.exists() and Journal(Spool(run.spool)).finished
 
 
 def refuse_existing(run: RunFolder) -> None:
-    """Two sweeps in one folder would mix their results.
+    """Refuse a run folder that exists: two sweeps in one folder would mix their results.
 
     Raises:
-        ConfigError: the folder is there.
+        ConfigError: the folder exists.
     """
     if run.path.exists():
         raise ConfigError(
-            f"run {run.path.name!r} exists ({run.path}): go on with --resume {run.named}, or give another --name"
+            f"run {run.path.name!r} exists ({run.path}): resume it with --resume {run.named}, or give another --name"
         )
 
 

@@ -31,34 +31,35 @@ class Interrupted(Exception):
 
 
 def run_sweep(
-    run: RunFolder, config: SweepConfig, prepared: PreparedData, slot: Slot, at_once: int, *, verbose: bool
+    run: RunFolder, config: SweepConfig, prepared: PreparedData, slot: Slot, max_concurrent: int, *, verbose: bool
 ) -> list[TrialResult]:
     """Run all trials, or those that an earlier process left unfinished, on the connected Ray.
 
     Args:
-        run: a folder made by `new_run`.
+        run: a folder created by `new_run`.
         config: its settings.
         prepared: its clips.
-        slot: what each trial takes.
-        at_once: trials at once.
+        slot: resources of one trial.
+        max_concurrent: trials that run concurrently.
         verbose: show Tune's own messages.
 
     Raises:
-        Interrupted: stopped by a signal; a later call goes on.
-        SpoolBusy: another process is at work on the run.
+        Interrupted: the sweep was stopped by a signal; a later call resumes it.
+        SpoolBusy: another process works on the run.
     """
-    # Tune's older output takes a reporter of one's own; the newer prints each trial's settings and results.
+    # Tune's older output accepts a custom reporter; the newer one prints every trial's settings and results.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     if config.resources.max_concurrent is not None:
-        # An autoscaler starts nodes for what waits: for all that may run at once, not for one after another.
+        # An autoscaler starts nodes for pending trials: request all that may run concurrently, not one after another.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(config.resources.max_concurrent)
     job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
     with reporting(run) as report:
         report.journal.open_sweep()
-        stage = _Stage(run, config, job, at_once, verbose)
+        stage = _Stage(run, config, job, max_concurrent, verbose)
         try:
-            # The machine first: it imports MLflow, as the sender's thread does; both at once may wait for each other.
-            with _machine(report, config), report.sender.running():
+            # System metrics first: they import MLflow, and so does the sender's thread; importing it in two threads at
+            # the same time can deadlock.
+            with _system_metrics(report, config), report.sender.running():
                 results = stage.run(run.tuner, build_search(config))
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
@@ -70,7 +71,7 @@ def run_sweep(
     return results
 
 
-def _machine(report: Reporting, config: SweepConfig) -> contextlib.AbstractContextManager[None]:
+def _system_metrics(report: Reporting, config: SweepConfig) -> contextlib.AbstractContextManager[None]:
     if not config.tracking.system_metrics:
         return contextlib.nullcontext()
     return machine_watched(report.journal.see_machine)
@@ -78,27 +79,27 @@ def _machine(report: Reporting, config: SweepConfig) -> contextlib.AbstractConte
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """What the search and the finals have in common."""
+    """One `Tuner`: the search, or the finals after it."""
 
     sweep_folder: RunFolder
     config: SweepConfig
     job: TrialJob
-    at_once: int
+    max_concurrent: int
     verbose: bool
 
     def run(self, folder: Path, search: Search) -> list[TrialResult]:
-        """Run all trials of one `Tuner`, or those that were left unfinished; returns all trials of the run so far."""
-        print(f"{search.samples} trials, {min(self.at_once, search.samples)} at once", flush=True)
+        """Run all trials, or those that were left unfinished; return all trials of the run so far."""
+        print(f"{search.samples} trials, {min(self.max_concurrent, search.samples)} concurrently", flush=True)
         tuner = _restored(folder, self.job) or self._new_tuner(folder, search)
         tuner.fit()
         results = read_trials(self.sweep_folder, self.config)
         write_results(rank(results, self.config.search.metric), self.sweep_folder.results)
-        # A new one: what the trials told meanwhile was told by Tune's callback.
+        # Read the journal again: Tune's callback has written to it in the meantime.
         journal = Journal(Spool(self.sweep_folder.spool))
         journal.end_trials(results)
-        # Tune makes a trial when there is room for it: one that is missing was never begun.
-        begun = len(tune.ExperimentAnalysis(str(folder)).trials)
-        if begun < search.samples or any(row.status == "unfinished" for row in results):
+        # Tune creates a trial when a slot is free: a missing one was never started.
+        started = len(tune.ExperimentAnalysis(str(folder)).trials)
+        if started < search.samples or any(row.status == "unfinished" for row in results):
             journal.end_sweep("KILLED")
             raise Interrupted
         return results
@@ -109,7 +110,7 @@ class _Stage:
             _trainable(self.job),
             param_space=search.space,
             tune_config=tune.TuneConfig(
-                # A scheduler that stops trials has the metric already, and Tune takes it once.
+                # A scheduler that stops trials has the metric already, and Tune accepts it only once.
                 metric=None if asha else self.config.search.metric,
                 mode=None if asha else "max",
                 search_alg=search.algorithm,

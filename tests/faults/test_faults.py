@@ -328,14 +328,14 @@ def test_no_stop_makes_a_trial_begin_again(stops: Stops) -> None:
 def test_ctrl_c_once_stops_cleanly_and_says_how_to_go_on(stops: Stops) -> None:
     code, output = stops.interrupted
     assert code == 130
-    assert output.rstrip().endswith("go on with: python -m tuning sweep --resume stops")
+    assert output.rstrip().endswith("resume with: python -m tuning sweep --resume stops")
     assert "Traceback" not in output
 
 
 def test_a_sweep_whose_head_has_gone_says_how_to_go_on(stops: Stops) -> None:
     code, output = stops.headless
     assert code != 0
-    assert "go on with: python -m tuning sweep --resume stops" in output
+    assert "resume with: python -m tuning sweep --resume stops" in output
     assert "Traceback" not in output
 
 

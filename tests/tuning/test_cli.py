@@ -247,7 +247,7 @@ def test_all_weights_that_are_missing_are_named_at_once(place: Workplace, refuse
 
 def test_a_run_that_exists(place: Workplace, refused: Refused) -> None:
     (place.folder / "runs/there").mkdir(parents=True)
-    refused(place.sweep_command("there"), "go on with --resume there, or give another --name")
+    refused(place.sweep_command("there"), "resume it with --resume there, or give another --name")
 
 
 def test_a_name_that_is_no_folder_name(place: Workplace, refused: Refused) -> None:

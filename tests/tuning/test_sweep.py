@@ -276,7 +276,7 @@ def test_what_is_printed_ends_with_what_a_user_needs(asha_run: tuple[Path, str])
     assert f"macro-F1 {metrics['macro_f1']:.3f}" in tail
     assert "runs/asha/report/index.html" in tail
     assert "python -m tuning ui --runs runs" in tail.splitlines()[-1]
-    assert "cluster: 1 node(s) asked" in output
+    assert "cluster: 1 node(s) checked" in output
     assert "trials: 4 of 4 ended" in output
     assert len(output.splitlines()) < 200
 
@@ -547,7 +547,7 @@ def test_optuna_trials_of_two_workers_tracked_by_a_server_that_is_killed_in_the_
             sweep.kill()
         assert sweep.returncode == 0, output
         assert "each trial takes 2 worker(s) of 1 CPU" in output
-        assert "2 trials, 1 at once" in output
+        assert "2 trials, 1 concurrently" in output
         assert "View run" not in output
         assert f"note: MLflow at {server.uri} is away; all goes on" in output
         assert "are not at MLflow" not in output

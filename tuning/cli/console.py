@@ -1,4 +1,4 @@
-"""What a sweep says in the terminal before and after its trials."""
+"""Print what a sweep finds before its trials, and its result after them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 def print_scan(scanned: ScannedData, config: SweepConfig) -> None:
-    """What of the folder, the split and the settings is not used."""
+    """Print which files, clips, rows and settings are not used."""
     from data.dataset.split_report import NO_GROUPS
     from tuning.config.load import unused_models
 
     if config.data.split is None and config.data.groups is None:
         print(f"note: {NO_GROUPS}", flush=True)
-    _print_named("files or folders are no clips of a class and are passed over", scanned.ignored)
-    _print_named("clips in the folder are not listed in the split and are not used", scanned.unlisted)
-    _print_named("rows of the groups file name no clip of the folder", scanned.unmatched)
+    _print_named("skipped files or folders that are not clips of a class", scanned.ignored)
+    _print_named("clips in the folder are not used, because the split does not list them", scanned.unlisted)
+    _print_named("rows of the groups file do not name a clip of the folder", scanned.unmatched)
     for arch in unused_models(config):
-        print(f"note: there are settings for {arch}, but space.arch does not try it")
+        print(f"note: settings for {arch} are ignored: space.arch does not list it")
 
 
 def _print_named(what: str, names: Sequence[str]) -> None:
@@ -37,29 +37,29 @@ def _print_named(what: str, names: Sequence[str]) -> None:
 
 
 def print_weights(reports: Mapping[tuple[str, str], WeightsReport]) -> None:
-    """Which weights trials start from, and what of them does not fit."""
+    """Print which weights trials start from, and which of their values do not fit."""
     for (arch, weights), report in reports.items():
         print(f"weights: {arch} starts from {weights}, {len(report.loaded)} values loaded", flush=True)
         if report.note:
             print(f"note: {report.note}")
-        _print_named("values of the file are not used", report.unexpected)
-        _print_named("values of the model start at random", (*report.missing, *report.mismatched))
+        _print_named("values of the weights file are not used", report.unexpected)
+        _print_named("values of the model start from random numbers", (*report.missing, *report.mismatched))
 
 
-def print_nodes(asked: int, *, yet_to_come: bool) -> None:
-    """How many nodes answered."""
-    print(f"cluster: {asked} node(s) asked, each sees the folders and has what trials need", flush=True)
-    if yet_to_come:
-        print("note: not all trials fit on them; nodes that start later can't be asked beforehand", flush=True)
+def print_nodes(checked: int, *, more_expected: bool) -> None:
+    """Print how many nodes were checked."""
+    print(f"cluster: {checked} node(s) checked, each reaches the folders and has what trials need", flush=True)
+    if more_expected:
+        print("note: not all trials fit on them; nodes that start later can't be checked beforehand", flush=True)
 
 
 def print_build(prepared: PreparedData, run: RunFolder) -> None:
-    """What became of the clips: decoded, left out, suspect, grouped, split."""
+    """Print which clips were decoded, left out or suspect, and how they are grouped and split."""
     from data.dataset.split_report import split_report
 
     build = prepared.build
-    print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} were there", flush=True)
-    _print_named("stored clips were damaged and are decoded anew", build.repaired)
+    print(f"frame store: {build.decoded} clips decoded, {len(build.stored) - build.decoded} already stored", flush=True)
+    _print_named("stored clips were damaged and have been decoded again", build.repaired)
     for clip in build.failed:
         print(f"note: {clip.path} is left out, {clip.defect}: {clip.reason}", flush=True)
     _print_defects(prepared, run)
@@ -67,33 +67,33 @@ def print_build(prepared: PreparedData, run: RunFolder) -> None:
         print(f"groups: {prepared.grouping.sentence()} ({shown(run.groups)})")
     print(split_report(prepared.split), flush=True)
     left_out = [clip.path for clip in prepared.split.clips("left-out")]
-    _print_named("clips are left out: their class has fewer than three groups", left_out)
+    _print_named("clips are left out, because their class has fewer than three groups", left_out)
 
 
 def _print_defects(prepared: PreparedData, run: RunFolder) -> None:
-    """Of the clips that are used all the same."""
+    """Print the defects of clips that are used nevertheless."""
     failed = {clip.path for clip in prepared.build.failed}
     suspect: dict[str, list[str]] = {}
     for defect in prepared.defects:
         if defect.path not in failed:
             suspect.setdefault(defect.name, []).append(defect.path)
     for name, paths in suspect.items():
-        _print_named(f"clips are used though suspect, {name}", paths)
+        _print_named(f"suspect clips are used ({name})", paths)
     if suspect:
-        print(f"note: why is in {shown(run.defects)}", flush=True)
+        print(f"note: {shown(run.defects)} says why", flush=True)
 
 
 def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
-    """The leaderboard, the champion with its test scores, and what to do next."""
+    """Print the leaderboard, the champion with its test scores, and the commands to use next."""
     from data.intervals import wilson_interval
-    from tuning.cli.tables import finals_table, leaderboard
+    from tuning.cli.tables import finals_table, leaderboard_table
     from tuning.search.leaderboard import finalists
 
     scores, best = outcome.test.scores, outcome.champion
     low, high = wilson_interval(round(scores.accuracy * scores.num_clips), scores.num_clips)
     run = shown(outcome.run.path)
     metric, seeds = config.search.metric, config.search.finalist_seeds
-    print(f"\n{leaderboard([row for row in outcome.ranked if row.stage == 'search'])}\n")
+    print(f"\n{leaderboard_table([row for row in outcome.ranked if row.stage == 'search'])}\n")
     for row in outcome.ranked:
         if row.reason:
             print(f"{row.status:<10} {row.id}: {row.reason}")
@@ -120,7 +120,7 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
 
 
 def averaged_text(averaged: AveragedScores) -> str:
-    """Scores over several views, in a line."""
+    """Return the scores over several views in one line."""
     counts = {"views": averaged.views, "crops": averaged.crops}
     over = " x ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
     return f"over {over} accuracy {averaged.scores.accuracy:.3f}, macro-F1 {averaged.scores.macro_f1:.3f}"
@@ -137,6 +137,6 @@ def _ui_hint(config: SweepConfig) -> str:
 
 
 def shown(path: Path) -> str:
-    """As short as it can be typed from here."""
+    """Return the path as it can be typed from the current directory."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -19,11 +19,11 @@ def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     from tuning.config.run_dir import find_run
     from tuning.evaluation.evaluate import evaluate_run
-    from tuning.finish import contenders_of
+    from tuning.finish import read_contenders
     from tuning.tracking.mlflow_writer import reporting
 
     run = find_run(str(args.run))
-    config, others = run.read_config(), contenders_of(run)
+    config, others = run.read_config(), read_contenders(run)
     if not run.tracking.exists():
         report, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
     else:
@@ -39,5 +39,5 @@ def execute(args: argparse.Namespace) -> int:
     if promotion:
         print(f"registered model: {promotion}")
     if unsent:
-        print(f"note: {unsent}; the same command sends them")
+        print(f"note: {unsent}; run the same command again to send them")
     return 0

@@ -206,8 +206,8 @@ def _check_slots(scanned: ScannedData, config: SweepConfig, *, on_cluster: bool)
 
     slot, at_once = plan_slots(config.resources, alive_nodes())
     if on_cluster:
-        to_come = trials_that_fit(slot, alive_nodes()) < at_once
-        print_nodes(check_cluster(scanned, config, slot), yet_to_come=to_come)
+        more_expected = trials_that_fit(slot, alive_nodes()) < at_once
+        print_nodes(check_cluster(scanned, config, slot), more_expected=more_expected)
     return slot
 
 

@@ -1,4 +1,4 @@
-"""What people look at: the leaderboard as text, the confusion matrix as a picture."""
+"""The leaderboard and the finalists as text tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tabulate import tabulate
 from tuning.search.leaderboard import Finalist, TrialResult, axis_text, axis_title, telling_axes
 
 
-def leaderboard(ranked: Sequence[TrialResult]) -> str:
-    """A text table, best trial first."""
+def leaderboard_table(ranked: Sequence[TrialResult]) -> str:
+    """Return a text table of the trials, best first."""
     axes = telling_axes(row.choice for row in ranked)
     header = [
         "",
@@ -25,14 +25,14 @@ def leaderboard(ranked: Sequence[TrialResult]) -> str:
         "status",
     ]
     rows = [
-        [place, row.id, *(axis_text(axis, row.choice[axis]) for axis in axes), row.epochs, *_figures(row)]
+        [place, row.id, *(axis_text(axis, row.choice[axis]) for axis in axes), row.epochs, *_score_cells(row)]
         for place, row in enumerate(ranked, 1)
     ]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
 
 def finals_table(ranked: Sequence[Finalist], metric: str) -> str:
-    """A text table of the finalists, best mean first."""
+    """Return a text table of the finalists, best mean first."""
     axes = telling_axes(each.middle.choice for each in ranked)
     header = ["", *(axis_title(axis) for axis in axes), "seeds", f"mean {metric}", "±", "worst", "best"]
     rows = [
@@ -47,7 +47,7 @@ def finals_table(ranked: Sequence[Finalist], metric: str) -> str:
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
 
-def _figures(row: TrialResult) -> tuple[str, ...]:
+def _score_cells(row: TrialResult) -> tuple[str, ...]:
     accuracy, macro_f1 = (row.intervals.accuracy, row.intervals.macro_f1) if row.intervals else ("", "")
     scores = f"{row.val_accuracy:.3f}", str(accuracy), f"{row.val_macro_f1:.3f}", str(macro_f1)
     return *scores, f"{row.seconds:.0f}", row.status

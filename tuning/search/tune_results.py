@@ -18,9 +18,9 @@ from tuning.training.checkpoint import CheckpointError, Manifest, load_validatio
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
-    """Every trial of the run, finalists included, as Tune left it on disk."""
+    """Return every trial of the run, finalists included, as Tune left it on disk."""
     groups = read_split(run.split).groups
-    # It warns of each trial that has not reported yet.
+    # It warns about each trial that has not reported yet.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
     rows = [
@@ -29,7 +29,7 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
             trial.config,
             trial.status,
             trial.last_result if "epoch" in (trial.last_result or {}) else None,
-            _whole_checkpoints(run.checkpoints / trial.trial_id),
+            _intact_checkpoints(run.checkpoints / trial.trial_id),
             config,
             str(trial.get_error() or ""),
         )
@@ -44,12 +44,12 @@ def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
     return answer_intervals(answers, [groups[clip] for clip in answers.clip_ids])
 
 
-def _whole_checkpoints(train_run: Path) -> dict[Path, Manifest]:
-    """A process that was killed while it wrote leaves half a checkpoint; what Tune knew of them may be older yet."""
+def _intact_checkpoints(train_run: Path) -> dict[Path, Manifest]:
+    """Return the intact checkpoints: a killed process leaves a partial one, and Tune's own list may be outdated."""
     whole = {}
     for path in sorted(train_run.glob("checkpoint_*/")):
         try:
             whole[path] = verified_manifest(path)
         except CheckpointError as error:
-            print(f"note: a checkpoint is passed over: {error}", flush=True)
+            print(f"note: ignoring a checkpoint: {error}", flush=True)
     return whole

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
-from tuning.cli.tables import finals_table, leaderboard
+from tuning.cli.tables import finals_table, leaderboard_table
 from tuning.config.load import parse_config
 from tuning.config.sweep_config import SweepConfig
 from tuning.search.leaderboard import (
@@ -130,7 +130,7 @@ def test_results_csv_and_leaderboard_name_every_trial(tmp_path: Path) -> None:
     assert [row["id"] for row in read] == ["b", "a"]
     assert [read[0][name] for name in ("val_macro_f1", *INTERVAL_COLUMNS)] == ["0.25", "0.1", "0.5", "0.125", "0.375"]
     assert read[1]["val_accuracy_low"] == ""
-    table = leaderboard(rows)
+    table = leaderboard_table(rows)
     assert "0.10 to 0.50" in table
     assert "0.12 to 0.38" in table
     assert "0.250" in table
@@ -141,9 +141,9 @@ def test_what_is_as_usual_goes_without_saying(tmp_path: Path) -> None:
     usual, other = result("a", 0.5), replace(result("b", 0.6), loss="weighted", sampler="imbalanced", selection="dense")
     assert usual.title == "c3d · balanced · 16f · lr 1e-3"
     assert other.title == "c3d · imbalanced, weighted loss · 16f dense · lr 1e-3"
-    assert "uniform" not in leaderboard([usual])
-    assert "plain" not in leaderboard([usual])
-    both = leaderboard([other, usual])
+    assert "uniform" not in leaderboard_table([usual])
+    assert "plain" not in leaderboard_table([usual])
+    both = leaderboard_table([other, usual])
     assert all(word in both for word in ("plain", "weighted", "uniform", "dense", "selection", "loss"))
 
 
@@ -193,5 +193,5 @@ def test_axes_of_training_have_columns_of_their_own(sweep: SweepConfig, tmp_path
     assert [column for column in read if column not in further] == list(COLUMNS)
     assert (read["train.mixup"], read["train.ema"]) == ("0.2", "")
     assert best_choices([row], "val_macro_f1", 1) == [CHOICE | further]
-    header = leaderboard([row]).splitlines()[0].split()
+    header = leaderboard_table([row]).splitlines()[0].split()
     assert header[header.index("frames") + 1 :][:2] == ["mixup", "ema"]
