@@ -22,7 +22,7 @@ from data.dataset.splits import read_split
 from data.loading.augment import Augment
 from data.loading.sampling import derived_seed
 from data.loading.transforms import Normalise
-from data.store.report import LabelledFrames
+from data.store.build_report import LabelledFrames
 from data.video.decode import DecodeSettings
 from models.registry import ARCHITECTURES
 from tuning.config.load import load_config

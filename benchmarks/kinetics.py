@@ -29,8 +29,8 @@ from benchmarks.loaders import FRAMES, from_store
 from benchmarks.spread import spread
 from data.clip import Clip
 from data.dataset.clips import scan_clips
+from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
-from data.store.report import BuildReport
 from tuning.config.schema import StoreConfig
 
 SECONDS = 10.0

@@ -45,8 +45,8 @@ from data.dataset.clips import scan_clips
 from data.loading.loaders import TrainDataset, train_loader
 from data.loading.sampling import EpochSampler, FrameSelection
 from data.loading.transforms import TrainTransform
+from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
-from data.store.report import LabelledFrames
 from data.video.decode import DecodeSettings
 
 FRAMES, SIZE, SHORT_SIDE, BATCH = 16, 112, 128, 8
@@ -176,8 +176,8 @@ def _ours_from_nothing(clips: Folder, place: Path) -> Epoch:
     """Decoded in this process, so that its CPU time is seen: builders' own processes are not."""
 
     def epoch() -> Iterator[Any]:
+        from data.files import file_sha256
         from data.store.entries import EntryFolder
-        from data.store.frame_store import file_sha256
         from data.video.decode import decode_clip
 
         shutil.rmtree(place, ignore_errors=True)

@@ -28,7 +28,7 @@ from tabulate import tabulate
 
 from data.store.entries import EntryFolder
 from data.store.frame_store import FrameStore
-from data.store.index import INDEX, Stamp, open_index
+from data.store.index import INDEX, FileState, open_index
 from data.video.decode import ClipFacts, DecodeSettings, decode_clip
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ def _known_store(root: Path, count: int) -> None:
     with open_index(store.folder / INDEX) as index:
         for number in range(count):
             file = clips / f"{number}.mp4"
-            index.note_file(file, Stamp.of(file), _digest(0))
-            index.note_entry(_digest(number), entry)
+            index.record_file(file, FileState.of(file), _digest(0))
+            index.record_entry(_digest(number), entry)
 
 
 def _alone(work: Callable[[Path, int], object], root: Path, count: int) -> tuple[float, float]:
@@ -268,7 +268,7 @@ def _measure(work: Callable[[Path, int], object], root: Path, count: int, result
 def _open(root: Path, count: int) -> None:
     store, file = FrameStore(root / "store", DecodeSettings()), root / f"clips/{count - 1}.mp4"
     with open_index(store.folder / INDEX) as index:
-        recalled = index.recall(file, Stamp.of(file), "")
+        recalled = index.lookup(file, FileState.of(file), "")
     assert recalled is not None
     store.read(recalled.digest)
 

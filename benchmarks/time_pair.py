@@ -17,7 +17,8 @@ from tabulate import tabulate
 from data.dataset.splits import read_split
 from data.demo.synthetic import TIME_PAIR, write_demo
 from data.intervals import wilson_interval
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from tuning.config.run_dir import find_run
 from tuning.inference.champion import Champion
 from tuning.search.leaderboard import TrialResult, rank

@@ -16,8 +16,9 @@ from data.loading.augment import Augment, Variety
 from data.loading.loaders import Batch, TrainDataset, train_loader
 from data.loading.sampling import EpochSampler, FrameSelection
 from data.loading.transforms import Normalise, TrainTransform
+from data.store.build_report import LabelledFrames
 from data.store.entries import EntryFolder
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts, DecodeSettings
 from models.registry import architecture, build_model
 from tuning.config.schema import TrainConfig

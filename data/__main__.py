@@ -14,7 +14,8 @@ from data.errors import DataError
 if TYPE_CHECKING:
     from data.dataset.clips import Scan
     from data.quality.grouping import Grouping
-    from data.store.frame_store import BuildReport, FrameStore
+    from data.store.build_report import BuildReport
+    from data.store.frame_store import FrameStore
 
 AUTO = "auto"
 """In place of a file of groups: find them."""
@@ -171,12 +172,12 @@ def _found_groups(args: argparse.Namespace, scan: Scan) -> tuple[Grouping, Build
 
 def _groups(args: argparse.Namespace) -> int:
     from data.dataset.clips import read_groups, scan_clips
+    from data.files import check_output_paths
     from data.quality.grouping import pair_scores, write_groups
     from data.quality.groups_page import write_groups_page
     from data.quality.leakage import measure_leakage
-    from data.whole_file import check_new
 
-    check_new(args.out, *([args.sheets] if args.sheets else []))
+    check_output_paths(args.out, *([args.sheets] if args.sheets else []))
     truth = read_groups(args.check) if args.check else None
     scan = scan_clips(args.dir)
     grouping, build, store = _found_groups(args, scan)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 
-def template(file: Path) -> jinja2.Template:
+def load_template(file: Path) -> jinja2.Template:
     """A template; what it shows is escaped: file names may hold anything."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(file.parent),
@@ -23,7 +23,7 @@ def template(file: Path) -> jinja2.Template:
     return environment.get_template(file.name)
 
 
-def jpeg_strip(frames: np.ndarray, count: int, height: int) -> str:
+def sampled_strip(frames: np.ndarray, count: int, height: int) -> str:
     """`count` of the frames uint8 `(F, H, W, 3)` side by side, from the middles of as many equal parts, as data URI."""
     chosen = ((np.arange(count) + 0.5) / count * len(frames)).astype(int)
     strip = Image.fromarray(np.concatenate([frames[index] for index in chosen], axis=1))
@@ -31,7 +31,7 @@ def jpeg_strip(frames: np.ndarray, count: int, height: int) -> str:
     return _data_uri(strip, 70)
 
 
-def jpeg_picture(picture: np.ndarray, side: int) -> str:
+def square_jpeg(picture: np.ndarray, side: int) -> str:
     """A square picture uint8 `(S, S, 3)`, of at least so many pixels a side, as data URI."""
     image = Image.fromarray(picture)
     if image.width < side:
@@ -48,7 +48,7 @@ def _data_uri(image: Image.Image, quality: int) -> str:
 _COVER = 0.7
 
 
-def overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay_heat_map(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Frames uint8 `(…, H, W, 3)`, grey where the heat map `(…, H, W)` is 0, covered in colour where it is 1."""
     import matplotlib  # the other pages' pictures need none of it
 
@@ -57,20 +57,20 @@ def overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return ((1 - cover) * grey + cover * 255 * matplotlib.colormaps["plasma"](heat)[..., :3]).round().astype(np.uint8)
 
 
-def strip(frames: np.ndarray, heat: np.ndarray | None, *, height: int = 72) -> str:
+def frame_strip(frames: np.ndarray, heat: np.ndarray | None, *, height: int = 72) -> str:
     """Frames side by side as JPEG in a data URI, for an `<img>`'s src.
 
     With `heat` they stand above a second row, in which it lies over them.
 
     Args:
         frames: uint8 `(T, H, W, 3)`, T ≥ 1.
-        heat: 0 … 1, float `(T, H, W)`, such as a Grad-CAM heat map; see `overlaid`.
+        heat: 0 … 1, float `(T, H, W)`, such as a Grad-CAM heat map; see `overlay_heat_map`.
         height: Of one row, in pixels.
     """
     assert frames.dtype == np.uint8, frames.dtype
     assert frames.ndim == 4, frames.shape
     if heat is None:
-        return jpeg_strip(frames, len(frames), height)
+        return sampled_strip(frames, len(frames), height)
     assert heat.shape == frames.shape[:3], (heat.shape, frames.shape)
     assert 0 <= heat.min() <= heat.max() <= 1, (heat.min(), heat.max())
-    return jpeg_strip(np.concatenate([frames, overlaid(frames, heat)], axis=1), len(frames), 2 * height)
+    return sampled_strip(np.concatenate([frames, overlay_heat_map(frames, heat)], axis=1), len(frames), 2 * height)

@@ -25,7 +25,7 @@ _THEME = {
     "#040404": "var(--soft)",
     "#050505": "var(--panel)",
 }
-INK, BAR, LINE, SOFT, GROUND = _THEME
+INK, BAR, LINE, MUTED, BACKGROUND = _THEME
 """Text; one colour of data; axes and grids; what is to stand back; what is behind the plot."""
 
 BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
@@ -41,13 +41,13 @@ _VARIABLES = {
     ORANGE: f"var(--orange, {ORANGE})",
 }
 
-UNITS = 72
+UNITS_PER_INCH = 72
 """Of an SVG's viewBox in an inch of its figure; a font of 10 is 10 of them."""
 
-WIDTH = 5.0
+PLOT_WIDTH = 5.0
 """Inches of a plot: its text is about as large on a phone of 360 pixels as it says."""
 
-_SERIES = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, SOFT)
+_SERIES = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, MUTED)
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":")
 
@@ -84,7 +84,7 @@ _RC = {
 
 
 @contextmanager
-def style() -> Iterator[None]:
+def plot_style() -> Iterator[None]:
     """Draw plots in the pages' style; a figure is made, drawn and written within it."""
     with matplotlib.rc_context(_RC), warnings.catch_warnings():
         # The browser draws the text, with fonts of its own.
@@ -92,7 +92,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def series(index: int) -> dict[str, Any]:
+def series_style(index: int) -> dict[str, Any]:
     """Return colour, marker and line style of one of several series, as keywords of `Axes.plot`.
 
     No two of the first 32 are alike in both marker and line, so that they are told apart without colour.
@@ -104,16 +104,16 @@ def series(index: int) -> dict[str, Any]:
     }
 
 
-def shown(name: str, longest: int = 40) -> str:
+def display_name(name: str, longest: int = 40) -> str:
     """A name as text of a plot: printable, and no longer than `longest` characters."""
     printable = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
     return printable if len(printable) <= longest else f"{printable[: longest - 1]}…"
 
 
-def name_rows(axes: Axes, names: Sequence[str], longest: int, *, lines: bool = False) -> None:
+def label_rows(axes: Axes, names: Sequence[str], longest: int, *, lines: bool = False) -> None:
     """A row a name, the first on top, if asked with `lines` between them; row i lies at y = i."""
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [shown(name, longest) for name in names])
+    axes.set_yticks(range(len(names)), [display_name(name, longest) for name in names])
     axes.grid(axis="x")
     if lines:
         axes.hlines(np.arange(1, len(names)) - 0.5, 0, 1, LINE, linewidth=0.6, transform=axes.get_yaxis_transform())
@@ -121,7 +121,7 @@ def name_rows(axes: Axes, names: Sequence[str], longest: int, *, lines: bool = F
     axes.spines["left"].set_visible(False)
 
 
-def beside_row(axes: Axes, row: float, text: str, **look: Any) -> None:
+def annotate_row(axes: Axes, row: float, text: str, **look: Any) -> None:
     """Text to the right of a row."""
     axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center", fontsize=9, **look)
 
@@ -136,7 +136,7 @@ def inline_svg(figure: Figure, title: str) -> Markup:
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
     root = ElementTree.fromstring(stream.getvalue())
-    title = shown(title, 1000)
+    title = display_name(title, 1000)
     key = hashlib.sha256((title + stream.getvalue()).encode()).hexdigest()[:8]
     _rewrite(root, key)
     view = _number_text(root.get("viewBox", ""))

@@ -16,7 +16,8 @@ from data.errors import DataError
 from data.quality.defects import Defect, Limits, find_defects
 from data.quality.grouping import Grouping, find_groups
 from data.quality.similarity import find_signatures
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 from models.errors import ModelError
 from models.registry import build_model
 from models.weights import WeightsReport, at_hand, find_weights, load_weights

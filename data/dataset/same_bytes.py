@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from data.clip import Clip
-from data.store.frame_store import file_sha256
+from data.files import file_sha256
 
 
 def find_copies(digests: Mapping[str, str]) -> list[tuple[str, ...]]:

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, Su
 from data.loading.clip_view import eval_frames, pick
 from data.loading.sampling import Draw, EpochSampler, FrameSelection, derived_seed
 from data.loading.transforms import EvalTransform, TrainTransform
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 
 BATCHES_AHEAD = 4
 """Of each loader process."""

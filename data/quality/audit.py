@@ -16,13 +16,14 @@ from tabulate import tabulate
 from data.clip import Clip
 from data.dataset.clips import scan_clips
 from data.errors import DataError
+from data.files import file_sha256, write_atomically
 from data.quality.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, Defect, Limits, clip_status, find_defects
 from data.quality.grouping import find_groups
 from data.quality.leakage import measure_leakage
 from data.quality.similarity import find_signatures
-from data.store.frame_store import FrameStore, StoredClip, file_sha256
+from data.store.build_report import StoredClip
+from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts
-from data.whole_file import write_whole
 
 _COLUMNS = (
     "path",
@@ -212,7 +213,7 @@ def write_audit_csv(audit: Audit, path: Path) -> None:
     writer.writerow(_COLUMNS)
     for clip in audit.clips:
         writer.writerow([clip.path, clip.label, *_facts_cells(clip.facts), clip.digest, clip.status, clip.reason])
-    write_whole(path, text.getvalue())
+    write_atomically(path, text.getvalue())
 
 
 def _facts_cells(facts: ClipFacts | None) -> list[str]:

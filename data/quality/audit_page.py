@@ -12,13 +12,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from data.page import jpeg_strip, template
-from data.plot import BAR, inline_svg, style
+from data.files import write_atomically
+from data.page import load_template, sampled_strip
+from data.plot import BAR, inline_svg, plot_style
 from data.quality.audit import Audit, AuditedClip
 from data.quality.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, DefectKind
 from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts
-from data.whole_file import write_whole
 
 MOST_THUMBNAILS = 240
 """Pictures of all classes together: the page stays small however many clips there are."""
@@ -80,7 +80,7 @@ def write_page(audit: Audit, store: FrameStore, path: Path) -> None:
         DataError: the page can't be written, or the store lacks a clip's frames.
     """
     facts = [clip.facts for clip in audit.clips if clip.facts is not None]
-    page = template(Path(__file__).with_name("audit_page.html.j2")).render(
+    page = load_template(Path(__file__).with_name("audit_page.html.j2")).render(
         audit=audit,
         findings=list(_findings(audit, store)),
         classes=[_class_bar(label, clips) for label, clips in audit.classes.items()],
@@ -91,7 +91,7 @@ def write_page(audit: Audit, store: FrameStore, path: Path) -> None:
         formats=_bars(f"{fact.codec} in {fact.container.split(',')[0]}" for fact in facts),
         gallery=list(_gallery(audit, store)),
     )
-    write_whole(path, page)
+    write_atomically(path, page)
 
 
 def _findings(audit: Audit, store: FrameStore) -> Iterator[Findings]:
@@ -126,7 +126,7 @@ def _picture(clip: AuditedClip, store: FrameStore, count: int, height: int) -> P
     """`count` frames of a clip side by side, from the middles of as many equal parts."""
     if clip.facts is None:
         return Picture(clip.path, "")
-    return Picture(clip.path, jpeg_strip(store.read(clip.digest), count, height))
+    return Picture(clip.path, sampled_strip(store.read(clip.digest), count, height))
 
 
 def _class_bar(label: str, clips: Sequence[AuditedClip]) -> Bar:
@@ -165,7 +165,7 @@ def _histogram(seconds: Sequence[float]) -> Markup:
     values = np.clip(seconds, 0.01, None)
     wide = values.max() > 20 * values.min()
     edges = np.geomspace(values.min(), values.max(), 25) if wide else np.histogram_bin_edges(values, bins=24)
-    with style():
+    with plot_style():
         figure = Figure(figsize=(4.2, 2.1))
         axes = figure.subplots()
         axes.hist(values, bins=list(edges), color=BAR)

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from data.clip import Clip
 from data.errors import DataError
 from data.quality.similarity import Signature, near_duplicates
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts
 
 

@@ -25,10 +25,11 @@ from tqdm import tqdm
 from data.clip import Clip
 from data.dataset.names import named_alike
 from data.dataset.same_bytes import find_copies
+from data.files import write_atomically
 from data.quality.scenes import Scenes
 from data.quality.similarity import Signature, near_duplicates
-from data.store.frame_store import BuildReport, FrameStore
-from data.whole_file import write_whole
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 
 LARGE_SHARE = 0.5
 """A group that holds more of a class than this is named: its scenes may be too plain to tell apart."""
@@ -199,7 +200,7 @@ def write_groups(grouping: Grouping, path: Path) -> None:
     for clip, group in sorted(grouping.groups.items()):
         link = best.get(clip)
         writer.writerow([clip, group, *((link.seen_from(clip), f"{link.score:.2f}") if link else ("", ""))])
-    write_whole(path, text.getvalue())
+    write_atomically(path, text.getvalue())
 
 
 def pair_scores(found: Mapping[str, str], truth: Mapping[str, str]) -> tuple[float, float]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.page import jpeg_strip, template
+from data.files import write_atomically
+from data.page import load_template, sampled_strip
 from data.quality.grouping import Grouping, Link
-from data.store.frame_store import BuildReport, FrameStore
-from data.whole_file import write_whole
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 
 MOST_A_GROUP = 24
 """Clips shown of one group; the CSV has all."""
@@ -56,13 +57,13 @@ def write_groups_page(
         DataError: the page can't be written.
     """
     members = {name: paths for name, paths in grouping.members().items() if len(paths) > 1}
-    page = template(Path(__file__).with_name("groups_page.html.j2")).render(
+    page = load_template(Path(__file__).with_name("groups_page.html.j2")).render(
         sentence=grouping.sentence(),
         notes=[*grouping.large(), *notes],
         groups=list(_groups(members, grouping, build, store)),
         single=len(set(grouping.groups.values())) - len(members),
     )
-    write_whole(path, page)
+    write_atomically(path, page)
 
 
 def _groups(
@@ -77,7 +78,7 @@ def _groups(
         shown = tuple(
             ShownClip(
                 path,
-                jpeg_strip(store.read(digests[path]), _FRAMES, _HEIGHT) if path in digests else "",
+                sampled_strip(store.read(digests[path]), _FRAMES, _HEIGHT) if path in digests else "",
                 best[path].seen_from(path) if path in best else "",
             )
             for path in paths[:MOST_A_GROUP]

@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data.clip import Clip
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 
 _SIDE = 7
 _FOLDS = 5

@@ -15,7 +15,8 @@ from PIL import Image
 from scipy.fft import dctn
 from tqdm import tqdm
 
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 
 NEAR = 0.12
 """Largest distance of two clips of one recording."""

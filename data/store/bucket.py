@@ -25,8 +25,8 @@ from pyarrow.fs import FileSystem, FileType
 from tqdm import tqdm
 
 from data.errors import DataError
-from data.store.entries import DamagedEntry, Entry, EntryFolder
-from data.store.index import INDEX, drop_index
+from data.store.entries import CorruptEntryError, Entry, EntryFolder
+from data.store.index import INDEX, remove_index
 from data.video.decode import ClipFacts
 
 
@@ -52,7 +52,7 @@ class Bucket:
             with self.open(digest) as source:
                 return self.copies.take(digest, source)
         if size != known.bytes:
-            raise DamagedEntry(f"it has {size} bytes instead of {known.bytes}")
+            raise CorruptEntryError(f"it has {size} bytes instead of {known.bytes}")
         return known
 
     def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> Entry:
@@ -116,7 +116,7 @@ class Bucket:
             if system.get_file_info(path).type != FileType.File:
                 return
             index = self.copies.folder / INDEX
-            drop_index(index)
+            remove_index(index)
             with system.open_input_stream(path) as source, index.open("wb") as target:
                 shutil.copyfileobj(source, target)
         except (OSError, ArrowException) as error:

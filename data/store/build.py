@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,11 +19,12 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from data.errors import DataError
+from data.files import file_sha256
 from data.isolation import Lost, run_isolated
-from data.store.entries import DamagedEntry, Entry
-from data.store.index import INDEX, DamagedIndex, Recalled, Stamp, StoreIndex, drop_index, open_index
-from data.store.report import BuildReport, FailedClip, StoredClip
-from data.video.decode import ClipFacts, DecodeSettings, UnusableClip, decode_clip
+from data.store.build_report import BuildReport, FailedClip, StoredClip
+from data.store.entries import CorruptEntryError, Entry
+from data.store.index import INDEX, CorruptIndexError, FileState, IndexRecord, StoreIndex, open_index, remove_index
+from data.video.decode import ClipFacts, DecodeSettings, UnusableClipError, decode_clip
 
 _DECODER = f"PyAV {av.__version__}"
 """Bytes that one version can't decode are tried again with another."""
@@ -34,7 +34,7 @@ _AT_ONCE = 256
 """Clips looked up together."""
 
 
-class Shelf(Protocol):
+class StorageBackend(Protocol):
     """Where the entries of a store lie; can be pickled."""
 
     def check(self, digest: str, known: Entry | None, *, whole: bool) -> Entry:
@@ -50,7 +50,7 @@ class Shelf(Protocol):
         """The build has ended, well or not."""
 
 
-class CannotStore(Exception):
+class StoreWriteError(Exception):
     """The store takes no entry, which is not the clip's fault and ends the build."""
 
     def __init__(self, reason: str, size: int) -> None:
@@ -60,7 +60,7 @@ class CannotStore(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ClipJob:
+class PendingClip:
     """A clip to be hashed and, unless the store has it, decoded."""
 
     number: int
@@ -69,13 +69,13 @@ class ClipJob:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipDone:
+class ClipResult:
     """What came of a clip."""
 
-    job: ClipJob
+    job: PendingClip
     clip: StoredClip | FailedClip
     digest: str | None = None
-    stamp: Stamp | None = None
+    stamp: FileState | None = None
     """The state of the file in which it has this digest."""
     entry: Entry | None = None
     fresh: bool = False
@@ -86,40 +86,40 @@ class ClipDone:
     """Whether it failed for its bytes alone: decoding them again would be in vain."""
 
 
-StoreClip = Callable[[ClipJob], ClipDone]
-"""Can be pickled; raises CannotStore."""
+StoreClip = Callable[[PendingClip], ClipResult]
+"""Can be pickled; raises StoreWriteError."""
 
-Decode = Callable[[StoreClip, Iterable[ClipJob]], Generator[ClipDone, None, None]]
+ClipExecutor = Callable[[StoreClip, Iterable[PendingClip]], Generator[ClipResult, None, None]]
 """Applies the function to each job where it may crash; in any order, drawing jobs as needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class StorePlace:
+class StoreLocation:
     """One store: a root under one set of decode settings."""
 
     folder: Path
     """Where the builder's lock and index lie."""
-    shelf: Shelf
+    shelf: StorageBackend
     settings: DecodeSettings
     description: str
     """For people who wonder what the folder holds; nothing reads it back."""
 
 
-def decode_here(
-    store_clip: StoreClip, jobs: Iterable[ClipJob], *, workers: int, seconds: float
-) -> Generator[ClipDone, None, None]:
-    """Decode in parallel processes of this machine; one that hangs for `seconds` or crashes costs its clip."""
+def decode_locally(
+    store_clip: StoreClip, jobs: Iterable[PendingClip], *, workers: int, seconds: float
+) -> Generator[ClipResult, None, None]:
+    """ClipExecutor in parallel processes of this machine; one that hangs for `seconds` or crashes costs its clip."""
     for job, done in run_isolated(store_clip, jobs, workers=workers, seconds=seconds):
         if isinstance(done, Lost):
-            done = ClipDone(job, FailedClip(job.path, "unreadable", f"decoding {done.reason}"))
+            done = ClipResult(job, FailedClip(job.path, "unreadable", f"decoding {done.reason}"))
         yield done
 
 
 def build_store(
-    place: StorePlace,
+    place: StoreLocation,
     data_dir: Path,
     paths: Sequence[str],
-    decode: Decode,
+    decode: ClipExecutor,
     *,
     verify: bool,
     rehash: bool,
@@ -134,9 +134,9 @@ def build_store(
             _describe(place)
             try:
                 return build()
-            except DamagedIndex as error:
+            except CorruptIndexError as error:
                 tqdm.write(f"the index {index} is damaged ({error}): a new one is begun, clips are hashed again")
-                drop_index(index)
+                remove_index(index)
                 return build()
         except sqlite3.OperationalError as error:
             raise DataError(f"the frame store's index {index} can't be written ({error}): make room") from None
@@ -162,7 +162,7 @@ def _one_builder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _describe(place: StorePlace) -> None:
+def _describe(place: StoreLocation) -> None:
     file = place.folder / "settings.json"
     if not file.exists():
         try:
@@ -171,7 +171,7 @@ def _describe(place: StorePlace) -> None:
             raise DataError(f"{file} can't be written ({error.strerror}): set store.dir") from error
 
 
-def _cannot_store(folder: Path, error: CannotStore, left: int) -> DataError:
+def _cannot_store(folder: Path, error: StoreWriteError, left: int) -> DataError:
     free = shutil.disk_usage(folder).free
     return DataError(
         f"the frame store {folder} can't take another clip ({error.reason}): {left} clips are left, each needs about "
@@ -186,7 +186,7 @@ class _Tally:
     decoded: int = 0
     repaired: list[str] = field(default_factory=list)
 
-    def add(self, done: ClipDone) -> None:
+    def add(self, done: ClipResult) -> None:
         self.clips[done.job.number] = done.clip
         self.decoded += done.fresh
         if done.repaired:
@@ -202,10 +202,10 @@ class _Tally:
 
 
 def _build(
-    place: StorePlace,
+    place: StoreLocation,
     data_dir: Path,
     paths: Sequence[str],
-    decode: Decode,
+    decode: ClipExecutor,
     *,
     verify: bool,
     rehash: bool,
@@ -226,12 +226,12 @@ def _build(
         if missing:
             try:
                 _take(decode(store_clip, _jobs(data_dir, paths, missing)), index, tally, bar)
-            except CannotStore as error:
+            except StoreWriteError as error:
                 raise _cannot_store(place.folder, error, tally.clips.count(None)) from None
     return tally.report()
 
 
-def _take(results: Generator[ClipDone, None, None], index: StoreIndex, tally: _Tally, bar: tqdm) -> None:
+def _take(results: Generator[ClipResult, None, None], index: StoreIndex, tally: _Tally, bar: tqdm) -> None:
     with closing(results):
         for count, done in enumerate(results, start=1):
             tally.add(done)
@@ -241,13 +241,13 @@ def _take(results: Generator[ClipDone, None, None], index: StoreIndex, tally: _T
                 index.commit()
 
 
-def _jobs(data_dir: Path, paths: Sequence[str], numbers: Iterable[int]) -> Iterator[ClipJob]:
-    return (ClipJob(number, paths[number], data_dir / paths[number]) for number in numbers)
+def _jobs(data_dir: Path, paths: Sequence[str], numbers: Iterable[int]) -> Iterator[PendingClip]:
+    return (PendingClip(number, paths[number], data_dir / paths[number]) for number in numbers)
 
 
 def _recall(
-    jobs: Iterator[ClipJob], index: StoreIndex, shelf: Shelf, verify: bool, rehash: bool
-) -> Iterator[tuple[ClipJob, ClipDone | None]]:
+    jobs: Iterator[PendingClip], index: StoreIndex, shelf: StorageBackend, verify: bool, rehash: bool
+) -> Iterator[tuple[PendingClip, ClipResult | None]]:
     """For each clip what came of it before, if its file is unchanged and its entry whole."""
     # Threads, since this waits for disks, network file systems and checksums, which all let other threads run.
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -256,51 +256,53 @@ def _recall(
                 yield from ((job, None) for job in chunk)
                 continue
             recalled = [
-                index.recall(job.file, stamp, _DECODER) if stamp else None
+                index.lookup(job.file, stamp, _DECODER) if stamp else None
                 for job, stamp in zip(chunk, threads.map(_stamp, chunk), strict=True)
             ]
             yield from zip(chunk, threads.map(partial(_still_there, shelf, verify), chunk, recalled), strict=True)
 
 
-def _stamp(job: ClipJob) -> Stamp | None:
+def _stamp(job: PendingClip) -> FileState | None:
     try:
-        return Stamp.of(job.file)
+        return FileState.of(job.file)
     except OSError:
         return None
 
 
-def _still_there(shelf: Shelf, verify: bool, job: ClipJob, recalled: Recalled | None) -> ClipDone | None:
+def _still_there(
+    shelf: StorageBackend, verify: bool, job: PendingClip, recalled: IndexRecord | None
+) -> ClipResult | None:
     if recalled is None:
         return None
     if recalled.failure is not None:
-        return ClipDone(job, FailedClip(job.path, *recalled.failure))
+        return ClipResult(job, FailedClip(job.path, *recalled.failure))
     try:
         entry = shelf.check(recalled.digest, recalled.entry, whole=verify)
-    except (OSError, DamagedEntry):
+    except (OSError, CorruptEntryError):
         # It will be looked at again, where it can be mended.
         return None
-    return ClipDone(job, StoredClip(job.path, recalled.digest, entry.facts))
+    return ClipResult(job, StoredClip(job.path, recalled.digest, entry.facts))
 
 
-def _store_clip(job: ClipJob, *, shelf: Shelf, settings: DecodeSettings, verify: bool) -> ClipDone:
+def _store_clip(job: PendingClip, *, shelf: StorageBackend, settings: DecodeSettings, verify: bool) -> ClipResult:
     """Runs in a decoding process: hashes the clip and, unless the store has it, decodes it into the store.
 
     Raises:
-        CannotStore: the entry can't be written.
+        StoreWriteError: the entry can't be written.
     """
     digest = stamp = None
     try:
-        stamp = Stamp.of(job.file)
+        stamp = FileState.of(job.file)
         digest = file_sha256(job.file)
         entry, damaged = _look(shelf, digest, verify)
         if entry is not None:
-            return ClipDone(job, StoredClip(job.path, digest, entry.facts), digest, stamp, entry)
+            return ClipResult(job, StoredClip(job.path, digest, entry.facts), digest, stamp, entry)
         decoded = decode_clip(job.file, settings)
-        if not Stamp.of(job.file).same(stamp):
+        if not FileState.of(job.file).same(stamp):
             return _failed(job, "it changed while it was read")
-    except UnusableClip as error:
+    except UnusableClipError as error:
         failed = FailedClip(job.path, error.defect, str(error))
-        return ClipDone(job, failed, digest, stamp, final=stamp is not None and stamp.same(Stamp.of(job.file)))
+        return ClipResult(job, failed, digest, stamp, final=stamp is not None and stamp.same(FileState.of(job.file)))
     except OSError as error:
         return _failed(job, f"it can't be read: {error.strerror}")
     except Exception as error:
@@ -309,37 +311,31 @@ def _store_clip(job: ClipJob, *, shelf: Shelf, settings: DecodeSettings, verify:
     try:
         entry = shelf.put(digest, decoded.frames, decoded.facts)
     except OSError as error:
-        raise CannotStore(error.strerror or str(error), decoded.frames.nbytes) from None
+        raise StoreWriteError(error.strerror or str(error), decoded.frames.nbytes) from None
     clip = StoredClip(job.path, digest, decoded.facts)
-    return ClipDone(job, clip, digest, stamp, entry, fresh=True, repaired=damaged)
+    return ClipResult(job, clip, digest, stamp, entry, fresh=True, repaired=damaged)
 
 
-def _failed(job: ClipJob, reason: str) -> ClipDone:
-    return ClipDone(job, FailedClip(job.path, "unreadable", reason))
+def _failed(job: PendingClip, reason: str) -> ClipResult:
+    return ClipResult(job, FailedClip(job.path, "unreadable", reason))
 
 
-def _look(shelf: Shelf, digest: str, verify: bool) -> tuple[Entry | None, bool]:
+def _look(shelf: StorageBackend, digest: str, verify: bool) -> tuple[Entry | None, bool]:
     """The entry if it is there and whole; and whether it is there but damaged."""
     try:
         return shelf.check(digest, None, whole=verify), False
     except FileNotFoundError:
         return None, False
-    except (DamagedEntry, OSError):
+    except (CorruptEntryError, OSError):
         return None, True
 
 
-def _note(index: StoreIndex, done: ClipDone) -> None:
+def _note(index: StoreIndex, done: ClipResult) -> None:
     if done.digest is None or done.stamp is None:
         return
     if isinstance(done.clip, StoredClip) and done.entry is not None:
-        index.note_entry(done.digest, done.entry)
-        index.note_file(done.job.file, done.stamp, done.digest)
+        index.record_entry(done.digest, done.entry)
+        index.record_file(done.job.file, done.stamp, done.digest)
     elif isinstance(done.clip, FailedClip) and done.final:
-        index.note_failure(done.digest, _DECODER, done.clip.defect, done.clip.reason)
-        index.note_file(done.job.file, done.stamp, done.digest)
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        index.record_failure(done.digest, _DECODER, done.clip.defect, done.clip.reason)
+        index.record_file(done.job.file, done.stamp, done.digest)

@@ -37,7 +37,7 @@ _COPY_BLOCK = 16 << 20
 """A bucket is asked once for each."""
 
 
-class DamagedEntry(Exception):
+class CorruptEntryError(Exception):
     """A file that is not the entry that its name says; the message says why."""
 
 
@@ -70,14 +70,14 @@ class EntryFolder:
 
         Raises:
             FileNotFoundError: there is none.
-            DamagedEntry: it is another's, cut short or altered.
+            CorruptEntryError: it is another's, cut short or altered.
         """
         file = self.file(digest)
         if known is None or whole:
             return _read_entry(file, digest, whole=whole)
         size = file.stat().st_size
         if size != known.bytes:
-            raise DamagedEntry(f"it has {size} bytes instead of {known.bytes}")
+            raise CorruptEntryError(f"it has {size} bytes instead of {known.bytes}")
         return known
 
     def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> Entry:
@@ -99,7 +99,7 @@ class EntryFolder:
         """Store a copy of an entry, if it is whole.
 
         Raises:
-            DamagedEntry: it is not.
+            CorruptEntryError: it is not.
             OSError: the disk is full or the folder can't be written.
         """
         entry: Entry
@@ -166,14 +166,14 @@ def map_frames(file: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedEntry: it is cut short, or no entry.
+        CorruptEntryError: it is cut short, or no entry.
     """
     with file.open("rb") as stream:
         shape = _shape(stream.read(_HEADER))
         try:
             return np.memmap(stream, np.uint8, "r", _HEADER, shape)
         except (ValueError, OverflowError) as error:
-            raise DamagedEntry(str(error)) from None
+            raise CorruptEntryError(str(error)) from None
 
 
 @lru_cache
@@ -182,15 +182,15 @@ def _shape(header: bytes) -> tuple[int, ...]:
     stream = io.BytesIO(header)
     try:
         if np.lib.format.read_magic(stream) != (1, 0):
-            raise DamagedEntry("it is no entry")
+            raise CorruptEntryError("it is no entry")
         shape, by_column, dtype = np.lib.format.read_array_header_1_0(stream)
-    except DamagedEntry:
+    except CorruptEntryError:
         raise
     except Exception as error:
         # numpy evaluates the header as Python text: damage to it raises whatever Python's parser raises.
-        raise DamagedEntry(" ".join(f"{type(error).__name__}: {error}".split())) from None
+        raise CorruptEntryError(" ".join(f"{type(error).__name__}: {error}".split())) from None
     if stream.tell() != _HEADER or by_column or dtype != np.uint8 or len(shape) != 4:
-        raise DamagedEntry(f"it holds {dtype} {shape}")
+        raise CorruptEntryError(f"it holds {dtype} {shape}")
     return shape
 
 
@@ -214,22 +214,22 @@ def _read_entry(file: Path, digest: str, *, whole: bool) -> Entry:
         array_end = _HEADER + math.prod(_shape(stream.read(_HEADER)))
         body = size - _TAIL.size
         if body < array_end:
-            raise DamagedEntry(f"it is cut short after {size} bytes")
+            raise CorruptEntryError(f"it is cut short after {size} bytes")
         stream.seek(body)
         length, checksum, mark = _TAIL.unpack(stream.read(_TAIL.size))
         if mark != _MARK or array_end + length != body:
-            raise DamagedEntry("it does not end as an entry does")
+            raise CorruptEntryError("it does not end as an entry does")
         stream.seek(array_end)
         note = stream.read(length)
         if whole and _checksum(stream, body) != checksum:
-            raise DamagedEntry("its bytes are not those that were written")
+            raise CorruptEntryError("its bytes are not those that were written")
     try:
         content = json.loads(note)
         owner, facts = content["digest"], ClipFacts(**content["facts"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedEntry(f"its note can't be read ({error})") from None
+        raise CorruptEntryError(f"its note can't be read ({error})") from None
     if owner != digest:
-        raise DamagedEntry(f"it is the entry of {owner}")
+        raise CorruptEntryError(f"it is the entry of {owner}")
     return Entry(facts, size)
 
 

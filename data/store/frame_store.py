@@ -20,16 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import DataError
-from data.store.build import Decode, StorePlace, build_store, decode_here, file_sha256
-from data.store.copies import NodeCopies
-from data.store.entries import ENTRY_FORMAT, DamagedEntry, EntryFolder, map_frames
-from data.store.report import BuildReport, FailedClip, LabelledFrames, StoredClip
+from data.store.build import ClipExecutor, StoreLocation, build_store, decode_locally
+from data.store.build_report import BuildReport
+from data.store.entries import ENTRY_FORMAT, CorruptEntryError, EntryFolder, map_frames
+from data.store.node_cache import NodeCache
 from data.video.decode import DECODER_VERSION, ClipFacts, DecodeSettings
 
 if TYPE_CHECKING:
     from data.store.bucket import Bucket
-
-__all__ = ["BuildReport", "FailedClip", "FrameStore", "LabelledFrames", "StoredClip", "file_sha256"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +66,10 @@ class FrameStore:
         return EntryFolder(self.folder)
 
     @property
-    def _copies(self) -> NodeCopies | None:
+    def _copies(self) -> NodeCache | None:
         if self.local is None:
             return None
-        return NodeCopies(self._shelf, EntryFolder(self.local / _key(self.settings)))
+        return NodeCache(self._shelf, EntryFolder(self.local / _key(self.settings)))
 
     def read(self, digest: str) -> np.ndarray:
         """The clip's frames, uint8 `(F, H, W, 3)`, mapped read-only: workers of a node share the pages.
@@ -88,7 +86,7 @@ class FrameStore:
             raise DataError(
                 f"the frame store {self.folder} has no frames for digest {digest}: build it again"
             ) from None
-        except DamagedEntry as error:
+        except CorruptEntryError as error:
             mend = "build the store again" if copies is None else "remove this copy"
             raise DataError(f"the frame store's entry {file} is damaged ({error}): {mend}") from None
 
@@ -117,7 +115,7 @@ class FrameStore:
         rehash: bool = False,
         progress: bool = True,
     ) -> BuildReport:
-        """Decode the clips that the store lacks, in parallel processes.
+        """ClipExecutor the clips that the store lacks, in parallel processes.
 
         A clip that crashes the decoder or takes longer than `seconds_per_clip` costs that clip alone. Two builds
         at once take turns, so that each clip is still decoded once. Memory does not grow with the clips, but for
@@ -142,12 +140,12 @@ class FrameStore:
             DataError: the store's folder can't be written, or its disk is full; clips stored so far are kept.
         """
         processes = max(1, min(workers or os.cpu_count() or 1, len(paths)))
-        decode = partial(decode_here, workers=processes, seconds=seconds_per_clip)
+        decode = partial(decode_locally, workers=processes, seconds=seconds_per_clip)
         return self.build_with(decode, data_dir, paths, verify=verify, rehash=rehash, progress=progress)
 
     def build_with(
         self,
-        decode: Decode,
+        decode: ClipExecutor,
         data_dir: Path,
         paths: Sequence[str],
         *,
@@ -156,7 +154,7 @@ class FrameStore:
         progress: bool = True,
     ) -> BuildReport:
         """As `build`, but clips are decoded by `decode`, perhaps on other machines."""
-        place = StorePlace(self.folder, self._shelf, self.settings, _description(self.settings))
+        place = StoreLocation(self.folder, self._shelf, self.settings, _description(self.settings))
         return build_store(place, data_dir, paths, decode, verify=verify, rehash=rehash, progress=progress)
 
 

@@ -38,12 +38,12 @@ _TICK_NS = 100_000_000
 """Coarser than the steps in which file systems of servers count time."""
 
 
-class DamagedIndex(Exception):
+class CorruptIndexError(Exception):
     """The index can't be read: start a new one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FileState:
     """What tells that a file is as it was, without reading it."""
 
     size: int
@@ -54,7 +54,7 @@ class Stamp:
     """Whether a later change must show: false when the file was changed within a tick of being looked at."""
 
     @classmethod
-    def of(cls, file: Path) -> Stamp:
+    def of(cls, file: Path) -> FileState:
         """Look at a file; one that is read afterwards gives at least these bytes.
 
         Raises:
@@ -64,7 +64,7 @@ class Stamp:
         settled = now - max(found.st_mtime_ns, found.st_ctime_ns) > _TICK_NS
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, settled)
 
-    def same(self, other: Stamp) -> bool:
+    def same(self, other: FileState) -> bool:
         """Whether both are of the same state of a file."""
         return self.state == other.state
 
@@ -75,7 +75,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class IndexRecord:
     """What is known of a file that is as it was when last read."""
 
     digest: str
@@ -91,7 +91,7 @@ class StoreIndex:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def recall(self, file: Path, stamp: Stamp, decoder: str) -> Recalled | None:
+    def lookup(self, file: Path, stamp: FileState, decoder: str) -> IndexRecord | None:
         """What is known of a file, if it is as it was when last read; failures count for the same decoder alone."""
         row = self._connection.execute(
             "SELECT digest, bytes, facts, decoder, defect, reason"
@@ -102,25 +102,25 @@ class StoreIndex:
         if row is None:
             return None
         digest, size, facts, failed_with, defect, reason = row
-        return Recalled(
+        return IndexRecord(
             digest,
             Entry(ClipFacts(**json.loads(facts)), size) if facts is not None else None,
             (defect, reason) if failed_with == decoder else None,
         )
 
-    def note_file(self, file: Path, stamp: Stamp, digest: str) -> None:
+    def record_file(self, file: Path, stamp: FileState, digest: str) -> None:
         """Remember a file's digest, if a change of the file would show."""
         if stamp.settled:
             self._connection.execute(
                 "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (os.path.abspath(file), *stamp.state, digest)
             )
 
-    def note_entry(self, digest: str, entry: Entry) -> None:
+    def record_entry(self, digest: str, entry: Entry) -> None:
         """Remember an entry that is in the store."""
         facts = json.dumps(asdict(entry.facts))
         self._connection.execute("REPLACE INTO entries VALUES (?, ?, ?)", (digest, entry.bytes, facts))
 
-    def note_failure(self, digest: str, decoder: str, defect: str, reason: str) -> None:
+    def record_failure(self, digest: str, decoder: str, defect: str, reason: str) -> None:
         """Remember that these bytes can't be decoded."""
         self._connection.execute("REPLACE INTO failures VALUES (?, ?, ?, ?)", (digest, decoder, defect, reason))
 
@@ -134,7 +134,7 @@ def open_index(file: Path) -> Iterator[StoreIndex]:
     """The index in this file, made if it is not there.
 
     Raises:
-        DamagedIndex: at opening or at any time in the block, when it turns out that the file is damaged.
+        CorruptIndexError: at opening or at any time in the block, when it turns out that the file is damaged.
     """
     connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?nolock=1", uri=True)
     try:
@@ -142,18 +142,18 @@ def open_index(file: Path) -> Iterator[StoreIndex]:
         if version == 0:
             connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
         elif version != _SCHEMA_VERSION:
-            raise DamagedIndex(f"it has version {version}")
+            raise CorruptIndexError(f"it has version {version}")
         yield StoreIndex(connection)
         connection.commit()
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise DamagedIndex(str(error)) from error
+            raise CorruptIndexError(str(error)) from error
         raise
     finally:
         connection.close()
 
 
-def drop_index(file: Path) -> None:
+def remove_index(file: Path) -> None:
     """Remove a damaged index, and what it had begun to write, which would spoil a new one."""
     for name in (file.name, f"{file.name}-journal"):
         file.with_name(name).unlink(missing_ok=True)

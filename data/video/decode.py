@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from data.errors import DataError
 from data.video.container import choose_video_stream, container_errors, declared_size, open_container
-from data.video.picture import Developer, orientation
+from data.video.frame_converter import Developer, orientation
 from data.video.reach import Footage, Sampling, reach
 from data.video.timeline import PacketReader, Timeline, read_timeline
 
@@ -44,7 +44,7 @@ class DecodeSettings:
             raise DataError(f"the short side of a kept frame must be 16 to 2160 pixels, not {self.short_side}")
 
 
-class UnusableClip(DataError):
+class UnusableClipError(DataError):
     """A file that gives no frames, or too few to stand for the clip; the message is the reason without its name."""
 
     def __init__(self, defect: str, reason: str) -> None:
@@ -98,7 +98,7 @@ def decode_clip(path: Path, settings: DecodeSettings) -> DecodedClip:
     """Decode one video file.
 
     Raises:
-        UnusableClip: the file is empty, not a video, has no video stream, decodes no frame, or loses more than
+        UnusableClipError: the file is empty, not a video, has no video stream, decodes no frame, or loses more than
             half of its frames to damage.
         OSError: the file can't be opened.
     """
@@ -111,20 +111,20 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A video file's container and the stream to decode.
 
     Raises:
-        UnusableClip: the file is empty, not a video, or has no video stream; also for what FFmpeg says meanwhile.
+        UnusableClipError: the file is empty, not a video, or has no video stream; also for what FFmpeg says meanwhile.
         OSError: the file can't be opened.
     """
     with path.open("rb") as file:
         if not file.read(1):
-            raise UnusableClip("unreadable", "the file is empty")
+            raise UnusableClipError("unreadable", "the file is empty")
     try:
         with open_container(path) as container:
             stream = choose_video_stream(container)
             if stream is None:
-                raise UnusableClip("no video stream", "it has no video stream")
+                raise UnusableClipError("no video stream", "it has no video stream")
             yield container, stream
     except av.error.FFmpegError as error:
-        raise UnusableClip("unreadable", f"FFmpeg can't read it: {error.strerror or error}") from error
+        raise UnusableClipError("unreadable", f"FFmpeg can't read it: {error.strerror or error}") from error
 
 
 def _decode(path: Path, container: InputContainer, stream: VideoStream, settings: DecodeSettings) -> DecodedClip:
@@ -133,7 +133,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, settings
         timeline, held = read_timeline(reader)
     losses = list(reader.losses) or errors[:_MOST_REASONS]
     if timeline is None:
-        raise UnusableClip("unreadable", ": ".join(["it has no video packets", *losses]))
+        raise UnusableClipError("unreadable", ": ".join(["it has no video packets", *losses]))
     wanted: list[int] = timeline.sample(settings.frames).tolist()
     develop = Developer(settings.short_side, stream.sample_aspect_ratio)
     promised, is_cut = _promised(path, stream, timeline, reader, bool(losses))
@@ -141,7 +141,7 @@ def _decode(path: Path, container: InputContainer, stream: VideoStream, settings
         losses.append("the file is cut short")
     sampling = reach(Footage(path, container, stream, timeline, held, whole=not losses), wanted, develop)
     if sampling.first is None:
-        raise UnusableClip("unreadable", ": ".join(["none of its frames decodes", *sampling.troubles]))
+        raise UnusableClipError("unreadable", ": ".join(["none of its frames decodes", *sampling.troubles]))
     facts = ClipFacts(
         container=container.format.name,
         codec=stream.codec_context.name,
@@ -205,7 +205,7 @@ def _damage(sampling: Sampling, timeline: Timeline, promised: int, losses: list[
     """What is wrong with a clip of which most decodes; empty if nothing is.
 
     Raises:
-        UnusableClip: less than half of it decodes.
+        UnusableClipError: less than half of it decodes.
     """
     reasons = list(dict.fromkeys([*sampling.troubles, *losses]))
     all_decoded = not (sampling.quick or sampling.sought)
@@ -219,7 +219,7 @@ def _damage(sampling: Sampling, timeline: Timeline, promised: int, losses: list[
         decoded, expected, what = sampling.found, len(sampling.wanted), "sampled frames"
     text = f"{decoded} of {expected} {what} decode ({', '.join(reasons)})"
     if 2 * decoded < expected:
-        raise UnusableClip("truncated", text)
+        raise UnusableClipError("truncated", text)
     return text
 
 

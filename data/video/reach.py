@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from data.video.container import choose_video_stream, open_container
-from data.video.picture import Developer
+from data.video.frame_converter import Developer
 from data.video.timeline import PacketReader, Timeline
 
 _LONG_PACKETS = 1500

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from data.store.frame_store import BuildReport
+    from data.store.build_report import BuildReport
     from models.weights import WeightsReport
     from tuning.config.run_dir import RunFolder
     from tuning.config.sweep_config import SweepConfig

@@ -11,8 +11,9 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from data.store.build import ClipDone, ClipJob, StoreClip, decode_here
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build import ClipResult, PendingClip, StoreClip, decode_locally
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 from tuning.cluster.address import ClusterError
 
 CLIPS_A_TASK = 32
@@ -53,8 +54,8 @@ def build_on_cluster(
 
 
 def _decode_on_nodes(
-    store_clip: StoreClip, jobs: Iterable[ClipJob], *, seconds: float, clips_a_task: int, at_once: int
-) -> Generator[ClipDone, None, None]:
+    store_clip: StoreClip, jobs: Iterable[PendingClip], *, seconds: float, clips_a_task: int, at_once: int
+) -> Generator[ClipResult, None, None]:
     task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(_decode_chunk)
     chunks, running = _chunks(jobs, clips_a_task), list[ray.ObjectRef]()
     try:
@@ -77,12 +78,12 @@ def _decode_on_nodes(
             ray.cancel(left, force=True)
 
 
-def _chunks(jobs: Iterable[ClipJob], size: int) -> Iterator[list[ClipJob]]:
+def _chunks(jobs: Iterable[PendingClip], size: int) -> Iterator[list[PendingClip]]:
     source = iter(jobs)
     while chunk := list(islice(source, size)):
         yield chunk
 
 
-def _decode_chunk(store_clip: StoreClip, chunk: list[ClipJob], seconds: float) -> list[ClipDone]:
+def _decode_chunk(store_clip: StoreClip, chunk: list[PendingClip], seconds: float) -> list[ClipResult]:
     """Runs on a node, as a task of one CPU: one decoding process, replaced when a clip crashes it."""
-    return list(decode_here(store_clip, chunk, workers=1, seconds=seconds))
+    return list(decode_locally(store_clip, chunk, workers=1, seconds=seconds))

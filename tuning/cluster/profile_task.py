@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from data.whole_file import write_whole
+from data.files import write_atomically
 from tuning.config.sweep_config import SweepConfig, TrialConfig
 from tuning.errors import in_a_line
 from tuning.training.inputs import TrialData
@@ -76,7 +76,7 @@ def keep(measured: Measured, file: Path) -> None:
     Raises:
         DataError: the file can't be written.
     """
-    write_whole(file, measured.model_dump_json(indent=1) + "\n")
+    write_atomically(file, measured.model_dump_json(indent=1) + "\n")
 
 
 def measure_trials(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from data.intervals import wilson_interval
-from data.store.report import FailedClip
+from data.store.build_report import FailedClip
 from tuning.errors import TuningError
 from tuning.evaluation.confusion_plot import plot_confusion
 from tuning.evaluation.frame_order import ORDERS, OrderProbe, OrderRow

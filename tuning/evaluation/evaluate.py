@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data.dataset.splits import Split, read_split
 from data.errors import DataError
+from data.store.build_report import FailedClip, LabelledFrames
 from data.store.frame_store import FrameStore
-from data.store.report import FailedClip, LabelledFrames
 from tuning.config.run_dir import RunFolder
 from tuning.config.schema import TestConfig
 from tuning.config.sweep_config import SweepConfig

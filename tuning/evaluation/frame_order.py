@@ -11,7 +11,8 @@ import torch
 
 from data.loading.loaders import Batch, EvalDataset, eval_loader
 from data.loading.sampling import derived_seed
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from tuning.training.bootstrap import Difference, GroupDraws, Interval, accuracies, percentiles
 from tuning.training.epoch import predict
 from tuning.training.predictions import Predictions

@@ -14,8 +14,9 @@ from data.errors import DataError
 from data.loading.clip_view import Seen, see_file
 from data.loading.loaders import Batch, EvalDataset, eval_loader
 from data.loading.transforms import EvalTransform, Normalise
-from data.store.frame_store import FrameStore, LabelledFrames
-from data.video.windows import VideoWindows
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
+from data.video.sliding_windows import SlidingWindows
 from models.registry import ARCHITECTURES
 from tuning.config.schema import AXES
 from tuning.inference.grad_cam import grad_cam
@@ -83,7 +84,7 @@ class Champion:
         """
         return see_file(file, self.manifest.decode, self.selection, self.transform)
 
-    def windows(self, file: Path, seconds: float, hop: float) -> VideoWindows:
+    def windows(self, file: Path, seconds: float, hop: float) -> SlidingWindows:
         """A long video as windows, each a clip of `seconds`: `see` makes of their frames what `look` does of a clip.
 
         Raises:
@@ -92,7 +93,7 @@ class Champion:
         stored = self.manifest.decode.frames
         places = (self.selection.eval_indices(stored) + 0.5) / stored
         try:
-            return VideoWindows(
+            return SlidingWindows(
                 file, seconds=seconds, hop=hop, places=places, short_side=self.manifest.decode.short_side
             )
         except OSError as error:

@@ -16,7 +16,7 @@ from data.dataset.clips import VIDEO_SUFFIXES
 from data.dataset.splits import read_split
 from data.errors import DataError
 from data.loading.clip_view import Seen
-from data.video.windows import clip_seconds
+from data.video.sliding_windows import video_duration
 from tuning.config.run_dir import RunFolder
 from tuning.inference.champion import Champion
 from tuning.inference.segments import Segment, VideoTimeline, cut, read_timeline
@@ -91,7 +91,7 @@ def training_seconds(run: RunFolder) -> float | None:
     seconds = []
     for clip in clips[:: -(-len(clips) // _MOST_MEASURED) or 1]:
         try:
-            seconds.append(clip_seconds(folder / clip.path))
+            seconds.append(video_duration(folder / clip.path))
         except (DataError, OSError):
             continue
     return statistics.median(seconds) if seconds else None

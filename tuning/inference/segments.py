@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from data.video.windows import VideoWindows
+from data.video.sliding_windows import SlidingWindows
 from tuning.inference.champion import Champion
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def _mean_by_part(found: np.ndarray, starts: np.ndarray, seconds: float, edges: 
     return parts
 
 
-def _batches(champion: Champion, video: VideoWindows, size: int) -> Iterator[list[torch.Tensor]]:
+def _batches(champion: Champion, video: SlidingWindows, size: int) -> Iterator[list[torch.Tensor]]:
     clips: list[torch.Tensor] = []
     for window in video:
         clips.append(champion.see(window.frames))

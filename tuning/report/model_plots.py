@@ -23,16 +23,16 @@ from data.plot import (
     BLUE,
     GREEN,
     INK,
-    SOFT,
-    UNITS,
+    MUTED,
+    PLOT_WIDTH,
+    UNITS_PER_INCH,
     VERMILION,
-    WIDTH,
-    beside_row,
+    annotate_row,
+    display_name,
     inline_svg,
-    name_rows,
-    series,
-    shown,
-    style,
+    label_rows,
+    plot_style,
+    series_style,
 )
 from tuning.training.calibration import Bin, RiskPoint
 
@@ -74,15 +74,15 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, rates: bool) -> Mar
     shares = counts / np.maximum(support, 1)[:, None]
     numbers = np.rint(100 * shares).astype(int) if rates else counts
     many = len(classes) > _MOST_NAMED
-    width = WIDTH + many
-    names = [shown(name, 22) for name in classes]
+    width = PLOT_WIDTH + many
+    names = [display_name(name, 22) for name in classes]
     # What is left beside the names of the rows.
-    column = (width * UNITS - 24 - 5.6 * (max(map(len, names)) + 4 * many)) / len(classes)
+    column = (width * UNITS_PER_INCH - 24 - 5.6 * (max(map(len, names)) + 4 * many)) / len(classes)
     row = min(column, 32) if not many else max(column, 11)
     digits = min(9.5, 0.9 * column / (0.64 * len(str(numbers.max()))))
-    with style():
+    with plot_style():
         figure = Figure(
-            figsize=(width, (row * len(classes) + (30 if many else 20 + 5.2 * max(map(len, names)))) / UNITS)
+            figsize=(width, (row * len(classes) + (30 if many else 20 + 5.2 * max(map(len, names)))) / UNITS_PER_INCH)
         )
         axes = figure.subplots()
         axes.set(xlim=(-0.5, len(classes) - 0.5), ylim=(len(classes) - 0.5, -0.5))
@@ -113,7 +113,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str], *, rates: bool) -> Mar
 def _square(axes: Axes, x: int, y: int, share: float) -> None:
     """A frame on the diagonal or where there are clips; within it as large and as deep a square as the share."""
     if x == y:
-        axes.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=SOFT, linewidth=0.6))
+        axes.add_patch(Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=MUTED, linewidth=0.6))
     elif not share:
         return
     side = 0.92 * max(0.45, np.sqrt(share))
@@ -136,10 +136,10 @@ def reliability(before: Calibration, after: Calibration) -> Markup:
 
     Error bars are the bins' Wilson intervals. What lies below the diagonal is surer than it is right.
     """
-    with style():
-        figure = Figure(figsize=(WIDTH, 5.2))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 5.2))
         upper, lower = figure.subplots(2, sharex=True, height_ratios=(3.2, 1))
-        upper.plot([0, 1], [0, 1], color=SOFT, linestyle=":", label="as right as it is sure")
+        upper.plot([0, 1], [0, 1], color=MUTED, linestyle=":", label="as right as it is sure")
         looks = (("before", before, VERMILION, "o", "none", -0.22), ("after", after, BLUE, "s", BLUE, 0.22))
         for name, calibration, colour, marker, face, shift in looks:
             bins = [each for each in calibration.bins if each.clips]
@@ -183,20 +183,20 @@ def risk_coverage(curves: Sequence[RiskCurve], threshold: float | None) -> Marku
     `threshold` is the chosen confidence; None where none was chosen.
     """
     assert curves, "no curves"
-    with style():
-        figure = Figure(figsize=(WIDTH, 3.6))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 3.6))
         axes = figure.subplots()
         for index, curve in enumerate(curves):
             points = sorted(curve.points, key=lambda point: point.coverage)
             assert points, f"no points of {curve.name}"
-            look = series(index)
+            look = series_style(index)
             marker = look.pop("marker")
             xs, ys = [100 * point.coverage for point in points], [100 * point.risk for point in points]
-            axes.plot(xs, ys, **look, label=shown(curve.name), marker=marker if len(points) == 1 else "")
+            axes.plot(xs, ys, **look, label=display_name(curve.name), marker=marker if len(points) == 1 else "")
             chosen = [point for point in points if threshold is not None and point.threshold >= threshold]
             if chosen:
                 coverage, risk = 100 * chosen[-1].coverage, 100 * chosen[-1].risk
-                text = f"{shown(curve.name)} from {threshold:.2f}: {risk:.1f} % wrong of {coverage:.0f} %"
+                text = f"{display_name(curve.name)} from {threshold:.2f}: {risk:.1f} % wrong of {coverage:.0f} %"
                 (dot,) = axes.plot(coverage, risk, color=look["color"], linestyle="", label=text, zorder=5)
                 dot.set(marker=marker, markersize=9, markeredgecolor=INK)
         axes.set(xlabel="labelled, % of clips", ylabel="wrong, % of these", xlim=(0, 102))
@@ -219,7 +219,7 @@ class OrderRow:
 
 
 _CHANCE: dict[str, Any] = {"color": INK, "linestyle": ":", "linewidth": 1.2}
-_ORDERS = (("ordered", BLUE, "o"), ("reversed", GREEN, "D"), ("shuffled", VERMILION, "s"), ("single", SOFT, "X"))
+_ORDERS = (("ordered", BLUE, "o"), ("reversed", GREEN, "D"), ("shuffled", VERMILION, "s"), ("single", MUTED, "X"))
 
 
 def frame_order(rows: Sequence[OrderRow], chance: float | None) -> Markup:
@@ -228,15 +228,15 @@ def frame_order(rows: Sequence[OrderRow], chance: float | None) -> Markup:
     `chance` is the accuracy of guessing, 0 … 1; None draws no line.
     """
     assert rows, "no architectures"
-    with style():
-        figure = Figure(figsize=(WIDTH, 1.0 + 0.62 * len(rows)))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 1.0 + 0.62 * len(rows)))
         axes = figure.subplots()
         for place, (order, colour, marker) in enumerate(_ORDERS):
             estimates = [getattr(row, order) for row in rows]
             heights = np.arange(len(rows)) + (place - 1.5) * 0.2
             text = "single frame" if order == "single" else order
             _dots(axes, estimates, heights, colour, marker, text)
-        name_rows(axes, [row.name for row in rows], 24, lines=True)
+        label_rows(axes, [row.name for row in rows], 24, lines=True)
         if chance is not None:
             axes.axvline(100 * chance, **_CHANCE, label=f"chance, {100 * chance:.1f} %")
         axes.set_xlabel("accuracy, %")
@@ -269,15 +269,15 @@ def over_frames(rows: Sequence[FrameCurve], chance: float | None) -> Markup:
     assert rows, "no architectures"
     counts = sorted({frames for row in rows for frames in row.frames})
     lines = -(-len(rows) // 2)
-    with style():
-        figure = Figure(figsize=(WIDTH, 3.2 + 0.18 * lines))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 3.2 + 0.18 * lines))
         axes = figure.subplots()
         for index, row in enumerate(rows):
             assert len(row.frames) == len(row.accuracy) > 0, row.name
             # A little aside, so that no interval hides another's.
             xs = np.array(row.frames) * 1.025 ** (index - (len(rows) - 1) / 2)
-            look = series(index)
-            axes.plot(xs, [100 * each.value for each in row.accuracy], **look, label=shown(row.name, 24))
+            look = series_style(index)
+            axes.plot(xs, [100 * each.value for each in row.accuracy], **look, label=display_name(row.name, 24))
             axes.vlines(xs, *_bounds(row.accuracy), color=look["color"], linewidth=1.2)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(counts if len(counts) <= 8 else counts[:: -(-len(counts) // 8)]))
@@ -309,8 +309,8 @@ class ClassRow:
 def per_class(rows: Sequence[ClassRow]) -> Markup:
     """Precision, recall and F1 of each class, with recall's interval; clips at the side, rare classes so called."""
     assert rows, "no classes"
-    with style():
-        figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * len(rows)))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 1.0 + 0.3 * len(rows)))
         axes = figure.subplots()
         heights = np.arange(len(rows))
         _dots(axes, [row.recall for row in rows], heights, BLUE, "o", "recall, 95 %")
@@ -322,11 +322,11 @@ def per_class(rows: Sequence[ClassRow]) -> Markup:
                 [100 * value for value in values], heights + shift, color=colour, marker=marker, label=name
             )
             dots.set(linestyle="", markersize=9 if marker == "|" else 6, markeredgewidth=1.8)
-        name_rows(axes, [row.name for row in rows], 24, lines=True)
+        label_rows(axes, [row.name for row in rows], 24, lines=True)
         axes.set(xlim=(-2, 102), xlabel="%")
         for place, row in enumerate(rows):
             text = f"{row.support} rare" if row.rare else str(row.support)
-            beside_row(axes, place, text, fontweight="bold" if row.rare else "normal")
-        beside_row(axes, -0.75, "clips", color=SOFT)
+            annotate_row(axes, place, text, fontweight="bold" if row.rare else "normal")
+        annotate_row(axes, -0.75, "clips", color=MUTED)
         figure.legend(loc="outside upper left", ncols=3)
         return inline_svg(figure, f"Precision, recall and F1 by class; classes: {len(rows)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from data.loading.clip_view import eval_frames
-from data.page import strip, template
+from data.page import frame_strip, load_template
 from tuning.evaluation.frame_order import sentence as time_sentence
 from tuning.inference.champion import Champion
 from tuning.report.figures import class_table, figures, leaderboard, metric_name
@@ -66,7 +66,7 @@ def write_report(found: Findings) -> Path:
     for name, table in tables.items():
         table.to_csv(aside / "data" / f"{name}.csv", index=False, lineterminator="\n")
     pictures = _Pictures(found)
-    page = template(Path(__file__).with_name("page.html.j2")).render(
+    page = load_template(Path(__file__).with_name("page.html.j2")).render(
         found=found,
         figures=drawn,
         downloads={name: _download(name, table) for name, table in tables.items()},
@@ -166,7 +166,7 @@ class _Pictures:
         frames = eval_frames(stored, self._champion.selection, self._champion.transform)
         heat = None if target is None else self._champion.where_it_looks(frames, target)
         chosen = _spread(len(frames))
-        return strip(frames[chosen].permute(0, 2, 3, 1).numpy(), None if heat is None else heat[chosen])
+        return frame_strip(frames[chosen].permute(0, 2, 3, 1).numpy(), None if heat is None else heat[chosen])
 
 
 def _spread(frames: int) -> list[int]:

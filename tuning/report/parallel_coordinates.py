@@ -13,7 +13,17 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data.plot import BAR, GROUND, SOFT, UNITS, VERMILION, WIDTH, inline_svg, shown, style
+from data.plot import (
+    BACKGROUND,
+    BAR,
+    MUTED,
+    PLOT_WIDTH,
+    UNITS_PER_INCH,
+    VERMILION,
+    display_name,
+    inline_svg,
+    plot_style,
+)
 
 _CROWD = 60
 """From so many trials on each is drawn thin."""
@@ -55,12 +65,12 @@ def parallel_coordinates(trials: Sequence[Settings], axes: Sequence[Axis], score
     columns = [_scale(axis, [trial.values[place] for trial in trials]) for place, axis in enumerate(axes)]
     columns.append(_numbers(scores, [(score, value) for value in scores], log=False))
     bottom = 0.0
-    with style():
-        canvas, figure = _canvas(WIDTH, [34 + 11 * column.rows for column in columns])
+    with plot_style():
+        canvas, figure = _canvas(PLOT_WIDTH, [34 + 11 * column.rows for column in columns])
         heights = []
         for axis, column in zip([*(axis.name for axis in axes), score], columns, strict=True):
             heights.append(bottom + 18)
-            _rail(canvas, shown(axis, 48), column, bottom + 18)
+            _rail(canvas, display_name(axis, 48), column, bottom + 18)
             bottom += 34 + 11 * column.rows
         paths = np.stack([column.places for column in columns], axis=1) * _RAIL + _MARGIN
         _trial_lines(canvas, trials, paths, heights)
@@ -68,7 +78,7 @@ def parallel_coordinates(trials: Sequence[Settings], axes: Sequence[Axis], score
 
 
 _MARGIN = 10.0
-_RAIL = WIDTH * UNITS - 2 * _MARGIN
+_RAIL = PLOT_WIDTH * UNITS_PER_INCH - 2 * _MARGIN
 _SHADES = 5
 
 
@@ -104,7 +114,7 @@ def _categories(values: Sequence[str]) -> _Column:
     places = np.array([place[value] for value in values])
     return _Column(
         places + _apart(len(values), min(0.5 / len(names), 0.07)),
-        tuple((place[name], shown(name, letters)) for name in names),
+        tuple((place[name], display_name(name, letters)) for name in names),
         rows,
     )
 
@@ -138,26 +148,26 @@ def _apart(count: int, spread: float) -> np.ndarray:
 def _canvas(width: float, heights: Sequence[float]) -> tuple[Axes, Figure]:
     """Axes without a frame whose units are those of the SVG, y downwards."""
     height = float(sum(heights))
-    figure = Figure(figsize=(width, height / UNITS))
+    figure = Figure(figsize=(width, height / UNITS_PER_INCH))
     figure.set_layout_engine("none")
     canvas = figure.add_axes((0, 0, 1, 1))
-    canvas.set(xlim=(0, width * UNITS), ylim=(height, 0))
+    canvas.set(xlim=(0, width * UNITS_PER_INCH), ylim=(height, 0))
     canvas.set_axis_off()
     return canvas, figure
 
 
-_BEHIND: dict[str, Any] = {"facecolor": GROUND, "alpha": 0.75, "linewidth": 0, "pad": 1}
+_BEHIND: dict[str, Any] = {"facecolor": BACKGROUND, "alpha": 0.75, "linewidth": 0, "pad": 1}
 """Of texts that lines pass."""
 
 
 def _rail(canvas: Axes, name: str, column: _Column, height: float) -> None:
     canvas.text(2, height - 7, name, fontsize=10, fontweight="bold", va="bottom", zorder=6, bbox=_BEHIND)
-    canvas.plot([_MARGIN, _MARGIN + _RAIL], [height, height], color=SOFT, linewidth=1)
+    canvas.plot([_MARGIN, _MARGIN + _RAIL], [height, height], color=MUTED, linewidth=1)
     for index, (place, text) in enumerate(column.ticks):
         x = _MARGIN + _RAIL * place
-        canvas.plot([x, x], [height - 3, height + 3], color=SOFT, linewidth=1)
+        canvas.plot([x, x], [height - 3, height + 3], color=MUTED, linewidth=1)
         # What would leave the picture is moved into it.
-        x = min(max(x, _LETTER * len(text) / 2), WIDTH * UNITS - _LETTER * len(text) / 2)
+        x = min(max(x, _LETTER * len(text) / 2), PLOT_WIDTH * UNITS_PER_INCH - _LETTER * len(text) / 2)
         y = height + 5 + 11 * (index % column.rows)
         canvas.text(x, y, text, fontsize=9, ha="center", va="top", zorder=6, bbox=_BEHIND)
 
@@ -179,5 +189,5 @@ def _trial_lines(canvas: Axes, trials: Sequence[Settings], paths: np.ndarray, he
     for trial, path in zip(trials, paths, strict=True):
         if trial.champion:
             canvas.plot(path, heights, color=VERMILION, linewidth=2.4, marker="o", markersize=5, zorder=5)
-            canvas.plot(WIDTH * UNITS - 68, heights[0] - 12, color=VERMILION, marker="o", markersize=5)
-            canvas.text(WIDTH * UNITS - 60, heights[0] - 7, "champion", va="bottom")
+            canvas.plot(PLOT_WIDTH * UNITS_PER_INCH - 68, heights[0] - 12, color=VERMILION, marker="o", markersize=5)
+            canvas.text(PLOT_WIDTH * UNITS_PER_INCH - 60, heights[0] - 7, "champion", va="bottom")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from data.whole_file import write_whole
+from data.files import write_atomically
 from tuning.config.redact import without_secrets
 from tuning.errors import TuningError
 from tuning.text import counted
@@ -116,4 +116,4 @@ def read_processes(file: Path) -> list[Process]:
 
 
 def _write(file: Path, processes: list[Process]) -> None:
-    write_whole(file, _ALL.dump_json(processes, indent=1).decode() + "\n")
+    write_atomically(file, _ALL.dump_json(processes, indent=1).decode() + "\n")

@@ -18,24 +18,24 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import Bbox, blended_transform_factory
 
 from data.plot import (
+    BACKGROUND,
     BAR,
     BLUE,
     GREEN,
-    GROUND,
     INK,
     LINE,
+    MUTED,
     ORANGE,
+    PLOT_WIDTH,
     PURPLE,
     SKY,
-    SOFT,
-    UNITS,
+    UNITS_PER_INCH,
     VERMILION,
-    WIDTH,
-    beside_row,
+    annotate_row,
+    display_name,
     inline_svg,
-    name_rows,
-    shown,
-    style,
+    label_rows,
+    plot_style,
 )
 from tuning.report.model_plots import Estimate
 
@@ -57,8 +57,8 @@ class Labelled:
 def importance(rows: Sequence[Labelled], x_label: str = "importance") -> Markup:
     """A bar an axis in the order given, with an error bar and its figure."""
     assert rows, "no axes"
-    with style():
-        figure = Figure(figsize=(WIDTH, 0.6 + 0.3 * len(rows)))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 0.6 + 0.3 * len(rows)))
         axes = figure.subplots()
         values = [row.estimate.value for row in rows]
         places = range(len(rows))
@@ -68,8 +68,8 @@ def importance(rows: Sequence[Labelled], x_label: str = "importance") -> Markup:
             bounds = [getattr(row.estimate, bound) for row in rows]
             axes.plot(bounds, places, color=INK, marker="|", linestyle="")
         for place, value in zip(places, values, strict=True):
-            beside_row(axes, place, f"{value:.2f}")
-        name_rows(axes, [row.label for row in rows], 30)
+            annotate_row(axes, place, f"{value:.2f}")
+        label_rows(axes, [row.label for row in rows], 30)
         axes.set_xlabel(x_label)
         return inline_svg(figure, f"{x_label} by axis; axes: {len(rows)}")
 
@@ -93,13 +93,13 @@ def learning_curves(trials: Sequence[Curve], score: str) -> Markup:
     for trial in trials:
         assert len(trial.epochs) == len(trial.scores) > 0, trial.name
         assert np.isfinite(trial.scores).all(), trial.name
-    with style():
-        figure = Figure(figsize=(WIDTH, 3.6))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 3.6))
         axes = figure.subplots()
         _thin_curves(axes, [trial for trial in trials if not trial.champion])
         for trial in trials:
             if trial.champion:
-                (line,) = axes.plot(trial.epochs, trial.scores, label=f"champion: {shown(trial.name, 40)}")
+                (line,) = axes.plot(trial.epochs, trial.scores, label=f"champion: {display_name(trial.name, 40)}")
                 line.set(color=VERMILION, linewidth=2.6, marker="o", markersize=4, zorder=5)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
         axes.set(xlabel="epoch", ylabel=score)
@@ -115,7 +115,7 @@ def _thin_curves(axes: Axes, trials: Sequence[Curve]) -> None:
     crowd = len(trials) >= _CROWD
     # One line with gaps: a thousand elements would make the page slow.
     points = [point for trial in trials for point in (*zip(trial.epochs, trial.scores, strict=True), _GAP)]
-    (lines,) = axes.plot(*zip(*points, strict=True), color=SOFT, label=f"{len(trials)} trial{'s' * (len(trials) > 1)}")
+    (lines,) = axes.plot(*zip(*points, strict=True), color=MUTED, label=f"{len(trials)} trial{'s' * (len(trials) > 1)}")
     lines.set(linewidth=0.35 if crowd else 1, alpha=0.6 if crowd else 0.8)
     stopped = [trial for trial in trials if trial.stopped]
     # A line of one point is not seen.
@@ -158,13 +158,13 @@ def pareto(points: Sequence[CostPoint], x_label: str, y_label: str = "score") ->
     assert all(point.cost > 0 and math.isfinite(point.cost) for point in points), "a cost that is not above 0"
     front = pareto_front(points)
     others = [point for point in points if not any(point is each for each in front)]
-    with style():
+    with plot_style():
         key = 0.2 * len(front) + 0.1
-        figure = Figure(figsize=(WIDTH, 3.3 + key))
+        figure = Figure(figsize=(PLOT_WIDTH, 3.3 + key))
         axes, names = figure.subplots(2, height_ratios=(3.3, key))
         _scale_costs(axes, [point.cost for point in points])
         if others:
-            _score_dots(axes, others, SOFT, "o", 0.5)
+            _score_dots(axes, others, MUTED, "o", 0.5)
         _score_dots(axes, front, BLUE, "D", 1)
         corners = [(point.cost, point.score.value) for point in front]
         corners.append((max(point.cost for point in points), corners[-1][1]))
@@ -202,7 +202,7 @@ def _name_front(figure: Figure, axes: Axes, front: Sequence[CostPoint]) -> None:
     axes.set_axis_off()
     left = blended_transform_factory(figure.transFigure, axes.transData)
     for place, point in enumerate(front):
-        text = f"{place + 1}. {shown(point.label, 44)}: {point.score.value:.3f} at {_short(point.cost)}"
+        text = f"{place + 1}. {display_name(point.label, 44)}: {point.score.value:.3f} at {_short(point.cost)}"
         axes.text(0.01, place + 0.5, text, va="center", fontsize=9, transform=left, in_layout=False)
 
 
@@ -217,7 +217,7 @@ def _number_front(figure: Figure, axes: Axes, front: Sequence[CostPoint]) -> Non
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # what follows is placed in the layout as it is now
     middles = axes.transData.transform([(point.cost, point.score.value) for point in front])
-    unit = figure.dpi / UNITS
+    unit = figure.dpi / UNITS_PER_INCH
     taken = [Bbox.from_bounds(x - 4 * unit, y - 4 * unit, 8 * unit, 8 * unit) for x, y in middles]
     for place, (x, y) in enumerate(middles):
         width, height = 6.5 * unit * len(str(place + 1)), 10 * unit
@@ -258,8 +258,8 @@ def paired_differences(
         x_label: What differs.
     """
     assert pairs, "no pairs"
-    with style():
-        figure = Figure(figsize=(WIDTH, 1.1 + 0.27 * (len(pairs) + 1)))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 1.1 + 0.27 * (len(pairs) + 1)))
         axes = figure.subplots()
         places = range(len(pairs))
         estimates = [pair.estimate for pair in pairs]
@@ -273,15 +273,15 @@ def paired_differences(
         axes.axhline(last - 0.5, color=LINE, linewidth=1)
         for place, each in enumerate([*estimates, all_of]):
             low, high = (round(bound, 2) + 0.0 for bound in (each.low, each.high))  # no "-0.00"
-            beside_row(axes, place, f"{each.value:+.3f} [{low:+.2f}, {high:+.2f}]")
-        name_rows(axes, [*(pair.label for pair in pairs), overall.label], 22)
+            annotate_row(axes, place, f"{each.value:+.3f} [{low:+.2f}, {high:+.2f}]")
+        label_rows(axes, [*(pair.label for pair in pairs), overall.label], 22)
         axes.get_yticklabels()[-1].set_fontweight("bold")
         widest = 1.08 * max(max(abs(each.low), abs(each.high)) for each in [*estimates, all_of])
         axes.set_xlim(-(widest or 1), widest or 1)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, symmetric=True))
         axes.set_title(x_label, fontsize=10)
         for x, side, text in ((0, "left", "← favours\n{}"), (1, "right", "favours →\n{}")):
-            text = text.format(shown(favours[x], 18))
+            text = text.format(display_name(favours[x], 18))
             axes.annotate(text, (x, 0), (0, -18), "axes fraction", "offset points", ha=side, va="top", fontsize=9)
         told = f"pairs: {len(pairs)}, overall {all_of.value:+.3f}, {all_of.low:+.3f} to {all_of.high:+.3f}"
         return inline_svg(figure, f"{x_label}; {told}")
@@ -303,7 +303,7 @@ _FILLS = (
     (PURPLE, "|||"),
     (SKY, "---"),
     (VERMILION, "xxx"),
-    (SOFT, "+++"),
+    (MUTED, "+++"),
     (LINE, ""),
     (INK, ""),
 )
@@ -317,17 +317,17 @@ def time_shares(rows: Sequence[TimeRow], kinds: Sequence[str]) -> Markup:
     seconds = np.array([row.seconds for row in rows], dtype=float)
     assert (seconds >= 0).all(), "seconds below 0"
     shares = 100 * seconds / np.maximum(seconds.sum(axis=1, keepdims=True), 1e-12)
-    with style():
-        figure = Figure(figsize=(WIDTH, 0.9 + 0.18 * -(-len(kinds) // 3) + 0.34 * len(rows)))
+    with plot_style():
+        figure = Figure(figsize=(PLOT_WIDTH, 0.9 + 0.18 * -(-len(kinds) // 3) + 0.34 * len(rows)))
         axes = figure.subplots()
         left = np.zeros(len(rows))
         for kind, share, (colour, hatch) in zip(kinds, shares.T, _FILLS, strict=False):
-            look: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": GROUND, "linewidth": 0.8}
-            axes.barh(range(len(rows)), share, 0.7, left, **look, label=shown(kind, 18))
+            look: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": BACKGROUND, "linewidth": 0.8}
+            axes.barh(range(len(rows)), share, 0.7, left, **look, label=display_name(kind, 18))
             left += share
         for place, row in enumerate(rows):
-            beside_row(axes, place, _duration(sum(row.seconds)))
-        name_rows(axes, [row.name for row in rows], 26)
+            annotate_row(axes, place, _duration(sum(row.seconds)))
+        label_rows(axes, [row.name for row in rows], 26)
         axes.set(xlim=(0, 100), xlabel="% of the time")
         figure.legend(loc="outside upper left", ncols=3, handlelength=1.4, handleheight=1.0)
         return inline_svg(figure, f"Shares of time by {', '.join(kinds)}")

@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from data.store.frame_store import file_sha256
+from data.files import file_sha256
 from data.video.decode import DecodeSettings
 from models.ensemble import Ensemble
 from models.registry import build_model

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from tuning.config.schema import StoreConfig
 

@@ -8,7 +8,8 @@ from torchvision.transforms.v2.functional import center_crop, resize
 from data.loading.loaders import Batch, EvalDataset, TrainDataset, eval_loader, train_loader
 from data.loading.sampling import EpochSampler, FrameSelection
 from data.loading.transforms import EvalTransform, Normalise, TrainTransform
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from tests.helpers.video_files import moving_square, write_video
 

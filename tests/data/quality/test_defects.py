@@ -24,7 +24,8 @@ from data.quality.defects import (
     largest_shift,
 )
 from data.quality.similarity import Signature, find_signatures
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings, decode_clip
 from tests.helpers.video_files import moving_square, write_video
 

@@ -17,7 +17,8 @@ from data.quality.groups_page import write_groups_page
 from data.quality.leakage import LeakageReport, measure_leakage, probe
 from data.quality.scenes import Scenes
 from data.quality.similarity import find_signatures
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 
 SETTINGS = DecodeSettings(frames=16, short_side=64)

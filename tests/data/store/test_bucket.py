@@ -20,7 +20,8 @@ from data.errors import DataError
 from data.loading.loaders import EvalDataset, eval_loader
 from data.loading.sampling import FrameSelection
 from data.loading.transforms import EvalTransform
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from data.store.index import INDEX
 from data.video.decode import DecodeSettings, decode_clip
 from tests.helpers.video_files import moving_square, write_video

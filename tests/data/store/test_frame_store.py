@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from data.errors import DataError
-from data.store.build import StorePlace, build_store, decode_here
+from data.store.build import StoreLocation, build_store, decode_locally
+from data.store.build_report import FailedClip
 from data.store.entries import Entry, EntryFolder
-from data.store.frame_store import FailedClip, FrameStore
-from data.store.index import INDEX, Stamp
+from data.store.frame_store import FrameStore
+from data.store.index import INDEX, FileState
 from data.video.decode import DecodeSettings, decode_clip
 from tests.helpers.video_files import moving_square, write_video
 
@@ -149,7 +150,7 @@ def test_a_file_just_written_is_hashed_again(tmp_path: Path) -> None:
     """Its next change might come within the same tick of the file system's clock."""
     file, store = tmp_path / "clips/a.mp4", FrameStore(tmp_path / "store", SETTINGS)
     write_video(file, moving_square(0))
-    assert not Stamp.of(file).settled
+    assert not FileState.of(file).settled
     assert store.build(file.parent, ["a.mp4"], workers=1, progress=False).decoded == 1
     assert store.build(file.parent, ["a.mp4"], workers=1, progress=False).decoded == 0
 
@@ -191,8 +192,8 @@ class _Meddling(EntryFolder):
 
 def test_a_clip_that_changes_while_it_is_read_is_not_stored(own_clips: Path, tmp_path: Path) -> None:
     shelf = _Meddling(tmp_path / "store")
-    place = StorePlace(shelf.folder, shelf, SETTINGS, "")
-    decode = partial(decode_here, workers=1, seconds=60)
+    place = StoreLocation(shelf.folder, shelf, SETTINGS, "")
+    decode = partial(decode_locally, workers=1, seconds=60)
     report = build_store(place, own_clips, ["0.mp4"], decode, verify=True, rehash=False, progress=False)
     assert report.failed == (FailedClip("0.mp4", "unreadable", "it changed while it was read"),)
     assert not list(shelf.folder.rglob("*.npy"))
@@ -200,9 +201,9 @@ def test_a_clip_that_changes_while_it_is_read_is_not_stored(own_clips: Path, tmp
 
 def test_an_error_that_nobody_foresaw_costs_its_clip(own_clips: Path, tmp_path: Path) -> None:
     folder = EntryFolder(tmp_path / "store")
-    place = StorePlace(folder.folder, folder, replace(SETTINGS), "")
+    place = StoreLocation(folder.folder, folder, replace(SETTINGS), "")
     object.__setattr__(place.settings, "frames", -1)
-    decode = partial(decode_here, workers=1, seconds=60)
+    decode = partial(decode_locally, workers=1, seconds=60)
     report = build_store(place, own_clips, OWN, decode, verify=True, rehash=False, progress=False)
     assert [clip.path for clip in report.failed] == OWN
     assert report.failed[0].reason.startswith("the decoder failed (")
@@ -291,8 +292,8 @@ def test_what_a_killed_build_left_half_written_is_removed(own_clips: Path, tmp_p
 FULL_DISK = """
 import subprocess, sys
 from pathlib import Path
-from data.cache import FrameStore
-from data.decode import DecodeSettings
+from data.store.frame_store import FrameStore
+from data.video.decode import DecodeSettings
 from data.errors import DataError
 if __name__ == "__main__":
     clips, disk = Path(sys.argv[1]), Path(sys.argv[2])
@@ -361,8 +362,8 @@ def test_a_store_that_cannot_be_made_is_refused(clips: Path, tmp_path: Path) -> 
 BUILD = """
 import sys
 from pathlib import Path
-from data.cache import FrameStore
-from data.decode import DecodeSettings
+from data.store.frame_store import FrameStore
+from data.video.decode import DecodeSettings
 if __name__ == "__main__":
     clips, store, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     report = FrameStore(store, DecodeSettings(frames=4, short_side=32)).build(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.video.decode import DecodedClip, DecodeSettings, UnusableClip, decode_clip
+from data.video.decode import DecodedClip, DecodeSettings, UnusableClipError, decode_clip
 from tests.helpers.video_files import break_packets, cut, remux, textured, write_video
 
 SETTINGS = DecodeSettings(frames=10, short_side=48)
@@ -56,7 +56,7 @@ def test_a_file_cut_short_is_used_as_far_as_it_goes(
 def test_a_file_with_less_than_half_left_is_refused_as_truncated(
     tmp_path: Path, name: str, codec: str, options: dict[str, str]
 ) -> None:
-    with pytest.raises(UnusableClip, match=r"^\d+ of \d+ frames decode \(.*the file is cut short\)$") as error:
+    with pytest.raises(UnusableClipError, match=r"^\d+ of \d+ frames decode \(.*the file is cut short\)$") as error:
         decode_clip(cut(make(tmp_path, name, codec, options), 0.3), SETTINGS)
     assert error.value.defect == "truncated"
 
@@ -79,7 +79,7 @@ def test_a_transport_stream_tells_that_it_is_cut_but_not_how_long_it_was(tmp_pat
 
 
 def test_an_mp4_that_lost_its_index_is_unreadable(tmp_path: Path) -> None:
-    with pytest.raises(UnusableClip, match="^FFmpeg can't read it: ") as error:
+    with pytest.raises(UnusableClipError, match="^FFmpeg can't read it: ") as error:
         decode_clip(cut(write_video(tmp_path / "clip.mp4", textured(1, COUNT)), 0.7), SETTINGS)
     assert error.value.defect == "unreadable"
 
@@ -118,7 +118,7 @@ def test_packets_that_a_container_skips_are_missed(tmp_path: Path) -> None:
 
 def test_a_file_of_which_most_is_broken_is_refused(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "clip.mp4", textured(1, COUNT), options={"bf": "0"})
-    with pytest.raises(UnusableClip, match=rf"^5 of {COUNT} frames decode") as error:
+    with pytest.raises(UnusableClipError, match=rf"^5 of {COUNT} frames decode") as error:
         decode_clip(break_packets(whole, range(5, COUNT), head=True), SETTINGS)
     assert error.value.defect == "truncated"
 
@@ -127,7 +127,7 @@ def test_a_file_of_which_nothing_decodes_says_why(tmp_path: Path) -> None:
     whole = write_video(
         tmp_path / "clip.mp4", textured(1, 8), codec="libx265", options={"x265-params": "log-level=none"}
     )
-    with pytest.raises(UnusableClip, match="^none of its frames decodes: Invalid data found") as error:
+    with pytest.raises(UnusableClipError, match="^none of its frames decodes: Invalid data found") as error:
         decode_clip(break_packets(whole, range(8), head=True), SETTINGS)
     assert error.value.defect == "unreadable"
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from data.video.decode import DecodeSettings, UnusableClip, decode_clip
-from data.video.picture import orientation
+from data.video.decode import DecodeSettings, UnusableClipError, decode_clip
+from data.video.frame_converter import orientation
 from tests.helpers.video_files import grey_levels, moving_square, remux, write_frames, write_video
 
 SETTINGS = DecodeSettings(frames=8, short_side=32)
@@ -232,7 +232,7 @@ def two_streams(file: Path, second: Disposition, *, cover_alone: bool = False) -
 def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
     decoded = decode_clip(two_streams(tmp_path / "cover.mp4", Disposition.attached_pic), SETTINGS)
     assert (decoded.facts.codec, decoded.facts.width, decoded.facts.packets) == ("h264", 64, 12)
-    with pytest.raises(UnusableClip, match="^it has no video stream$") as error:
+    with pytest.raises(UnusableClipError, match="^it has no video stream$") as error:
         decode_clip(two_streams(tmp_path / "song.mp4", Disposition.attached_pic, cover_alone=True), SETTINGS)
     assert error.value.defect == "no video stream"
 
@@ -309,7 +309,7 @@ def test_a_playlist_in_disguise_fetches_nothing(tmp_path: Path) -> None:
         playlist.write_text(
             f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:{server.server_port}/a.ts\n#EXT-X-ENDLIST\n"
         )
-        with pytest.raises(UnusableClip):
+        with pytest.raises(UnusableClipError):
             decode_clip(playlist, SETTINGS)
     finally:
         server.shutdown()

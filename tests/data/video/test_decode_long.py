@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import data.video.reach
-from data.video.decode import DecodeSettings, UnusableClip, decode_clip
+from data.video.decode import DecodeSettings, UnusableClipError, decode_clip
 from tests.helpers.video_files import break_packets, cut, remux, textured, write_video
 
 SETTINGS = DecodeSettings(frames=16, short_side=32)
@@ -49,7 +48,7 @@ def test_seeking_gives_the_frames_of_decoding_through(
     assert (sought.facts.sought, sought.facts.damage) == (True, "")
     assert sought.facts.packets == 2250
     assert sought.facts.frames < 1000
-    monkeypatch.setattr(data.reach, "_LONG_PACKETS", 10**9)
+    monkeypatch.setattr("data.video.reach._LONG_PACKETS", 10**9)
     through = decode_clip(file, SETTINGS)
     assert (through.facts.sought, through.facts.damage) == (False, "")
     np.testing.assert_array_equal(sought.frames, through.frames)
@@ -99,14 +98,14 @@ def test_a_broken_place_in_a_long_video_is_named_if_a_kept_frame_lies_there(tmp_
     same = [(kept == as_it_was).all() for kept, as_it_was in zip(broken.frames, sound.frames, strict=True)]
     assert same == [number != 3 for number in range(16)]
     indexed = remux(file, tmp_path / "indexed.mp4", options={"movflags": "+faststart"})
-    with pytest.raises(UnusableClip, match=r"of 2250 frames decode \(.*the file is cut short\)$"):
+    with pytest.raises(UnusableClipError, match=r"of 2250 frames decode \(.*the file is cut short\)$"):
         decode_clip(cut(indexed, 0.3), SETTINGS)
 
 
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from data.decode import DecodeSettings, decode_clip
+from data.video.decode import DecodeSettings, decode_clip
 facts = decode_clip(Path(sys.argv[1]), DecodeSettings(frames=16, short_side=32)).facts
 print(facts.packets, int(facts.sought), facts.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

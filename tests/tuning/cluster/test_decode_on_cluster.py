@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.store.frame_store import BuildReport, FrameStore
+from data.store.build_report import BuildReport
+from data.store.frame_store import FrameStore
 from data.store.index import INDEX
 from data.video.decode import DecodeSettings, decode_clip
 from tests.helpers.video_files import moving_square, write_video
@@ -27,8 +28,8 @@ from pathlib import Path
 from tuning.ray_address import use_token_if_asked
 address, clips, root, out, builds = sys.argv[1], *map(Path, sys.argv[2:5]), eval(sys.argv[5])
 use_token_if_asked(address)
-from data.cache import FrameStore
-from data.decode import DecodeSettings
+from data.store.frame_store import FrameStore
+from data.video.decode import DecodeSettings
 from data.errors import DataError
 from tuning.cluster import connected
 from tuning.store_build import build_on_cluster
@@ -98,8 +99,8 @@ import os, pickle, sys, threading
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
-from data.cache import FrameStore
-from data.decode import DecodeSettings
+from data.store.frame_store import FrameStore
+from data.video.decode import DecodeSettings
 from tuning.store_build import build_on_cluster
 clips, root, out, paths, pipe = *map(Path, sys.argv[1:4]), eval(sys.argv[4]), Path(sys.argv[5])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from data.store.frame_store import LabelledFrames
+from data.store.build_report import LabelledFrames
 from tuning.cluster.address import ClusterError
 from tuning.cluster.placement import Node, needed_memory, plan_slots
 from tuning.cluster.plan import Plan, make_plan, spoken

@@ -10,7 +10,8 @@ import torch
 
 from data.dataset.splits import read_split
 from data.intervals import wilson_interval
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from models.registry import build_model
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import moving_square, write_video

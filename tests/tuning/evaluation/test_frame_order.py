@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from data.loading.transforms import Normalise
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from models.registry import ARCHITECTURES, build_model
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import write_video

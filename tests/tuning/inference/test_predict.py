@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import tuning.__main__
-from data.video.windows import clip_seconds
+from data.video.sliding_windows import video_duration
 from tests.helpers.champions import CLASSES, FPS, SECONDS, coloured_square, make_run
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import cut, remux, write_video
@@ -292,7 +292,7 @@ def test_what_can_not_be_done_is_refused_in_a_line(
 
 def test_how_long_the_trainings_clips_are_is_looked_up(run: RunFolder, clips: Path, tmp_path: Path) -> None:
     assert training_seconds(run) == pytest.approx(SECONDS, abs=0.01)
-    assert clip_seconds(sorted((clips / "dip").iterdir())[0]) == pytest.approx(SECONDS, abs=0.01)
+    assert video_duration(sorted((clips / "dip").iterdir())[0]) == pytest.approx(SECONDS, abs=0.01)
     moved = clips.rename(tmp_path / "elsewhere")
     try:
         assert training_seconds(run) is None
@@ -319,8 +319,8 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from data.windows import VideoWindows
-video = VideoWindows(Path(sys.argv[1]), seconds=5.0, hop=2.5, places=(np.arange(16) + 0.5) / 16, short_side=64)
+from data.video.sliding_windows import SlidingWindows
+video = SlidingWindows(Path(sys.argv[1]), seconds=5.0, hop=2.5, places=(np.arange(16) + 0.5) / 16, short_side=64)
 count = sum(1 for window in video if window.frames.shape == (16, 64, 96, 3))
 print(len(video), count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

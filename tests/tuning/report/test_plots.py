@@ -16,7 +16,7 @@ from PIL import Image
 
 from data import plot
 from data.intervals import wilson_interval
-from data.page import strip
+from data.page import frame_strip
 from tuning.report.model_plots import (
     Calibration,
     ClassRow,
@@ -139,7 +139,7 @@ def test_colours_of_the_page_stand_in_styles_alone() -> None:
 
 
 def test_a_reference_is_not_confused_with_a_colour() -> None:
-    with plot.style():
+    with plot.plot_style():
         figure = Figure()
         figure.subplots().plot([0, 1], [0, 1], color=plot.GREEN, marker="o")
         svg = plot.inline_svg(figure, "a line")
@@ -331,19 +331,19 @@ def picture(uri: str) -> np.ndarray:
 def test_a_strip_holds_every_frame_and_the_heat_where_it_is() -> None:
     frames = np.zeros((3, 32, 40, 3), np.uint8)
     frames[1] = 200
-    plain = picture(strip(frames, None, height=32))
+    plain = picture(frame_strip(frames, None, height=32))
     assert plain.shape == (32, 120, 3)
     assert plain[:, 5:35].mean() < 10
     assert plain[:, 45:75].mean() > 190
     heat = np.zeros((3, 32, 40))
     heat[2, :16] = 1
-    both = picture(strip(frames, heat, height=32))
+    both = picture(frame_strip(frames, heat, height=32))
     assert both.shape == (64, 120, 3)
     assert abs(both[:30, :75] - plain[:30, :75]).mean() < 3
     assert both[34:46, 85:115].mean() > 80
     assert both[50:62, 85:115].mean() < 10
     for bad in (heat[:2], heat + 0.5, heat - 0.5):
         with pytest.raises(AssertionError):
-            strip(frames, bad)
+            frame_strip(frames, bad)
     with pytest.raises(AssertionError):
-        strip(frames.astype(float), None)
+        frame_strip(frames.astype(float), None)

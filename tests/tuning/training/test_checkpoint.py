@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from data.files import file_sha256
 from data.loading.loaders import EvalDataset, eval_loader
 from data.loading.sampling import FrameSelection
 from data.loading.transforms import EvalTransform, Normalise
-from data.store.frame_store import FrameStore, LabelledFrames, file_sha256
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from models.registry import ARCHITECTURES, build_model
 from tests.helpers.small_models import SMALL, Case, one_seed_one_thread, small
@@ -203,7 +205,8 @@ LATER = """
 import sys
 from pathlib import Path
 import torch
-from data.cache import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from tuning.champion import Champion
 torch.set_num_threads(1)
 place, digests = Path(sys.argv[1]), sys.argv[2:]

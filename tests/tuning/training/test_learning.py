@@ -21,7 +21,8 @@ from data.loading.augment import Augment, Variety
 from data.loading.loaders import EvalDataset, TrainDataset, eval_loader, train_loader
 from data.loading.sampling import EpochSampler, FrameSelection
 from data.loading.transforms import EvalTransform, Normalise, TrainTransform
-from data.store.frame_store import FrameStore, LabelledFrames
+from data.store.build_report import LabelledFrames
+from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from models.registry import ARCHITECTURES, build_model
 from tuning.config.schema import TrainConfig

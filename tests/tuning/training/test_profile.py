@@ -116,7 +116,7 @@ def test_a_peak_stays_once_memory_is_free_again() -> None:
 ASKED = """
 import sys
 from pathlib import Path
-from data.cache import LabelledFrames
+from data.store.build_report import LabelledFrames
 from tuning.cluster import connected
 from tuning.config_file import parse_config
 from tuning.job import Round, Slot, TrialData

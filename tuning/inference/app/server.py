@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.dataset.splits import read_split
 from data.errors import DataError
-from data.page import jpeg_picture, overlaid, template
+from data.page import load_template, overlay_heat_map, square_jpeg
 from models.errors import ModelError
 from tuning.config.run_dir import RunFolder
 from tuning.config.schema import ConfigError
@@ -133,7 +133,7 @@ def labelled(champion: Champion, file: Path, name: str, usual: float | None) -> 
         values = _values(champion, file, usual)
     except (DataError, ModelError, TuningError) as error:
         values = {"message": str(error).rstrip(".")}
-    return template(_HERE / "app.html.j2").render({"message": "", **values, "name": name})
+    return load_template(_HERE / "app.html.j2").render({"message": "", **values, "name": name})
 
 
 def _values(champion: Champion, file: Path, usual: float | None) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _values(champion: Champion, file: Path, usual: float | None) -> dict[str, An
         "device": "GPU" if champion.device.type == "cuda" else "CPU",
         "notes": _notes(facts.damage, facts.duration, usual),
         "frames": [
-            {"seen": jpeg_picture(picture, _SIDE), "heat": jpeg_picture(overlaid(picture, places), _SIDE)}
+            {"seen": square_jpeg(picture, _SIDE), "heat": square_jpeg(overlay_heat_map(picture, places), _SIDE)}
             for picture, places in zip(pictures, heat, strict=True)
         ],
         "size": pictures.shape[1],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 from data.errors import DataError
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all; missing folders above it are made.
 
     Raises:
@@ -26,7 +27,7 @@ def write_whole(path: Path, text: str) -> None:
         raise DataError(f"can't write '{path}': {error.strerror}") from error
 
 
-def check_new(*paths: Path) -> None:
+def check_output_paths(*paths: Path) -> None:
     """See, before anything that takes long, that these files can be written and that nothing lies there yet.
 
     Raises:
@@ -42,3 +43,9 @@ def check_new(*paths: Path) -> None:
             raise DataError(f"can't write '{path}': '{folder}' is a file")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise DataError(f"can't write '{path}': no permission for '{folder}'")
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,8 +11,8 @@ import numpy as np
 
 from data.errors import DataError
 from data.video.container import container_errors
-from data.video.decode import UnusableClip, opened, stacked
-from data.video.picture import Developer
+from data.video.decode import UnusableClipError, opened, stacked
+from data.video.frame_converter import Developer
 from data.video.reach import Sampling
 from data.video.timeline import PacketReader, Timeline, read_timeline
 
@@ -31,17 +31,17 @@ class Window:
     """uint8 RGB `(T, H, W, 3)`, the pictures on screen at the places asked for."""
 
 
-def clip_seconds(path: Path) -> float:
+def video_duration(path: Path) -> float:
     """How long a video is, by the times of its packets; nothing is decoded.
 
     Raises:
-        UnusableClip: it is no video.
+        UnusableClipError: it is no video.
         OSError: it can't be opened.
     """
     return _read(path)[0].seconds
 
 
-class VideoWindows:
+class SlidingWindows:
     """The windows of one video file, in order: each `hop` seconds a new one starts, the last ends with the video.
 
     A video that is shorter than a window is one window.
@@ -59,7 +59,7 @@ class VideoWindows:
 
         Raises:
             DataError: the length or the hop is not above 0, or the hop is longer than a window.
-            UnusableClip: it is no video.
+            UnusableClipError: it is no video.
             OSError: it can't be opened.
         """
         if not 0 < hop <= seconds:
@@ -85,7 +85,7 @@ class VideoWindows:
         """Decode the video.
 
         Raises:
-            UnusableClip: none of its frames decodes.
+            UnusableClipError: none of its frames decodes.
         """
         stamps = self._stamps()
         wanted = np.unique(stamps)
@@ -120,7 +120,7 @@ class VideoWindows:
             yield from sampling.stream(stream.codec_context, (packet for packet, _, _ in reader))
         troubles = list(dict.fromkeys([*sampling.troubles, *reader.losses, *self._losses]))
         if sampling.first is None:
-            raise UnusableClip("unreadable", ": ".join(["none of its frames decodes", *troubles[:3]]))
+            raise UnusableClipError("unreadable", ": ".join(["none of its frames decodes", *troubles[:3]]))
         if sampling.found < len(wanted) or troubles:
             missing, why = len(wanted) - sampling.found, ", ".join(troubles[:3]) or "it is cut short"
             self.damage = f"{missing} of {len(wanted)} sampled frames don't decode ({why})"
@@ -132,5 +132,5 @@ def _read(path: Path) -> tuple[Timeline, list[str]]:
         reader = PacketReader(container, stream)
         timeline, _ = read_timeline(reader)
     if timeline is None:
-        raise UnusableClip("unreadable", ": ".join(["it has no video packets", *reader.losses]))
+        raise UnusableClipError("unreadable", ": ".join(["it has no video packets", *reader.losses]))
     return timeline, [*reader.losses, *errors]

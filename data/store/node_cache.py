@@ -13,7 +13,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from data.errors import DataError
-from data.store.entries import DamagedEntry, EntryFolder
+from data.store.entries import CorruptEntryError, EntryFolder
 
 _THREADS = 8
 
@@ -33,7 +33,7 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NodeCopies:
+class NodeCache:
     """Copies of entries on a disk of this node."""
 
     origin: Origin
@@ -87,7 +87,7 @@ class NodeCopies:
             yield
         except FileNotFoundError:
             raise DataError(f"the frame store {where} has no frames for digest {digest}: build it again") from None
-        except DamagedEntry as error:
+        except CorruptEntryError as error:
             raise DataError(
                 f"the frame store's entry {digest} in {where} is damaged ({error}): remove it and build the store again"
             ) from None
