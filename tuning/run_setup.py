@@ -16,7 +16,7 @@ from tuning.config.load import save_config
 from tuning.config.run_dir import RunFolder
 from tuning.config.schema import ConfigError
 from tuning.config.sweep_config import SweepConfig
-from tuning.prepare import PreparedData
+from tuning.prepare.clips import PreparedData
 from tuning.tracking.events import Journal
 from tuning.tracking.mlflow_writer import start_sweep
 from tuning.tracking.outbox import Spool
@@ -65,7 +65,7 @@ def check_writable(run: RunFolder) -> None:
         raise ConfigError(f"runs_dir {str(folder)!r} can't be created: {str(nearest)!r} is a file; give another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise ConfigError(
-            f"runs_dir {str(folder)!r} can't be written: you have no permission for {str(nearest)!r}; give another folder"
+            f"runs_dir {str(folder)!r} can't be written: you lack permission for {str(nearest)!r}; give another one"
         )
 
 

@@ -13,7 +13,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from tuning.config.run_dir import RunFolder
 from tuning.config.sweep_config import SweepConfig
-from tuning.prepare import PreparedData
+from tuning.prepare.clips import PreparedData
 from tuning.search.algorithms import Search, build_search, finals_search
 from tuning.search.leaderboard import TrialResult, best_choices, rank, write_results
 from tuning.search.tune_results import read_trials

@@ -39,7 +39,7 @@ from tests.tuning.training.test_checkpoint import ANSWERS
 from tuning.config.load import parse_config
 from tuning.config.schema import TrainConfig
 from tuning.config.sweep_config import TrialConfig
-from tuning.prepare import prepare_weights
+from tuning.prepare.weights import prepare_weights
 from tuning.training.checkpoint import MANIFEST, MODEL, Manifest, TrainingState, load_model, save_checkpoint
 from tuning.training.fold import new_model
 from tuning.training.inputs import TrialData

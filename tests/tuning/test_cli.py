@@ -21,7 +21,7 @@ from tests.helpers.video_files import moving_square, write_video
 from tuning.config.load import parse_config
 from tuning.config.run_dir import RunFolder
 from tuning.config.sweep_config import SweepConfig
-from tuning.prepare import prepare, scan
+from tuning.prepare.clips import prepare, scan
 from tuning.run_setup import new_run
 from tuning.tracking.server import TrackingError
 
@@ -170,13 +170,13 @@ def test_the_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
     rows.loc["squat/zz.mp4", "split"] = "train" if rows.loc[first, "split"] != "train" else "val"
     rows.to_csv("split.csv")
     given = str(place.folder / "split.csv")
-    refused_clips(place, settings(place, folder, split=given), "stand in two splits with the same bytes")
+    refused_clips(place, settings(place, folder, split=given), "files with the same bytes are in two splits")
 
 
 def test_the_same_file_under_two_labels(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "pull Up/zz.mp4")
-    refused_clips(place, settings(place, folder), "stand under two labels with the same bytes")
+    refused_clips(place, settings(place, folder), "files with the same bytes are under two labels")
 
 
 def test_groups_beside_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
@@ -226,7 +226,7 @@ def test_weights_of_another_network(place: Workplace, refused: Refused) -> None:
 def test_a_weights_folder_that_is_not_there(place: Workplace, refused: Refused) -> None:
     command = place.sweep_command("bad", "models.resnet18.weights=imagenet", "--weights-dir")
     refused(
-        [*command, "nowhere"], f"weights_dir '{place.folder}/nowhere' is not there: give a folder, which 'python -m"
+        [*command, "nowhere"], f"weights_dir '{place.folder}/nowhere' does not exist: give a folder, which 'python -m"
     )
     refused([*command, "small.yaml"], "small.yaml' is a file: give a folder")
     refused([*command, ""], "weights_dir is ''")
@@ -240,7 +240,7 @@ def test_all_weights_that_are_missing_are_named_at_once(place: Workplace, refuse
     refused(
         [*command, "--weights-dir", "weights"],
         "elsewhere (python -m models fetch r3d_18:kinetics400) and put it at "
-        f"{place.folder}/weights/r3d_18-b3b3357e.pth, or set weights to none; not there either: resnet18:imagenet, "
+        f"{place.folder}/weights/r3d_18-b3b3357e.pth, or set weights to none; also missing: resnet18:imagenet, "
         f"mc3_18:{place.folder}/w.pt",
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tuning.config.sweep_config import SweepConfig
     from tuning.evaluation.artifacts import AveragedScores
     from tuning.finish import Outcome
-    from tuning.prepare import PreparedData, ScannedData
+    from tuning.prepare.clips import PreparedData, ScannedData
 
 
 def print_scan(scanned: ScannedData, config: SweepConfig) -> None:

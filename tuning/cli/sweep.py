@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tuning.cluster.profile_task import Measured
     from tuning.config.run_dir import RunFolder
     from tuning.config.sweep_config import SweepConfig
-    from tuning.prepare import PreparedData, ScannedData
+    from tuning.prepare.clips import PreparedData, ScannedData
     from tuning.report.provenance import Process
     from tuning.search.leaderboard import TrialResult
     from tuning.training.inputs import TrialData
@@ -77,7 +77,8 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.cluster.connect import connected
     from tuning.config.run_dir import RunFolder
     from tuning.finish import finish
-    from tuning.prepare import prepare_weights, scan
+    from tuning.prepare.clips import scan
+    from tuning.prepare.weights import prepare_weights
     from tuning.report.provenance import end_process
     from tuning.run_setup import has_ended
     from tuning.sweep import Interrupted
@@ -159,7 +160,7 @@ def _report_ended(run: RunFolder) -> int:
 
 def _check_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None:
     """Check what the sweep writes to, before anything that takes long."""
-    from tuning.prepare import check_weights_dir
+    from tuning.prepare.weights import check_weights_dir
     from tuning.run_setup import check_writable, refuse_existing
     from tuning.tracking.server import check_reachable, resolve_uri
 
@@ -178,7 +179,7 @@ def _prepare(
     from tuning.cluster.placement import alive_nodes
     from tuning.cluster.plan import make_plan
     from tuning.cluster.profile_task import keep
-    from tuning.prepare import prepare
+    from tuning.prepare.clips import prepare
     from tuning.report.provenance import add_process
     from tuning.run_setup import new_run
 
@@ -202,7 +203,7 @@ def _prepare(
 def _check_slots(scanned: ScannedData, config: SweepConfig, *, on_cluster: bool) -> Slot:
     """Check that a trial fits on the cluster, before decoding, which may take long; return what a trial takes."""
     from tuning.cluster.placement import alive_nodes, plan_slots, trials_that_fit
-    from tuning.prepare import check_cluster
+    from tuning.prepare.nodes import check_cluster
 
     slot, at_once = plan_slots(config.resources, alive_nodes())
     if on_cluster:
