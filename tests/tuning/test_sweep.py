@@ -101,12 +101,12 @@ def test_stopped_trials_let_later_ones_start(asha_run: tuple[Path, str]) -> None
 
 JOB = """
 import json, sys
-from tuning.ray_address import use_token_if_asked
+from tuning.cluster.address import use_token_if_asked
 address = sys.argv[1] or None
 use_token_if_asked(address)
 import ray
 from ray.util import placement_group_table
-from tuning.cluster import connected
+from tuning.cluster.connect import connected
 def where():
     import os, data, models
     return os.getcwd(), data.__file__, models.__file__

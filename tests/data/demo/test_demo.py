@@ -226,7 +226,7 @@ def test_files_can_be_read_by_others(written: Path, tmp_path: Path) -> None:
 def test_killed_run_is_completed(tmp_path: Path, written: Path) -> None:
     out = tmp_path / "killed"
     call = f"write_demo(Path({str(out)!r}), classes=2, clips_per_class=3, workers=1, progress=False)"
-    code = f"from pathlib import Path; from data.synthetic import write_demo; {call}"
+    code = f"from pathlib import Path; from data.demo.synthetic import write_demo; {call}"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 60
     while not list(out.glob("arm*/*")):

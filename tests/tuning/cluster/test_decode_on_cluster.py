@@ -25,14 +25,14 @@ PROJECT = Path(__file__).parents[3]
 CLUSTER_BUILDS = """
 import pickle, sys
 from pathlib import Path
-from tuning.ray_address import use_token_if_asked
+from tuning.cluster.address import use_token_if_asked
 address, clips, root, out, builds = sys.argv[1], *map(Path, sys.argv[2:5]), eval(sys.argv[5])
 use_token_if_asked(address)
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from data.errors import DataError
-from tuning.cluster import connected
-from tuning.store_build import build_on_cluster
+from tuning.cluster.connect import connected
+from tuning.cluster.decode import build_on_cluster
 results = []
 with connected(address, verbose=False):
     for folder, paths, seconds in builds:
@@ -101,7 +101,7 @@ import ray
 from ray.cluster_utils import Cluster
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
-from tuning.store_build import build_on_cluster
+from tuning.cluster.decode import build_on_cluster
 clips, root, out, paths, pipe = *map(Path, sys.argv[1:4]), eval(sys.argv[4]), Path(sys.argv[5])
 
 def reader():

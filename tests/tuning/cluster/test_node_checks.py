@@ -21,8 +21,8 @@ import json, os, signal, sys
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
-from tuning.nodes import Folder, check_nodes, needs, witnesses
-from tuning.ray_address import ClusterError
+from tuning.cluster.node_checks import Folder, check_nodes, needs, witnesses
+from tuning.cluster.address import ClusterError
 
 place = Path(sys.argv[1])
 answers = {}

@@ -150,7 +150,7 @@ def test_a_full_disk_takes_no_half_lines(spool: Spool) -> None:
 def test_one_process_at_a_time(spool: Spool) -> None:
     script = f"""
 from pathlib import Path
-from tuning.spool import Spool
+from tuning.tracking.outbox import Spool
 with Spool(Path({str(spool.file)!r})).alone():
     print("has it", flush=True)
     input()

@@ -207,7 +207,7 @@ from pathlib import Path
 import torch
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
-from tuning.champion import Champion
+from tuning.inference.champion import Champion
 torch.set_num_threads(1)
 place, digests = Path(sys.argv[1]), sys.argv[2:]
 clips, answers = [LabelledFrames(digest, digest, 0) for digest in digests], {}

@@ -117,11 +117,12 @@ ASKED = """
 import sys
 from pathlib import Path
 from data.store.build_report import LabelledFrames
-from tuning.cluster import connected
-from tuning.config_file import parse_config
-from tuning.job import Round, Slot, TrialData
-from tuning.measurement import measure_trials
-from tuning.ray_address import use_token_if_asked
+from tuning.cluster.connect import connected
+from tuning.config.load import parse_config
+from tuning.training.inputs import Round, TrialData
+from tuning.trial.spec import Slot
+from tuning.cluster.profile_task import measure_trials
+from tuning.cluster.address import use_token_if_asked
 import json
 
 address, place = sys.argv[1], Path(sys.argv[2])
