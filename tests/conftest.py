@@ -1,4 +1,4 @@
-"""One set of demo clips and one Ray cluster for all tests that need them."""
+"""Shared fixtures, and how tests are ordered and spread over pytest's worker processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-# The same cases in each run: what fails here must fail for whoever looks into it.
+# The same cases in each run, so that a failure can be reproduced.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
@@ -29,14 +29,14 @@ NEED_RAY = tuple(
         *("tuning/trial/test_ray_internals", "faults/test_faults"),
     )
 )
-"""Files whose tests start Ray, or look for it, below this folder."""
+"""Files below this folder whose tests start Ray or connect to it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes minutes runs last, so that a failure of the small tests shows early; of what does not, Ray's first.
+    """Run slow tests last, so that a failure of a small test shows early, and Ray's tests first among the others.
 
     Raises:
-        UsageError: a file's tests use the cluster, and would run beside others that do.
+        UsageError: a file uses the cluster and is not listed in NEED_RAY: it would run beside others that use it.
     """
     unnamed = {_place(item.path) for item in items if "ray_address" in getattr(item, "fixturenames", ())} - set(
         NEED_RAY
@@ -47,9 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Of several processes one takes all that needs Ray, from the start, the others go on file by file.
+    """Run all tests that need Ray in one process, and the other tests file by file in the others.
 
-    The tests of Ray share a cluster, some would find another's, and they take about as long as all others.
+    The tests of Ray share a cluster, and some would find the cluster of another process.
     """
     return _RayTogether(config, log)
 
@@ -66,7 +66,7 @@ class _RayTogether(LoadScopeScheduling):
 
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a few generated clips of three classes, and `sources.csv`."""
+    """A folder with 27 generated clips of three classes, and `sources.csv`."""
     from data.demo.synthetic import write_demo
 
     folder = tmp_path_factory.mktemp("demo") / "clips"
@@ -82,9 +82,9 @@ def ray_address() -> Iterator[str]:
         port = probe.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     head = ["start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
-    # Jobs are taken by an agent that would else want a port of its own, which another cluster here may hold.
+    # The agent that accepts jobs would otherwise use a fixed port, which another cluster may have taken.
     agent = ["--dashboard-agent-listen-port=0"]
-    # Tokens are on, as Ray has it where a token exists; this one lies in no home folder.
+    # Authentication is on, as Ray has it by default; this token is not written to a home folder.
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     process = subprocess.Popen(
         [*ray, *head, "--include-dashboard=true", "--dashboard-port=0", *agent, "--disable-usage-stats"],

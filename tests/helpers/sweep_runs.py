@@ -1,4 +1,4 @@
-"""Running the command line as a user does, on settings small enough for tests."""
+"""Run the command line as a user does, with settings small enough for tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ tracking: {experiment: test, model_name: test}
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder in which commands run: clips elsewhere, runs and frame store inside."""
+    """A folder in which commands run; it holds the runs and the frame store, the clips are elsewhere."""
 
     folder: Path
     clips: Path
@@ -35,17 +35,17 @@ class Workplace:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Nothing of the caller's cluster or tracking server."""
+        """Environment variables without the caller's cluster and tracking server."""
         outside = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
         return {**outside, "PYTHONPATH": str(PROJECT)}
 
     def sweep_command(self, name: str, *arguments: str) -> list[str]:
-        """A sweep over the clips, grouped by source."""
+        """Return the command of a sweep over the clips, grouped by source."""
         command = [sys.executable, "-m", "tuning", "sweep", "--config", "small.yaml", "--data", str(self.clips)]
         return [*command, "--groups", str(self.clips / "sources.csv"), "--name", name, *arguments]
 
     def run(self, command: list[str], timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run to the end, output captured."""
+        """Run a command to its end and capture its output."""
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -57,15 +57,15 @@ class Workplace:
         )
 
     def tuning(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`python -m tuning …`."""
+        """Run `python -m tuning …`."""
         return self.run([sys.executable, "-m", "tuning", *arguments], **environment)
 
     def data(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`python -m data …`."""
+        """Run `python -m data …`."""
         return self.run([sys.executable, "-m", "data", *arguments])
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """The same, once it is sure that it ended well."""
+    """Return `done` if the command succeeded; fail with its output otherwise."""
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
     return done

@@ -28,7 +28,7 @@ from tuning.tracking.server import TrackingError
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of four clips, each of its own source."""
+    """Two classes of four clips, each clip in a group of its own."""
     root = tmp_path_factory.mktemp("cli") / "clips"
     lines = ["path,group"]
     for number in range(8):
@@ -51,14 +51,14 @@ def place(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Workp
 
 
 def files(folder: Path) -> set[str]:
-    """All that a command could have left behind, but for the cache of decoded frames."""
+    """Return all files below a folder, except the frame store."""
     found = (path.relative_to(folder) for path in folder.rglob("*"))
     return {str(path) for path in found if path.parts[0] != "frame_store"}
 
 
 @pytest.fixture
 def refused(place: Workplace, capfd: pytest.CaptureFixture[str]) -> Callable[[list[str], str], None]:
-    """Runs a command's own entry point in this process and sees that it refuses well."""
+    """Return a function that runs a command in this process and checks that it fails with one clear line."""
 
     def check(command: list[str], message: str) -> None:
         before = files(place.folder)
@@ -79,7 +79,7 @@ Refused = Callable[[list[str], str], None]
 
 
 def settings(place: Workplace, clips: Path, **data: object) -> SweepConfig:
-    """Of a sweep over these clips, for what is refused only once Ray has started: that takes seconds a case."""
+    """Return the settings of a sweep, to test without Ray what a sweep refuses after it has started Ray."""
     return parse_config({"data": {"dir": str(clips), **data}, "store": {"dir": str(place.folder / "frame_store")}})
 
 
@@ -92,7 +92,7 @@ def refused_clips(place: Workplace, config: SweepConfig, message: str) -> None:
 
 
 def split(clips: Path, *arguments: str) -> None:
-    """Writes split.csv here."""
+    """Write split.csv to the current directory."""
     assert data.__main__.main(["split", str(clips), "--out", "split.csv", *arguments]) == 0
 
 
@@ -125,7 +125,7 @@ def test_one_class(place: Workplace, refused: Refused, clips: Path) -> None:
     refused(command, "squat")
 
 
-def test_a_class_with_one_clip(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_class_with_one_clip(place: Workplace, refused: Refused, clips: Path) -> None:
     def make(folder: Path) -> None:
         shutil.copytree(clips, folder, dirs_exist_ok=True)
         write_video(folder / "dip/only.mp4", moving_square(50))
@@ -143,14 +143,14 @@ def test_unreadable_clips(place: Workplace, refused: Refused, clips: Path) -> No
     refused(command, "can't be decoded, more than data.max_failed=0.01 allows: squat/a.mp4: FFmpeg can't")
 
 
-def test_unreadable_clips_that_would_empty_a_class(place: Workplace, clips: Path) -> None:
+def test_unreadable_clips_that_empty_a_class(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     for file in sorted((folder / "squat").glob("*.mp4"))[:3]:
         file.write_bytes(b"not a video")
     refused_clips(place, settings(place, folder, max_failed=0.9), "class 'squat' has none left in")
 
 
-def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_split_with_missing_files(place: Workplace, refused: Refused, clips: Path) -> None:
     split(clips)
     rows = pd.read_csv(place.folder / "split.csv")
     rows.loc[0, "path"] = "squat/missing.mp4"
@@ -160,7 +160,7 @@ def test_a_split_that_names_missing_files(place: Workplace, refused: Refused, cl
     refused(command[:at] + command[at + 2 :], "'squat/missing.mp4'")
 
 
-def test_the_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
+def test_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     shutil.copy(min((folder / "squat").glob("*.mp4")), folder / "squat/zz.mp4")
     split(folder)
@@ -173,38 +173,38 @@ def test_the_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
     refused_clips(place, settings(place, folder, split=given), "files with the same bytes are in two splits")
 
 
-def test_the_same_file_under_two_labels(place: Workplace, clips: Path) -> None:
+def test_same_file_in_two_classes(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "pull Up/zz.mp4")
     refused_clips(place, settings(place, folder), "files with the same bytes are under two labels")
 
 
-def test_groups_beside_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_groups_together_with_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
     split(clips)
     refused(place.sweep_command("bad", "--split", "split.csv"), "data.groups has no effect")
 
 
-def test_settings_may_stand_anywhere_among_the_options(place: Workplace, refused: Refused) -> None:
+def test_overrides_are_accepted_between_options(place: Workplace, refused: Refused) -> None:
     command = place.sweep_command("bad")
     at = command.index("--data")
     scattered = [*command[:at], "train.epochs=3", *command[at:], "train.epoch=3"]
     refused(scattered, "did you mean 'train.epochs'?")
 
 
-def test_a_config_with_a_typo(place: Workplace, refused: Refused) -> None:
+def test_misspelled_setting(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "train.epoch=3"), "did you mean 'train.epochs'?")
 
 
-def test_a_frame_count_that_no_architecture_takes(place: Workplace, refused: Refused) -> None:
+def test_unsupported_frame_count(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "space.num_frames=7", "space.arch=[resnet18,c3d]"), "c3d")
 
 
-def test_an_unreachable_mlflow_server(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_mlflow_server(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     refused(place.sweep_command("bad"), "no MLflow server answers at http://127.0.0.1:9")
 
 
-def test_an_unreachable_ray_address(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_ray_address(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(place.sweep_command("bad", "--address", "127.0.0.1:9"), "no Ray cluster answers at '127.0.0.1:9'")
     refused(place.sweep_command("bad", "--address", "nonsense"), "is not HOST:PORT")
     refused(place.sweep_command("bad", "--address", "ray://127.0.0.1:10001"), "'ray job submit'")
@@ -212,7 +212,7 @@ def test_an_unreachable_ray_address(place: Workplace, refused: Refused, monkeypa
     refused(place.sweep_command("bad"), "no Ray cluster answers at '127.0.0.1:9'")
 
 
-def test_weights_that_are_not_there(place: Workplace, refused: Refused) -> None:
+def test_missing_weights(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "models.resnet18.weights=nowhere.pt"), "nowhere.pt")
 
 
@@ -223,7 +223,7 @@ def test_weights_of_another_network(place: Workplace, refused: Refused) -> None:
     refused(with_imagenet, "resnet18-f37072fd.pth")
 
 
-def test_a_weights_folder_that_is_not_there(place: Workplace, refused: Refused) -> None:
+def test_missing_weights_folder(place: Workplace, refused: Refused) -> None:
     command = place.sweep_command("bad", "models.resnet18.weights=imagenet", "--weights-dir")
     refused(
         [*command, "nowhere"], f"weights_dir '{place.folder}/nowhere' does not exist: give a folder, which 'python -m"
@@ -233,7 +233,7 @@ def test_a_weights_folder_that_is_not_there(place: Workplace, refused: Refused) 
     refused(place.sweep_command("bad", "--weights-dir", "."), "weights_dir has no effect: no trial starts from named")
 
 
-def test_all_weights_that_are_missing_are_named_at_once(place: Workplace, refused: Refused) -> None:
+def test_all_missing_weights_are_named(place: Workplace, refused: Refused) -> None:
     (place.folder / "weights").mkdir()
     models = ["space.arch=[r3d_18,resnet18,mc3_18]", "models.r3d_18.weights=kinetics400", "space.num_frames=8"]
     command = place.sweep_command("bad", *models, "models.resnet18.weights=imagenet", "models.mc3_18.weights=w.pt")
@@ -245,16 +245,16 @@ def test_all_weights_that_are_missing_are_named_at_once(place: Workplace, refuse
     )
 
 
-def test_a_run_that_exists(place: Workplace, refused: Refused) -> None:
+def test_existing_run(place: Workplace, refused: Refused) -> None:
     (place.folder / "runs/there").mkdir(parents=True)
     refused(place.sweep_command("there"), "resume it with --resume there, or give another --name")
 
 
-def test_a_name_that_is_no_folder_name(place: Workplace, refused: Refused) -> None:
+def test_invalid_run_name(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("../up"), "name is '../up'")
 
 
-def test_resume_takes_no_other_setting_and_needs_a_run(place: Workplace, refused: Refused) -> None:
+def test_resume_refuses_settings_and_unknown_runs(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "--resume", "some"), "leave out --config --data --groups --name")
     sweep = place.sweep_command("")[:4]
     refused([*sweep, "--resume", "some", "--weights-dir", "w"], "leave out --weights-dir")
@@ -262,16 +262,16 @@ def test_resume_takes_no_other_setting_and_needs_a_run(place: Workplace, refused
     refused(sweep, "give --config FILE")
 
 
-def test_a_runs_folder_that_cannot_be_written(place: Workplace, refused: Refused) -> None:
+def test_unwritable_runs_folder(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "runs_dir=small.yaml"), "small.yaml' is a file")
 
 
-def test_a_trial_that_fits_nowhere(place: Workplace, refused: Refused) -> None:
+def test_trial_larger_than_every_node(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "resources.cpus=64"), "no trial fits")
     assert not (place.folder / "frame_store").exists(), "refused before clips are decoded"
 
 
-def test_a_database_that_cannot_be_made(place: Workplace, clips: Path) -> None:
+def test_database_that_cannot_be_created(place: Workplace, clips: Path) -> None:
     config = settings(place, clips)
     config = config.model_copy(
         update={"tracking": config.tracking.model_copy(update={"uri": "sqlite:////proc/x/m.db"})}
@@ -283,7 +283,7 @@ def test_a_database_that_cannot_be_made(place: Workplace, clips: Path) -> None:
     assert files(place.folder) == before
 
 
-def test_a_port_that_is_taken_or_none(place: Workplace, refused: Refused) -> None:
+def test_port_that_is_taken_or_invalid(place: Workplace, refused: Refused) -> None:
     (place.folder / "runs").mkdir()
     (place.folder / "runs/mlflow.db").touch()
     ui = [*place.sweep_command("")[:3], "ui"]
@@ -294,7 +294,7 @@ def test_a_port_that_is_taken_or_none(place: Workplace, refused: Refused) -> Non
     refused([*ui, "--port=99999"], "give another --port")
 
 
-def test_identical_files_never_stand_in_two_splits_of_a_new_split(place: Workplace, clips: Path) -> None:
+def test_new_split_keeps_identical_files_together(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     for file in sorted((folder / "squat").glob("*.mp4")):
         shutil.copy(file, file.with_name(f"copy {file.name}"))
@@ -306,7 +306,7 @@ def test_identical_files_never_stand_in_two_splits_of_a_new_split(place: Workpla
     assert {defect.name for defect in prepared.defects} == {"duplicate", "too short"}
 
 
-def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:
+def test_commands_on_a_missing_run(place: Workplace, refused: Refused) -> None:
     python = place.sweep_command("")[:3]
     refused([*python, "evaluate", "--run", "runs/none"], "no run 'runs/none'")
     refused([*python, "predict", "--run", "runs/none", "clip.mp4"], "no run 'runs/none'")
@@ -318,7 +318,7 @@ def test_commands_on_no_run(place: Workplace, refused: Refused) -> None:
     refused([*python, "ui"], "no runs in 'runs' yet")
 
 
-def test_data_commands_refuse_in_one_line(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_data_commands_fail_with_one_line(place: Workplace, refused: Refused, clips: Path) -> None:
     python = [place.sweep_command("")[0], "-m", "data"]
     refused([*python, "split", "nowhere", "--out", "split.csv"], "no such folder")
     refused([*python, "split", str(clips), "--out", "s.csv", "--groups", "none.csv"], "none.csv")
@@ -340,7 +340,7 @@ def test_split_writes_the_same_bytes_for_the_same_seed(
     assert found[0] == found[1] != found[2]
 
 
-def test_a_refusal_as_a_user_sees_it(place: Workplace) -> None:
+def test_error_in_a_process_of_its_own(place: Workplace) -> None:
     done = place.run(place.sweep_command("bad", "train.epoch=3"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: unknown setting 'train.epoch'; did you mean 'train.epochs'?\n"
@@ -356,7 +356,7 @@ def test_help_names_every_command(place: Workplace, module: str) -> None:
         assert "usage:" in succeeded(place.run([python, "-m", module, command, "--help"])).stdout
 
 
-def test_importing_does_nothing(place: Workplace, refused: Refused) -> None:
+def test_importing_has_no_side_effects(place: Workplace, refused: Refused) -> None:
     modules = "data.__main__, tuning.__main__, tuning.trial.worker, tuning.tracking.mlflow_writer, models.registry"
     script = f"import {modules}; print('done')"
     before = files(place.folder)
