@@ -30,11 +30,11 @@ from tuning.config.schema import StoreConfig
 from tuning.config.sweep_config import SweepConfig, TrialConfig
 from tuning.search.algorithms import grid_points
 from tuning.training.epoch import predict, train_one_epoch
-from tuning.training.fold import Member, build_member, new_model, set_up_torch, variety
-from tuning.training.inputs import Round, TrialData
+from tuning.training.fold import FoldTraining, augmentation_settings, build_fold, configure_torch, initial_model
 from tuning.training.metrics import Scores, score
 from tuning.training.precision import choose_precision
 from tuning.training.predictions import Predictions
+from tuning.training.trial_data import FoldClips, TrialData
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_search(config: str, clips: str, split: str) -> Search:
         split_sha256=parts.sha256,
         frame_store=StoreConfig(),
         decode=settings.store.decode_settings(),
-        rounds=(Round(train=listed(parts.clips("train")), val=listed(parts.clips("val"))),),
+        folds=(FoldClips(train=listed(parts.clips("train")), val=listed(parts.clips("val"))),),
     )
     return Search(settings, data, listed(parts.clips("test")))
 
@@ -98,19 +98,19 @@ def train_trial(
     trial: TrialConfig, data: DataInFiles, *, cpus: int, loader_workers: int
 ) -> Iterator[tuple[int, Scores, Callable[[Path], None]]]:
     """Train to the end; after each epoch its number, validation scores, and a way to save the weights."""
-    set_up_torch(cpus)
+    configure_torch(cpus)
     device = device_at_hand()
     precision = choose_precision(trial.train.precision, device)
-    member = build_member(
+    member = build_fold(
         trial,
         data,
         0,
-        new_model(trial, data, 0).to(device),
+        initial_model(trial, data, 0).to(device),
         device=device,
         precision=precision,
         loader_workers=loader_workers,
     )
-    augment = Augment(_normalise(trial, device), len(data.classes), variety(trial.train))
+    augment = Augment(_normalise(trial, device), len(data.classes), augmentation_settings(trial.train))
     for epoch in range(1, trial.train.epochs + 1):
         seed = derived_seed(trial.train.seed, epoch, 0, 0)
         torch.manual_seed(seed)
@@ -119,21 +119,21 @@ def train_trial(
             member.learner, augment, member.train_batches, epoch=epoch, seed=seed, micro_batch=trial.train.at_once
         )
         found = predict(
-            member.learner.result, augment.normalise, member.val_batches, device=device, precision=precision
+            member.learner.eval_model, augment.normalise, member.val_batches, device=device, precision=precision
         )
-        yield epoch, scored(found, data.classes), lambda file: torch.save(member.learner.result.state_dict(), file)
+        yield epoch, scored(found, data.classes), lambda file: torch.save(member.learner.eval_model.state_dict(), file)
 
 
 def test_scores(trial: TrialConfig, search: Search, weights: Path, *, cpus: int, loader_workers: int) -> Scores:
     """Of saved weights."""
-    set_up_torch(cpus)
+    configure_torch(cpus)
     device = device_at_hand()
     precision = choose_precision(trial.train.precision, device)
-    model = new_model(trial, search.data, 0).to(device)
+    model = initial_model(trial, search.data, 0).to(device)
     model.load_state_dict(torch.load(weights, weights_only=True))
-    rounds = (Round(train=search.data.rounds[0].train, val=search.test),)
-    tested = search.data.model_copy(update={"rounds": rounds})
-    member: Member = build_member(
+    rounds = (FoldClips(train=search.data.folds[0].train, val=search.test),)
+    tested = search.data.model_copy(update={"folds": rounds})
+    member: FoldTraining = build_fold(
         trial, tested, 0, model, device=device, precision=precision, loader_workers=loader_workers
     )
     found = predict(model, _normalise(trial, device), member.val_batches, device=device, precision=precision)

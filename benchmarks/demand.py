@@ -23,8 +23,8 @@ from benchmarks.training import CLASSES, Setting, device_at_hand, device_name, n
 from models.registry import ARCHITECTURES
 from tuning.config.schema import StoreConfig, TrainConfig
 from tuning.config.sweep_config import TrialConfig
-from tuning.training.inputs import Round, TrialData
-from tuning.training.profile import Demand, measure
+from tuning.training.profile import TrialProfile, profile_trial
+from tuning.training.trial_data import FoldClips, TrialData
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,7 +57,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _measured(of: Setting, folder: Path, cpus: int, folds: int, budget: float = 3.0) -> tuple[Demand, float, str]:
+def _measured(of: Setting, folder: Path, cpus: int, folds: int, budget: float = 3.0) -> tuple[TrialProfile, float, str]:
     device = device_at_hand()
     store = StoreConfig(dir=str(folder), frames=of.frames, short_side=of.size)
     clips = tuple(noise_clips(store.open(), of))
@@ -66,7 +66,7 @@ def _measured(of: Setting, folder: Path, cpus: int, folds: int, budget: float = 
         split_sha256="",
         frame_store=store,
         decode=store.decode_settings(),
-        rounds=(Round(train=clips, val=clips),) * folds,
+        folds=(FoldClips(train=clips, val=clips),) * folds,
     )
     trial = TrialConfig(
         arch=of.arch,
@@ -81,10 +81,10 @@ def _measured(of: Setting, folder: Path, cpus: int, folds: int, budget: float = 
         metric="val_macro_f1",
     )
     started = time.monotonic()
-    return measure(trial, data, device, cpus, budget), time.monotonic() - started, device_name(device)
+    return profile_trial(trial, data, device, cpus, budget), time.monotonic() - started, device_name(device)
 
 
-def _row(of: Setting, found: Demand, seconds: float) -> list[str]:
+def _row(of: Setting, found: TrialProfile, seconds: float) -> list[str]:
     return [
         f"{of.arch}, {of.clip}",
         str(of.batch),

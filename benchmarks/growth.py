@@ -134,8 +134,8 @@ def _statistics(words: list[str]) -> None:
     import torch
 
     from tuning.evaluation.label_issues import label_issues
-    from tuning.training.bootstrap import answer_intervals
-    from tuning.training.calibration import calibrate, reliability, risk_coverage
+    from tuning.training.bootstrap import score_intervals
+    from tuning.training.calibration import calibrate, reliability_bins, risk_coverage_curve
     from tuning.training.predictions import Predictions
 
     torch.set_num_threads(1)
@@ -147,10 +147,10 @@ def _statistics(words: list[str]) -> None:
     probabilities = logits.softmax(1).double().numpy()
 
     def work() -> None:
-        answer_intervals(answers, [n // 5 for n in range(clips)])
+        score_intervals(answers, [n // 5 for n in range(clips)])
         calibrate(answers, 0.1)
-        reliability(probabilities, labels.numpy())
-        risk_coverage(probabilities.max(1), probabilities.argmax(1) == labels.numpy())
+        reliability_bins(probabilities, labels.numpy())
+        risk_coverage_curve(probabilities.max(1), probabilities.argmax(1) == labels.numpy())
         label_issues(answers.clip_ids, labels.numpy(), probabilities, [str(n) for n in range(CLASSES)])
 
     _timed(words[0], work)

@@ -20,7 +20,7 @@ from data.store.build_report import LabelledFrames
 from data.store.entries import EntryFolder
 from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts, DecodeSettings
-from models.registry import architecture, build_model
+from models.registry import build_model, get_architecture
 from tuning.config.schema import TrainConfig
 from tuning.training.epoch import train_one_epoch
 from tuning.training.learner import Learner, build_learner
@@ -47,11 +47,11 @@ class Setting:
 
 def setting(arch: str, batch: int, frames: int | None = None, size: int | None = None) -> Setting:
     """An architecture at its default clips, or at the smallest legal ones that are no smaller than asked for."""
-    known = architecture(arch)
+    known = get_architecture(arch)
     return Setting(
         arch,
-        known.default[0] if frames is None else next(each for each in known.frame_counts if each >= frames),
-        known.default[1] if size is None else next(each for each in known.sizes if each >= size),
+        known.default_input[0] if frames is None else next(each for each in known.frame_counts if each >= frames),
+        known.default_input[1] if size is None else next(each for each in known.sizes if each >= size),
         batch,
     )
 
@@ -81,7 +81,7 @@ def noise_learner(
     torch.manual_seed(0)
     model = build_model(of.arch, {}, num_classes=CLASSES, num_frames=of.frames, size=of.size).to(device)
     config = TrainConfig(epochs=1000, size=of.size, batch_size=of.batch, **train)
-    stages = architecture(of.arch).stages
+    stages = get_architecture(of.arch).stages
     learner = build_learner(model, 1e-4, config, stages=stages, steps_per_epoch=1, device=device, precision=precision)
     if not channels_last:
         for parameter in model.parameters():
@@ -91,7 +91,7 @@ def noise_learner(
 
 def noise_augment(of: Setting, device: torch.device, variety: Variety | None = None) -> Augment:
     """Normalisation, and what else is asked for."""
-    arch = architecture(of.arch)
+    arch = get_architecture(of.arch)
     return Augment(Normalise(arch.mean, arch.std).to(device), CLASSES, variety or Variety())
 
 

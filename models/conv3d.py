@@ -24,7 +24,7 @@ class PaddedConv3d(nn.Conv3d):
         return F.conv3d(padded, self.weight, self.bias, self.stride, (0, height, width), self.dilation, self.groups)
 
 
-def with_padded_convolutions(network: nn.Module) -> nn.Module:
+def use_padded_conv3d(network: nn.Module) -> nn.Module:
     """Put a `PaddedConv3d` in the place of each 3-D convolution of a network; its weights and keys stay."""
     for module in list(network.modules()):
         for name, child in module.named_children():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.registry import architecture, build_model
+from models.registry import build_model, get_architecture
 
 
 @dataclass(frozen=True)
@@ -41,5 +41,5 @@ def default_cost(name: str, num_classes: int) -> Cost:
     Raises:
         ModelError: it can't be built here.
     """
-    num_frames, size = architecture(name).default
+    num_frames, size = get_architecture(name).default_input
     return model_cost(name, {}, num_classes=num_classes, num_frames=num_frames, size=size)

@@ -7,15 +7,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-Count = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1)]
 """A number of channels or units."""
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+DropRate = Annotated[float, Field(ge=0, lt=1)]
 """A share of units or branches that are dropped in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipOptions:
+class ModelOptions:
     """Options that every architecture has."""
 
     subtract_mean_frame: bool = False

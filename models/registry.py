@@ -29,8 +29,8 @@ from models.archs import (
     swin3d_t,
     tsm_resnet18,
 )
+from models.clip_model import ClipModel
 from models.errors import ModelError
-from models.motion import ClipModel
 
 _FILES = (
     *(resnet18, resnet50, efficientnet_lite0),
@@ -41,7 +41,7 @@ ARCHITECTURES: dict[str, Architecture] = {file.ARCHITECTURE.name: file.ARCHITECT
 """Those that look at frames one by one first, then those that see time."""
 
 
-def architecture(name: str) -> Architecture:
+def get_architecture(name: str) -> Architecture:
     """Look an architecture up.
 
     Raises:
@@ -58,19 +58,19 @@ def parse_options(name: str, options: Mapping[str, Any]) -> Any:
     Raises:
         ModelError: an unknown option (the nearest is named), a bad value, or one that has no effect.
     """
-    config = architecture(name).config
-    valid = [option.name for option in fields(config)]
+    options_type = get_architecture(name).options_type
+    valid = [option.name for option in fields(options_type)]
     for key in options:
         if key not in valid:
             raise ModelError(f"{name} has no option {key!r}{_nearest(str(key), valid)}")
-    types, checked = get_type_hints(config, include_extras=True), {}
+    types, checked = get_type_hints(options_type, include_extras=True), {}
     for key, value in options.items():
         try:
             checked[key] = TypeAdapter(types[key]).validate_python(value, strict=True)
         except ValidationError as error:
             raise ModelError(f"{name}'s {key} is {value!r}: {error.errors()[0]['msg']}") from None
     try:
-        return config(**checked)
+        return options_type(**checked)
     except ModelError as error:
         raise ModelError(f"{name}'s {error}") from None
 
@@ -81,7 +81,7 @@ def check_input(name: str, options: Mapping[str, Any], num_frames: int, size: in
     Raises:
         ModelError: it can't, the options themselves can't be used, or a package is missing that it needs.
     """
-    architecture(name).check(num_frames, size)
+    get_architecture(name).check(num_frames, size)
     if parse_options(name, options).subtract_mean_frame and num_frames == 1:
         raise ModelError(
             f"{name} with subtract_mean_frame can't take 1 frame, which less its own mean is nothing: take 2 or more"
@@ -106,7 +106,7 @@ def build_model(name: str, options: Mapping[str, Any], *, num_classes: int, num_
             that it needs.
     """
     check_input(name, options, num_frames, size)
-    return architecture(name).build(parse_options(name, options), num_classes, num_frames, size)
+    return get_architecture(name).build(parse_options(name, options), num_classes, num_frames, size)
 
 
 def check_weights(name: str, weights: str) -> None:
@@ -115,7 +115,7 @@ def check_weights(name: str, weights: str) -> None:
     Raises:
         ModelError: it is neither `none`, nor a name that the architecture knows, nor looks like a file or folder.
     """
-    known = architecture(name).weights
+    known = get_architecture(name).weights
     looks_like_path = "/" in weights or "\\" in weights or bool(Path(weights).suffix)
     if weights != "none" and weights not in known and not looks_like_path:
         raise ModelError(

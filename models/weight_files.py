@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from models.architecture import Download, Packaged, check_installed
+from models.architecture import DownloadableWeights, PackagedWeights, check_installed
 from models.errors import ModelError
 
 DOWNLOAD_TIMEOUT_S = 20.0
@@ -28,15 +28,17 @@ def weights_folder(weights_dir: Path | None = None) -> Path:
     return weights_dir if weights_dir is not None else Path(torch.hub.get_dir(), "checkpoints")
 
 
-def place(source: Download | Packaged, weights_dir: Path | None = None) -> Path | None:
+def weight_file_path(source: DownloadableWeights | PackagedWeights, weights_dir: Path | None = None) -> Path | None:
     """Where the file lies or will lie; None for a package that is not installed."""
-    if isinstance(source, Download):
+    if isinstance(source, DownloadableWeights):
         return weights_folder(weights_dir) / source.url.rsplit("/", 1)[1]
     spec = find_spec(source.package)
     return Path(spec.origin).parent / source.file if spec is not None and spec.origin is not None else None
 
 
-def obtain(source: Download | Packaged, arch: str, weights: str, weights_dir: Path | None = None) -> Path:
+def obtain_weight_file(
+    source: DownloadableWeights | PackagedWeights, arch: str, weights: str, weights_dir: Path | None = None
+) -> Path:
     """The file, downloaded if it isn't there yet; its hash is compared each time.
 
     Args:
@@ -48,17 +50,17 @@ def obtain(source: Download | Packaged, arch: str, weights: str, weights_dir: Pa
     Raises:
         ModelError: it can't be had, or is another file than it should be.
     """
-    if isinstance(source, Packaged):
+    if isinstance(source, PackagedWeights):
         check_installed(f"reading {arch}'s {weights} weights", source.package)
-    file = place(source, weights_dir)
+    file = weight_file_path(source, weights_dir)
     assert file is not None
-    if isinstance(source, Download) and not file.exists():
+    if isinstance(source, DownloadableWeights) and not file.exists():
         _download(source.url, file, arch, weights)
     _check_hash(file, source)
     return file
 
 
-def file_sha256(file: Path) -> str:
+def weight_file_sha256(file: Path) -> str:
     """A file's SHA-256 in hexadecimal.
 
     Raises:
@@ -71,11 +73,13 @@ def file_sha256(file: Path) -> str:
         raise ModelError(f"{file} can't be read: {error.strerror or error}") from None
 
 
-def _check_hash(file: Path, source: Download | Packaged) -> None:
-    digest, start = file_sha256(file), _hash_start(file.name)
+def _check_hash(file: Path, source: DownloadableWeights | PackagedWeights) -> None:
+    digest, start = weight_file_sha256(file), _hash_start(file.name)
     if digest.startswith(start):
         return
-    mend = f"download {source.url} again" if isinstance(source, Download) else f"install {source.package} again"
+    mend = (
+        f"download {source.url} again" if isinstance(source, DownloadableWeights) else f"install {source.package} again"
+    )
     raise ModelError(
         f"{file} is damaged or another file: its SHA-256 begins with {digest[:8]}, not {start}; delete it and {mend}"
     )

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.architecture import Entry
+from models.architecture import WeightEntry
 from models.errors import ModelError
-from models.registry import architecture, check_weights
-from models.weight_files import file_sha256, obtain, place
+from models.registry import check_weights, get_architecture
+from models.weight_files import obtain_weight_file, weight_file_path, weight_file_sha256
 
 # What a champion's folder holds.
 _MANIFEST, _MODEL = "checkpoint.json", "model.pt"
@@ -62,13 +62,15 @@ def load_weights(model: nn.Module, name: str, weights: str, weights_dir: Path | 
         return WeightsReport()
     own, found = model.state_dict(), read_weights(name, weights, weights_dir)
     file_keys, note = _one_models_keys(found)
-    translated = architecture(name).translate({bare: found[key] for bare, key in file_keys.items()})
+    translated = get_architecture(name).translate({bare: found[key] for bare, key in file_keys.items()})
     entries = {file_keys[bare]: _fitted(entry, own) for bare, entry in translated.items()}
     in_file = {entry.key: entry.value for entry in entries.values()}
     shared = [key for key in own if key in in_file]
     loaded = {key: in_file[key] for key in shared if in_file[key].shape == own[key].shape}
     # Batch norm's counters are scalars, which fit whatever the network.
-    if not any(value.dim() > 0 and not key.startswith(architecture(name).head) for key, value in loaded.items()):
+    if not any(
+        value.dim() > 0 and not key.startswith(get_architecture(name).head_prefix) for key, value in loaded.items()
+    ):
         raise ModelError(f"nothing in {weights!r} fits {name}: it holds {_first(found)}; the model has {_first(own)}")
     model.load_state_dict(loaded, strict=False)
     return WeightsReport(
@@ -106,19 +108,19 @@ def find_weights(name: str, weights: str, weights_dir: Path | None = None) -> Pa
     Raises:
         ModelError: it can't be had, or is another file than it should be.
     """
-    known = architecture(name).weights
+    known = get_architecture(name).weights
     if weights in known:
-        return obtain(known[weights], name, weights, weights_dir)
+        return obtain_weight_file(known[weights], name, weights, weights_dir)
     path = Path(weights)
     if not path.exists():
         raise ModelError(f"{name}'s weights {weights!r} are no file: give the path of one, or set weights to none")
     return path
 
 
-def at_hand(name: str, weights: str, weights_dir: Path | None = None) -> bool:
+def weights_available(name: str, weights: str, weights_dir: Path | None = None) -> bool:
     """Whether `find_weights` finds something there without a download."""
-    known = architecture(name).weights
-    path = place(known[weights], weights_dir) if weights in known else Path(weights)
+    known = get_architecture(name).weights
+    path = weight_file_path(known[weights], weights_dir) if weights in known else Path(weights)
     return path is not None and path.exists()
 
 
@@ -132,9 +134,9 @@ def _one_models_keys(found: Mapping[str, torch.Tensor]) -> tuple[dict[str, str],
     return first, f"an ensemble of {len(members)}: its first member was taken, the others' values are not used"
 
 
-def _fitted(entry: Entry, own: Mapping[str, torch.Tensor]) -> Entry:
+def _fitted(entry: WeightEntry, own: Mapping[str, torch.Tensor]) -> WeightEntry:
     wrapped = f"backbone.{entry.key}"
-    return Entry(wrapped, entry.value) if wrapped in own else entry
+    return WeightEntry(wrapped, entry.value) if wrapped in own else entry
 
 
 def _first(state: Mapping[str, torch.Tensor]) -> str:
@@ -156,7 +158,7 @@ def _read_champion(folder: Path, name: str) -> dict[str, torch.Tensor]:
         ) from None
     if arch != name:
         raise ModelError(f"the champion in {str(folder)!r} is a {arch}: a {name} can't start from it")
-    if file_sha256(folder / _MODEL) != digest:
+    if weight_file_sha256(folder / _MODEL) != digest:
         raise ModelError(f"{folder / _MODEL} is damaged: its SHA-256 is not the one in {_MANIFEST}")
     return _read_file(folder / _MODEL)
 

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from models.architecture import KINETICS, Architecture, Download, Entry, State
+from models.architecture import KINETICS_MEAN_STD, Architecture, DownloadableWeights, StateDict, WeightEntry
+from models.clip_model import ClipModel
 from models.conv3d import PaddedConv3d
 from models.errors import ModelError
-from models.motion import ClipModel
-from models.options import ClipOptions, Count, Share
+from models.options import DropRate, ModelOptions, Width
 
 # Output channels of each convolution as multiples of the first's, and after which ones a pool ends a stage.
 _WIDTHS = (1, 2, 4, 4, 8, 8, 8, 8)
@@ -26,20 +26,20 @@ _FULLY_CONNECTED = {"fc6": 1, "fc7": 4, "fc8": 7, "classifier.0": 1, "classifier
 
 
 @dataclass(frozen=True, kw_only=True)
-class C3DConfig(ClipOptions):
+class C3DOptions(ModelOptions):
     """Options of `c3d`; where `subtract_mean_frame` takes off each clip's own mean, the paper takes off the mean of all
     training clips."""
 
     batch_norm: bool = False
     """Batch norm after each convolution; the paper has none."""
 
-    width: Count = 64
+    width: Width = 64
     """Channels of the first convolution, the others in proportion; the paper's is 64."""
 
-    fc: Count = 4096
+    fc: Width = 4096
     """Width of the two hidden fully connected layers; for `head: fc` alone."""
 
-    dropout: Share = 0.5
+    dropout: DropRate = 0.5
     """Share of units dropped in training before the last layer and, with `head: fc`, the one before it."""
 
     head: Literal["fc", "pool"] = "fc"
@@ -56,7 +56,7 @@ class C3D(ClipModel):
     Frame counts are multiples of 8: an odd length would lose its last frames in a pool.
     """
 
-    def __init__(self, config: C3DConfig, num_classes: int, num_frames: int, size: int) -> None:
+    def __init__(self, config: C3DOptions, num_classes: int, num_frames: int, size: int) -> None:
         super().__init__(config)
         stages: list[nn.Module] = []
         layers: list[nn.Module] = []
@@ -90,7 +90,7 @@ def _pool(number: int, shape: tuple[int, int, int]) -> tuple[nn.Module, tuple[in
     return pool, (time // over_time, (height + 2 * padding) // 2, (width + 2 * padding) // 2)
 
 
-def _head(config: C3DConfig, channels: int, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def _head(config: C3DOptions, channels: int, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     if config.head == "pool":
         return nn.Sequential(
             nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Dropout(config.dropout), nn.Linear(channels, num_classes)
@@ -123,7 +123,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def translate(state: State) -> dict[str, Entry]:
+def _translate(state: StateDict) -> dict[str, WeightEntry]:
     """Files of the Sports-1M network that others ported, and our own from when `features` had no stages.
 
     Ports name the convolutions `conv1` … `conv5b` (or `conv1a`, with `.conv` behind) and the fully connected layers
@@ -138,7 +138,7 @@ def translate(state: State) -> dict[str, Entry]:
         layer, _, last = key.rpartition(".")
         own, ported = _ports_layer(layer)
         first = ported == 0 or (numbered and layer == "features.0")
-        entries[key] = Entry(
+        entries[key] = WeightEntry(
             f"{own}.{last}" if own else flat.get(key, key), _from_caffe(value) if first and last == "weight" else value
         )
     return entries
@@ -192,20 +192,20 @@ def _rename_flat(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
 
 ARCHITECTURE = Architecture(
     name="c3d",
-    config=C3DConfig,
+    options_type=C3DOptions,
     build=C3D,
     frame_counts=range(8, 65, 8),
     sizes=range(48, 225),
-    default=(16, 112),
-    mean=KINETICS[0],
-    std=KINETICS[1],
+    default_input=(16, 112),
+    mean=KINETICS_MEAN_STD[0],
+    std=KINETICS_MEAN_STD[1],
     stages=tuple(f"features.{number}." for number in range(len(_POOL_AFTER))),
     pool=lambda model: model.features[-1][-1],
     # MMAction2's port of the authors' weights.
     weights={
-        "sports1m": Download(
+        "sports1m": DownloadableWeights(
             "https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m_pretrain_20201016-dcc47ddc.pth"
         )
     },
-    translate=translate,
+    translate=_translate,
 )

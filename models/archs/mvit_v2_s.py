@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from models.architecture import Architecture, Download
-from models.options import Share
-from models.video import VideoModel, VideoOptions
+from models.architecture import Architecture, DownloadableWeights
+from models.options import DropRate
+from models.video_model import VideoModel, VideoOptions
 
 # A patch spans four pixels a side and starts on every second frame.
 _PATCH, _PATCH_FRAMES = 4, 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class MViTV2SConfig(VideoOptions):
+class MViTV2SOptions(VideoOptions):
     """Options of `mvit_v2_s`."""
 
-    stochastic_depth: Share = 0.2
+    stochastic_depth: DropRate = 0.2
     """Share of clips that skip the last block in training; the first block's is 0, those between rise evenly."""
 
 
@@ -41,8 +41,8 @@ class _NormOfPlaces(nn.LayerNorm):
         return torch.cat([tokens[:, :1], patches.flatten(2).transpose(1, 2)], 1)
 
 
-def _build(config: MViTV2SConfig, num_classes: int, num_frames: int, size: int) -> VideoModel:
-    from torchvision.models.video import mvit_v2_s
+def _build(config: MViTV2SOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
+    from torchvision.models.video_model import mvit_v2_s
 
     # Built for the clips of its weights, whatever it will see: torchvision's attention stretches its tables of relative
     # positions (linearly) to the number of patches that it finds.
@@ -58,12 +58,12 @@ def _build(config: MViTV2SConfig, num_classes: int, num_frames: int, size: int) 
 
 ARCHITECTURE = Architecture(
     name="mvit_v2_s",
-    config=MViTV2SConfig,
+    options_type=MViTV2SOptions,
     build=_build,
     frame_counts=range(4, 65, 2),
     # Patches of 4 pixels, then three halvings.
     sizes=range(64, 449, 32),
-    default=(16, 224),
+    default_input=(16, 224),
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
     stages=(
@@ -75,5 +75,5 @@ ARCHITECTURE = Architecture(
     # Of what the last block hands on, the class token alone counts: its patches are last heard in its attention.
     pool=lambda model: model.backbone.blocks[-1].norm1.patches,
     # torchvision's `KINETICS400_V1`, 80.8 % top-1 by clips of 16 frames at 224: nearest to that it is best.
-    weights={"kinetics400": Download("https://download.pytorch.org/models/mvit_v2_s-ae3be167.pth")},
+    weights={"kinetics400": DownloadableWeights("https://download.pytorch.org/models/mvit_v2_s-ae3be167.pth")},
 )

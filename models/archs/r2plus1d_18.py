@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.video import VideoOptions, residual_network
+from models.video_model import VideoOptions, video_resnet
 
 
 @dataclass(frozen=True, kw_only=True)
-class R2Plus1D18Config(VideoOptions):
+class R2Plus1D18Options(VideoOptions):
     """Options of `r2plus1d_18`."""
 
 
 # torchvision's `KINETICS400_V1`, 67.5 % top-1 by clips of 16 frames.
-ARCHITECTURE = residual_network(
-    "r2plus1d_18", R2Plus1D18Config, "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth"
+ARCHITECTURE = video_resnet(
+    "r2plus1d_18", R2Plus1D18Options, "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth"
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.video import VideoOptions, residual_network
+from models.video_model import VideoOptions, video_resnet
 
 
 @dataclass(frozen=True, kw_only=True)
-class R3D18Config(VideoOptions):
+class R3D18Options(VideoOptions):
     """Options of `r3d_18`."""
 
 
 # torchvision's `KINETICS400_V1`, 63.2 % top-1 by clips of 16 frames.
-ARCHITECTURE = residual_network("r3d_18", R3D18Config, "https://download.pytorch.org/models/r3d_18-b3b3357e.pth")
+ARCHITECTURE = video_resnet("r3d_18", R3D18Options, "https://download.pytorch.org/models/r3d_18-b3b3357e.pth")

@@ -7,22 +7,22 @@ from operator import attrgetter
 
 from torch import nn
 
-from models.architecture import IMAGENET, Architecture, Download
-from models.frames import FrameModel, FrameOptions
+from models.architecture import IMAGENET_MEAN_STD, Architecture, DownloadableWeights
+from models.frame_model import FrameModel, FrameOptions
 
-STAGES = tuple(f"backbone.{part}." for part in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"))
+RESNET_STAGES = tuple(f"backbone.{part}." for part in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"))
 """Of any of torchvision's ResNets."""
 
-WEIGHTS = {"imagenet": Download("https://download.pytorch.org/models/resnet18-f37072fd.pth")}
+RESNET18_WEIGHTS = {"imagenet": DownloadableWeights("https://download.pytorch.org/models/resnet18-f37072fd.pth")}
 """torchvision's `IMAGENET1K_V1`, 69.8 % top-1."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet18Config(FrameOptions):
+class ResNet18Options(FrameOptions):
     """Options of `resnet18`."""
 
 
-def backbone() -> nn.Module:
+def resnet18_backbone() -> nn.Module:
     """torchvision's ResNet18 without its classifier: pictures `(N, 3, H, W)` to features `(N, 512)`."""
     from torchvision.models import resnet18
 
@@ -31,20 +31,20 @@ def backbone() -> nn.Module:
     return network
 
 
-def _build(config: ResNet18Config, num_classes: int, num_frames: int, size: int) -> FrameModel:
-    return FrameModel(config, backbone(), 512, num_classes, num_frames)
+def _build(config: ResNet18Options, num_classes: int, num_frames: int, size: int) -> FrameModel:
+    return FrameModel(config, resnet18_backbone(), 512, num_classes, num_frames)
 
 
 ARCHITECTURE = Architecture(
     name="resnet18",
-    config=ResNet18Config,
+    options_type=ResNet18Options,
     build=_build,
     frame_counts=range(1, 129),
     sizes=range(32, 513),
-    default=(8, 224),
-    mean=IMAGENET[0],
-    std=IMAGENET[1],
-    stages=STAGES,
+    default_input=(8, 224),
+    mean=IMAGENET_MEAN_STD[0],
+    std=IMAGENET_MEAN_STD[1],
+    stages=RESNET_STAGES,
     pool=attrgetter("backbone.avgpool"),
-    weights=WEIGHTS,
+    weights=RESNET18_WEIGHTS,
 )

@@ -9,19 +9,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.architecture import KINETICS, Architecture, Download
-from models.options import Share
-from models.video import VideoModel, VideoOptions
+from models.architecture import KINETICS_MEAN_STD, Architecture, DownloadableWeights
+from models.options import DropRate
+from models.video_model import VideoModel, VideoOptions
 
 # The layers between are pools.
 _WITH_PARAMETERS = (0, 2, 3, 5, 6, 8, 9, 10, 11, 12, 14, 15)
 
 
 @dataclass(frozen=True, kw_only=True)
-class S3DConfig(VideoOptions):
+class S3DOptions(VideoOptions):
     """Options of `s3d`."""
 
-    dropout: Share = 0.2
+    dropout: DropRate = 0.2
     """Share of the clip's features dropped in training before the last layer."""
 
 
@@ -34,8 +34,8 @@ class _Pool(nn.Module):
         return F.avg_pool3d(features, spans, stride=1).mean((2, 3, 4), keepdim=True)
 
 
-def _build(config: S3DConfig, num_classes: int, num_frames: int, size: int) -> VideoModel:
-    from torchvision.models.video import s3d
+def _build(config: S3DOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
+    from torchvision.models.video_model import s3d
 
     backbone = s3d(weights=None)
     for module in backbone.modules():
@@ -48,16 +48,16 @@ def _build(config: S3DConfig, num_classes: int, num_frames: int, size: int) -> V
 
 ARCHITECTURE = Architecture(
     name="s3d",
-    config=S3DConfig,
+    options_type=S3DOptions,
     build=_build,
     # Three halvings over time, the last of which drops an odd frame.
     frame_counts=range(8, 129, 8),
     sizes=range(32, 513),
-    default=(16, 224),
-    mean=KINETICS[0],
-    std=KINETICS[1],
+    default_input=(16, 224),
+    mean=KINETICS_MEAN_STD[0],
+    std=KINETICS_MEAN_STD[1],
     stages=tuple(f"backbone.features.{number}." for number in _WITH_PARAMETERS),
     pool=attrgetter("backbone.avgpool"),
     # torchvision's `KINETICS400_V1`, 68.4 % top-1, trained at 224.
-    weights={"kinetics400": Download("https://download.pytorch.org/models/s3d-d76dad2f.pth")},
+    weights={"kinetics400": DownloadableWeights("https://download.pytorch.org/models/s3d-d76dad2f.pth")},
 )

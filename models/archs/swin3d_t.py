@@ -7,21 +7,21 @@ from operator import attrgetter
 
 from torch import nn
 
-from models.architecture import IMAGENET, Architecture, Download
-from models.options import Share
-from models.video import VideoModel, VideoOptions
+from models.architecture import IMAGENET_MEAN_STD, Architecture, DownloadableWeights
+from models.options import DropRate
+from models.video_model import VideoModel, VideoOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swin3DTConfig(VideoOptions):
+class Swin3DTOptions(VideoOptions):
     """Options of `swin3d_t`."""
 
-    stochastic_depth: Share = 0.1
+    stochastic_depth: DropRate = 0.1
     """Share of clips that skip the last block in training; the first block's is 0, those between rise evenly."""
 
 
-def _build(config: Swin3DTConfig, num_classes: int, num_frames: int, size: int) -> VideoModel:
-    from torchvision.models.video import swin3d_t
+def _build(config: Swin3DTOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
+    from torchvision.models.video_model import swin3d_t
     from torchvision.ops import StochasticDepth
 
     backbone = swin3d_t(weights=None)
@@ -35,15 +35,15 @@ def _build(config: Swin3DTConfig, num_classes: int, num_frames: int, size: int) 
 
 ARCHITECTURE = Architecture(
     name="swin3d_t",
-    config=Swin3DTConfig,
+    options_type=Swin3DTOptions,
     build=_build,
     frame_counts=range(2, 65, 2),
     # Below 224 the last stage is smaller than a window, and torchvision then reads the relative positions of other
     # patches than those at hand.
     sizes=range(224, 449, 32),
-    default=(32, 224),
-    mean=IMAGENET[0],
-    std=IMAGENET[1],
+    default_input=(32, 224),
+    mean=IMAGENET_MEAN_STD[0],
+    std=IMAGENET_MEAN_STD[1],
     # Even numbers are the stages' blocks, odd ones merge patches between them.
     stages=(
         "backbone.patch_embed.",
@@ -52,5 +52,5 @@ ARCHITECTURE = Architecture(
     ),
     pool=attrgetter("backbone.avgpool"),
     # torchvision's `KINETICS400_V1`, 77.7 % top-1 by clips of 32 frames.
-    weights={"kinetics400": Download("https://download.pytorch.org/models/swin3d_t-7615ae03.pth")},
+    weights={"kinetics400": DownloadableWeights("https://download.pytorch.org/models/swin3d_t-7615ae03.pth")},
 )

@@ -10,16 +10,16 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from models.architecture import IMAGENET, Architecture
-from models.archs.resnet18 import STAGES, WEIGHTS, backbone
+from models.architecture import IMAGENET_MEAN_STD, Architecture
+from models.archs.resnet18 import RESNET18_WEIGHTS, RESNET_STAGES, resnet18_backbone
+from models.clip_model import ClipModel
 from models.errors import ModelError
-from models.frames import HeadOptions, two_layers
-from models.motion import ClipModel
-from models.temporal import FrameAverage
+from models.frame_model import HeadOptions, classifier_head
+from models.temporal_pooling import AveragePooling
 
 
 @dataclass(frozen=True, kw_only=True)
-class TSMResNet18Config(HeadOptions):
+class TSMResNet18Options(HeadOptions):
     """Options of `tsm_resnet18`."""
 
     shift: Annotated[float, Field(gt=0, le=1)] = 0.25
@@ -30,14 +30,14 @@ class TSMResNet18Config(HeadOptions):
 class TSMResNet18(ClipModel):
     """torchvision's ResNet18 for one frame count, averaged over frames that each have seen their neighbours'."""
 
-    def __init__(self, config: TSMResNet18Config, num_classes: int, num_frames: int) -> None:
+    def __init__(self, config: TSMResNet18Options, num_classes: int, num_frames: int) -> None:
         super().__init__(config)
         self.num_frames = num_frames
-        self.backbone = backbone()
+        self.backbone = resnet18_backbone()
         for stage in ("layer1", "layer2", "layer3", "layer4"):
             for block in self.backbone.get_submodule(stage).children():
                 block.conv1 = _ShiftedConv2d(block.get_submodule("conv1"), num_frames, config.shift)
-        self.head = two_layers(FrameAverage(), 512, config, num_classes)
+        self.head = classifier_head(AveragePooling(), 512, config, num_classes)
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, H, W)` to `(B, K)`.
@@ -74,10 +74,10 @@ class _ShiftedConv2d(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """`(B*T, C, H, W)` to `(B*T, C', H', W')`."""
         clips = input.unflatten(0, (-1, self.num_frames))
-        return super().forward(shift(clips, self.shifted).flatten(0, 1))
+        return super().forward(temporal_shift(clips, self.shifted).flatten(0, 1))
 
 
-def shift(clips: torch.Tensor, channels: int) -> torch.Tensor:
+def temporal_shift(clips: torch.Tensor, channels: int) -> torch.Tensor:
     """Move channels of `(B, T, C, …)` along time, zeros where a neighbour is missing.
 
     The first `channels` of a frame come from the next frame, as many after them from the one before, the rest stay.
@@ -87,21 +87,21 @@ def shift(clips: torch.Tensor, channels: int) -> torch.Tensor:
     return torch.cat([torch.cat([earlier[:, 1:], blank[0]], 1), torch.cat([blank[1], later[:, :-1]], 1), rest], 2)
 
 
-def _build(config: TSMResNet18Config, num_classes: int, num_frames: int, size: int) -> TSMResNet18:
+def _build(config: TSMResNet18Options, num_classes: int, num_frames: int, size: int) -> TSMResNet18:
     return TSMResNet18(config, num_classes, num_frames)
 
 
 ARCHITECTURE = Architecture(
     name="tsm_resnet18",
-    config=TSMResNet18Config,
+    options_type=TSMResNet18Options,
     build=_build,
     # A single frame has no neighbours.
     frame_counts=range(2, 129),
     sizes=range(32, 513),
-    default=(8, 224),
-    mean=IMAGENET[0],
-    std=IMAGENET[1],
-    stages=STAGES,
+    default_input=(8, 224),
+    mean=IMAGENET_MEAN_STD[0],
+    std=IMAGENET_MEAN_STD[1],
+    stages=RESNET_STAGES,
     pool=attrgetter("backbone.avgpool"),
-    weights=WEIGHTS,
+    weights=RESNET18_WEIGHTS,
 )

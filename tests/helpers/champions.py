@@ -13,7 +13,7 @@ from data.dataset.splits import read_split
 from data.loading.loaders import eval_frames
 from data.loading.transforms import EvalTransform, Normalise
 from data.video.decode import decode_clip
-from models.architecture import KINETICS
+from models.architecture import KINETICS_MEAN_STD
 from models.registry import build_model
 from tests.helpers.video_files import write_video
 from tuning.config.load import absolute_paths, parse_config, save_config
@@ -82,7 +82,7 @@ def make_run(place: Path, name: str = "colours") -> RunFolder:
 
 def _train(run: RunFolder, clips: Path) -> None:
     settings, split = run.read_config().store.decode_settings(), read_split(run.split)
-    selection, transform, normalise = TRIAL.frame_selection(), EvalTransform(SIZE), Normalise(*KINETICS)
+    selection, transform, normalise = TRIAL.frame_selection(), EvalTransform(SIZE), Normalise(*KINETICS_MEAN_STD)
 
     def inputs(name: str) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         chosen = split.clips(name)

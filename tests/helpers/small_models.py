@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from models.clip_model import ClipModel
 from models.errors import ModelError
-from models.motion import ClipModel
 from models.registry import build_model
 
 Case = tuple[str, dict[str, Any], int, int]

@@ -16,15 +16,15 @@ import torchvision
 from torch import nn
 from torchvision.models import video
 
-from models.architecture import Download
-from models.archs.c3d import C3DConfig
-from models.archs.resnet18 import ResNet18Config
-from models.archs.tsm_resnet18 import shift
-from models.conv3d import PaddedConv3d, with_padded_convolutions
+from models.architecture import DownloadableWeights
+from models.archs.c3d import C3DOptions
+from models.archs.resnet18 import ResNet18Options
+from models.archs.tsm_resnet18 import temporal_shift
+from models.conv3d import PaddedConv3d, use_padded_conv3d
 from models.cost import default_cost
 from models.ensemble import Ensemble
-from models.registry import ARCHITECTURES, architecture, build_model, check_input, parse_options
-from models.temporal import FrameAttention, LastOfLSTM
+from models.registry import ARCHITECTURES, build_model, check_input, get_architecture, parse_options
+from models.temporal_pooling import AttentionPooling, LSTMPooling
 from tests.helpers.small_models import CASES, SMALL, case, one_seed_one_thread, refusal, small
 
 __all__ = ["one_seed_one_thread"]
@@ -55,13 +55,13 @@ def test_c3d_takes_frame_counts_and_sizes_between_its_ends(num_frames: int, size
 def test_the_ends_of_frame_counts_and_sizes_are_taken(
     name: str, options: dict[str, Any], num_frames: int, size: int
 ) -> None:
-    arch = architecture(name)
+    arch = get_architecture(name)
     for frames, side in [
         (arch.frame_counts[0], arch.sizes[0]),
         (arch.frame_counts[1], arch.sizes[1]),
         (arch.frame_counts[-1], arch.sizes[0]),
         (arch.frame_counts[0], arch.sizes[-1]),
-        arch.default,
+        arch.default_input,
     ]:
         assert logits_shape(name, options, frames, side) == (1, 3)
 
@@ -146,7 +146,7 @@ def test_the_same_seed_gives_the_same_model(name: str, options: dict[str, Any], 
 
 def test_only_the_frame_average_is_blind_to_order() -> None:
     for name, options, _, size in SMALL:
-        if size > 48 or 8 not in architecture(name).frame_counts:
+        if size > 48 or 8 not in get_architecture(name).frame_counts:
             continue
         clips = torch.randn(2, 8, 3, size, size)
         backwards = clips.flip(1)
@@ -177,14 +177,14 @@ def test_the_frame_average_is_the_mean_of_single_frames_features() -> None:
 
 
 def test_the_lstm_hands_on_what_it_holds_after_the_last_frame() -> None:
-    head = LastOfLSTM(5, 3)
+    head = LSTMPooling(5, 3)
     features = torch.randn(2, 4, 5)
     _, (hidden, _) = head.lstm(features)
     torch.testing.assert_close(head(features), hidden[0])
 
 
 def test_attention_tells_frames_apart_by_their_positions_alone() -> None:
-    head = FrameAttention(5, 8, num_frames=4, dropout=0.5).eval()
+    head = AttentionPooling(5, 8, num_frames=4, dropout=0.5).eval()
     features = torch.randn(2, 4, 5)
     order = torch.tensor([2, 0, 3, 1])
     assert not torch.allclose(head(features), head(features[:, order]), atol=1e-5)
@@ -196,7 +196,7 @@ def test_attention_tells_frames_apart_by_their_positions_alone() -> None:
 def test_the_shift_moves_channels_to_the_neighbouring_frames() -> None:
     clip = torch.arange(1.0, 16.0).reshape(1, 3, 5, 1)  # frames of five channels: 1-5, 6-10, 11-15
     shifted = [[6, 11, 0], [0, 2, 7], [3, 8, 13], [4, 9, 14], [5, 10, 15]]
-    torch.testing.assert_close(shift(clip, 1)[0, :, :, 0], torch.tensor(shifted, dtype=torch.float32).T)
+    torch.testing.assert_close(temporal_shift(clip, 1)[0, :, :, 0], torch.tensor(shifted, dtype=torch.float32).T)
 
 
 def test_each_block_of_tsm_sees_the_neighbours_and_keeps_its_own_way() -> None:
@@ -272,22 +272,22 @@ def test_plain_c3d_keeps_the_signal_up_to_the_last_convolution() -> None:
     ],
 )
 def test_frame_counts_and_sizes_out_of_range_are_refused(name: str, num_frames: int, size: int, message: str) -> None:
-    assert refusal(architecture(name).check, num_frames, size) == message
+    assert refusal(get_architecture(name).check, num_frames, size) == message
     assert refusal(build_model, name, {}, num_classes=2, num_frames=num_frames, size=size) == message
 
 
 def test_an_unknown_architecture_names_the_nearest() -> None:
-    assert refusal(architecture, "resnet-18") == "no architecture is called 'resnet-18'; did you mean 'resnet18'?"
-    assert refusal(architecture, "quux") == (
+    assert refusal(get_architecture, "resnet-18") == "no architecture is called 'resnet-18'; did you mean 'resnet18'?"
+    assert refusal(get_architecture, "quux") == (
         "no architecture is called 'quux'; there are resnet18, resnet50, efficientnet_lite0, "
         "tsm_resnet18, c3d, r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v2_s, swin3d_t"
     )
 
 
 def test_options_become_a_config() -> None:
-    assert parse_options("resnet18", {}) == ResNet18Config(hidden=256, dropout=0.5)
-    assert parse_options("resnet18", {"dropout": 0}) == ResNet18Config(dropout=0.0)
-    assert parse_options("c3d", {"head": "pool", "batch_norm": True}) == C3DConfig(batch_norm=True, head="pool")
+    assert parse_options("resnet18", {}) == ResNet18Options(hidden=256, dropout=0.5)
+    assert parse_options("resnet18", {"dropout": 0}) == ResNet18Options(dropout=0.0)
+    assert parse_options("c3d", {"head": "pool", "batch_norm": True}) == C3DOptions(batch_norm=True, head="pool")
 
 
 @pytest.mark.parametrize(
@@ -406,7 +406,7 @@ def test_3d_convolutions_have_the_gradient_of_fp32_in_bf16(name: str) -> None:
 def convolutions_met(name: str, num_frames: int) -> list[tuple[nn.Conv3d, int, int]]:
     """An architecture's 3-D convolutions with the length that each sees and the length of its kernel."""
     _, options, _, size = case(name)
-    if num_frames not in architecture(name).frame_counts:
+    if num_frames not in get_architecture(name).frame_counts:
         return []
     met: list[tuple[nn.Conv3d, int, int]] = []
     with torch.device("meta"):
@@ -453,7 +453,7 @@ def poison() -> None:
 @pytest.mark.parametrize("length", [2, 5, 20])
 def test_padding_by_hand_changes_no_result(kernel: int, stride: int, length: int) -> None:
     plain = nn.Conv3d(4, 8, (kernel, 3, 3), (stride, 2, 2), (kernel // 2, 1, 1), groups=2)
-    network = with_padded_convolutions(nn.Sequential(plain))
+    network = use_padded_conv3d(nn.Sequential(plain))
     assert set(network.state_dict()) == {"0.weight", "0.bias"}
     assert isinstance(network[0], PaddedConv3d)
     clip = torch.randn(2, 4, length, 6, 6)
@@ -464,10 +464,10 @@ def test_padding_by_hand_changes_no_result(kernel: int, stride: int, length: int
 def test_stages_hold_each_parameter_of_the_backbone_once_and_in_the_order_of_computing(
     name: str, options: dict[str, Any], num_frames: int, size: int
 ) -> None:
-    arch = architecture(name)
+    arch = get_architecture(name)
     with torch.device("meta"):
         model = small(name, options, num_frames, size).eval()
-    parts = (*arch.stages, arch.head)
+    parts = (*arch.stages, arch.head_prefix)
     for key, _ in model.named_parameters():
         assert [part for part in parts if key.startswith(part)] in [[part] for part in parts], key
     for part in parts:
@@ -498,10 +498,10 @@ ENUMS = {
 
 @pytest.mark.parametrize(("name", "weights"), ENUMS)
 def test_named_weights_and_the_normalisation_are_torchvisions(name: str, weights: str) -> None:
-    theirs, arch = ENUMS[name, weights], architecture(name)
-    assert arch.weights[weights] == Download(theirs.url)
+    theirs, arch = ENUMS[name, weights], get_architecture(name)
+    assert arch.weights[weights] == DownloadableWeights(theirs.url)
     assert (arch.mean, arch.std) == (tuple(theirs.transforms().mean), tuple(theirs.transforms().std))
-    assert arch.default[1] == theirs.transforms().crop_size[0]
+    assert arch.default_input[1] == theirs.transforms().crop_size[0]
 
 
 def test_every_other_named_weights_are_tested_elsewhere() -> None:
@@ -512,7 +512,7 @@ def test_every_other_named_weights_are_tested_elsewhere() -> None:
 @pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v2_s", "swin3d_t"])
 def test_the_work_for_a_clip_is_what_torchvision_states(name: str) -> None:
     published = ENUMS[name, "kinetics400"].meta["_ops"]  # in thousand million multiply-adds, for 16 frames
-    flops = default_cost(name, 400).flops * 16 / architecture(name).default[0]
+    flops = default_cost(name, 400).flops * 16 / get_architecture(name).default_input[0]
     assert flops / 2e9 == pytest.approx(published, rel=0.005)
 
 

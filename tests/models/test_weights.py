@@ -29,10 +29,10 @@ from torchvision.transforms import functional as pictures
 import models.__main__
 from data.video.decode import DecodeSettings
 from models import weight_files
-from models.architecture import Download
+from models.architecture import DownloadableWeights
 from models.ensemble import Ensemble
 from models.errors import ModelError
-from models.registry import ARCHITECTURES, architecture, check_weights
+from models.registry import ARCHITECTURES, check_weights, get_architecture
 from models.weights import WeightsReport, load_weights, read_weights
 from tests.helpers.small_models import SMALL, case, one_seed_one_thread, refusal, small
 from tests.tuning.training.test_checkpoint import ANSWERS
@@ -40,9 +40,9 @@ from tuning.config.load import parse_config
 from tuning.config.schema import TrainConfig
 from tuning.config.sweep_config import TrialConfig
 from tuning.prepare.weights import prepare_weights
-from tuning.training.checkpoint import MANIFEST, MODEL, Manifest, TrainingState, load_model, save_checkpoint
-from tuning.training.fold import new_model
-from tuning.training.inputs import TrialData
+from tuning.training.checkpoint import MANIFEST_FILE, MODEL_FILE, Manifest, TrainingState, load_model, save_checkpoint
+from tuning.training.fold import initial_model
+from tuning.training.trial_data import TrialData
 
 __all__ = ["one_seed_one_thread"]
 
@@ -250,7 +250,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def _take_imagenet_from(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed = dataclasses.replace(ARCHITECTURES["resnet18"], weights={"imagenet": Download(url)})
+    changed = dataclasses.replace(ARCHITECTURES["resnet18"], weights={"imagenet": DownloadableWeights(url)})
     monkeypatch.setitem(ARCHITECTURES, "resnet18", changed)
 
 
@@ -394,7 +394,7 @@ def test_c3d_starts_from_sports_1m_under_any_ports_names(port: str, tmp_path: Pa
 
 
 def test_sports_1ms_first_layer_sees_blue_green_red_from_0_to_255_in_what_we_feed_it(tmp_path: Path) -> None:
-    theirs, arch = nn.Conv3d(3, 2, 3, padding=1), architecture("c3d")
+    theirs, arch = nn.Conv3d(3, 2, 3, padding=1), get_architecture("c3d")
     torch.save({f"conv1.{key}": value for key, value in theirs.state_dict().items()}, tmp_path / "c3d.pt")
     model = small(*case("c3d"))
     load_weights(model, "c3d", str(tmp_path / "c3d.pt"))
@@ -483,23 +483,23 @@ def test_of_a_champion_of_several_folds_the_first_member_is_taken_and_that_is_sa
 def test_a_folder_that_is_no_champions_is_refused(tmp_path: Path) -> None:
     wanted = "give one such as runs/NAME/best"
     assert refusal(read_weights, "c3d", str(tmp_path)) == (
-        f"{str(tmp_path)!r} is no champion's folder ({MANIFEST}: No such file or directory): {wanted}"
+        f"{str(tmp_path)!r} is no champion's folder ({MANIFEST_FILE}: No such file or directory): {wanted}"
     )
     folder = champion(tmp_path / "best", "c3d", [small(*case("c3d"))])
     assert refusal(read_weights, "resnet18", str(folder)) == (
         f"the champion in {str(folder)!r} is a c3d: a resnet18 can't start from it"
     )
-    content = (folder / MODEL).read_bytes()
-    (folder / MODEL).write_bytes(content[:-1])
+    content = (folder / MODEL_FILE).read_bytes()
+    (folder / MODEL_FILE).write_bytes(content[:-1])
     assert refusal(read_weights, "c3d", str(folder)) == (
-        f"{folder / MODEL} is damaged: its SHA-256 is not the one in {MANIFEST}"
+        f"{folder / MODEL_FILE} is damaged: its SHA-256 is not the one in {MANIFEST_FILE}"
     )
     for damaged in ("{", "[]", "{}", '{"trial": 3, "model_sha256": ""}'):
-        (folder / MANIFEST).write_text(damaged)
-        assert f"{folder / MANIFEST} is damaged or no champion's" in refusal(read_weights, "c3d", str(folder))
-    (folder / MODEL).unlink()
-    shutil.copy(champion(tmp_path / "other", "c3d", {}) / MANIFEST, folder)
-    assert f"{folder / MODEL} can't be read" in refusal(read_weights, "c3d", str(folder))
+        (folder / MANIFEST_FILE).write_text(damaged)
+        assert f"{folder / MANIFEST_FILE} is damaged or no champion's" in refusal(read_weights, "c3d", str(folder))
+    (folder / MODEL_FILE).unlink()
+    shutil.copy(champion(tmp_path / "other", "c3d", {}) / MANIFEST_FILE, folder)
+    assert f"{folder / MODEL_FILE} can't be read" in refusal(read_weights, "c3d", str(folder))
 
 
 def test_a_weights_folder_takes_the_place_of_torchs_own(hub: Path, site: Site, tmp_path: Path) -> None:
@@ -533,9 +533,9 @@ def test_a_sweep_and_its_trials_start_from_the_files_of_a_folder(hub: Path, site
     (subspace,) = config.subspaces()
     trial = TrialConfig.choose(config, {axis: subspace.listed(axis)[0] for axis in subspace.axes})
     decode = config.store.decode_settings()
-    data = TrialData(classes=("a", "b"), split_sha256="", frame_store=config.store, decode=decode, rounds=())
+    data = TrialData(classes=("a", "b"), split_sha256="", frame_store=config.store, decode=decode, folds=())
     state = torch.load(site.file, weights_only=True)
-    for started in (new_model(trial, data, fold=0), new_model(trial, data, fold=1)):
+    for started in (initial_model(trial, data, fold=0), initial_model(trial, data, fold=1)):
         assert torch.equal(started.state_dict()["backbone.layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
     assert not hub.exists()
 
@@ -613,7 +613,7 @@ def test_list_goes_on_without_what_is_not_installed(
 
 
 def test_efficientnet_lite0_knows_photographs_by_the_weights_of_its_package(hub: Path) -> None:
-    model, arch = small("efficientnet_lite0", {}, 1, 224).eval(), architecture("efficientnet_lite0")
+    model, arch = small("efficientnet_lite0", {}, 1, 224).eval(), get_architecture("efficientnet_lite0")
     report = load_weights(model, "efficientnet_lite0", "imagenet")
     assert report.unexpected == ("_fc.weight", "_fc.bias")
     assert {key.split(".")[0] for key in report.missing} == {"head"}

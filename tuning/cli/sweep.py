@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuning.prepare.clips import PreparedData, ScannedData
     from tuning.report.provenance import Process
     from tuning.search.leaderboard import TrialResult
-    from tuning.training.inputs import TrialData
+    from tuning.training.trial_data import TrialData
     from tuning.trial.spec import Slot
 
 

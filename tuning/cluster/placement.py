@@ -11,7 +11,7 @@ import ray
 from tuning.cluster.address import ClusterError
 from tuning.cluster.profile_task import Measured
 from tuning.config.schema import ResourcesConfig
-from tuning.training.profile import Demand
+from tuning.training.profile import TrialProfile
 from tuning.trial.spec import DRIVER_MEMORY, Slot
 
 MARGIN = 1.1
@@ -133,8 +133,8 @@ def needed_memory(measured: Measured, slot: Slot) -> int | None:
     return math.ceil(max(found) * MARGIN + beside)
 
 
-def _loaders(demand: Demand, slot: Slot) -> int:
-    """Loader processes of a worker, as `loader_processes` gives them to each loader: a fold has two of these."""
+def _loaders(demand: TrialProfile, slot: Slot) -> int:
+    """Loader processes of a worker, as `num_loader_workers` gives them to each loader: a fold has two of these."""
     usual = max(0, int(slot.cpus) - 1) if slot.gpus else 0
     return 2 * demand.folds * (usual if demand.loader_workers is None else demand.loader_workers)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tuning.cluster.placement import Node, limits, needed_memory, plan_slots, share_of_gpu, trials_that_fit, workers_on
 from tuning.cluster.profile_task import Measured
 from tuning.config.sweep_config import SweepConfig
-from tuning.training.inputs import TrialData
+from tuning.training.trial_data import TrialData
 from tuning.trial.spec import Slot
 
 _PROCESSES = 2
@@ -123,7 +123,7 @@ def _trial_seconds(
     demand = measured.of(arch)
     if demand is None:
         return None
-    train, val = sum(len(each.train) for each in data.rounds), sum(len(each.val) for each in data.rounds)
+    train, val = sum(len(each.train) for each in data.folds), sum(len(each.val) for each in data.folds)
     clips = (train * demand.train_seconds + val * demand.val_seconds) * num_frames / demand.num_frames
     # Trials that share a GPU take turns on it.
     turns = max(1.0, (demand.gpu_busy or 1.0) * math.floor(1 / slot.gpus)) if 0 < slot.gpus < 1 else 1.0

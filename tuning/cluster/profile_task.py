@@ -15,8 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from data.files import write_atomically
 from tuning.config.sweep_config import SweepConfig, TrialConfig
 from tuning.errors import in_a_line
-from tuning.training.inputs import TrialData
-from tuning.training.profile import Demand, heaviest
+from tuning.training.profile import TrialProfile, heaviest_trials
+from tuning.training.trial_data import TrialData
 from tuning.trial.spec import Slot
 
 SECONDS_TO_ANSWER = 120.0
@@ -39,7 +39,7 @@ class Measured(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    demands: tuple[Demand, ...] = ()
+    demands: tuple[TrialProfile, ...] = ()
     """One for each architecture that could be measured."""
     failures: tuple[Failure, ...] = ()
     gpu_memory: int | None = None
@@ -56,7 +56,7 @@ class Measured(BaseModel):
         """Whether it was measured on GPUs."""
         return any(demand.gpu_memory is not None for demand in self.demands)
 
-    def of(self, arch: str) -> Demand | None:
+    def of(self, arch: str) -> TrialProfile | None:
         """Of one architecture, if it could be measured."""
         return next((demand for demand in self.demands if demand.arch == arch), None)
 
@@ -92,11 +92,11 @@ def measure_trials(
     # A process of its own, which ends with the task: its peak is no other's, and its GPU is free for trials.
     task = ray.remote(max_calls=1, max_retries=0, **resources)(_measure_here)
     shared = ray.put(data)
-    trials = heaviest(config)
+    trials = heaviest_trials(config)
     asked = {task.remote(trial, shared, slot.cpus, slot.gpus > 0): trial for trial in trials}
     sizes = _ask_gpu_memory() if slot.gpus else []
     meanwhile()
-    demands, failures, imports = list[Demand](), list[Failure](), [(0.0, 0)]
+    demands, failures, imports = list[TrialProfile](), list[Failure](), [(0.0, 0)]
     for ref, answer in _answers(list(asked)):
         if isinstance(answer, str):
             failures.append(Failure(arch=asked[ref].arch, reason=answer))
@@ -139,12 +139,12 @@ def _measure_here(trial: TrialConfig, data: TrialData, cpus: float, gpu: bool) -
     import torch
 
     import tuning.trial.worker  # noqa: F401  As trials import it.
-    from tuning.training.profile import measure, memory_now
+    from tuning.training.profile import current_memory, profile_trial
 
-    imports = time.monotonic() - started, memory_now()
+    imports = time.monotonic() - started, current_memory()
     device = torch.device("cuda", 0) if gpu else torch.device("cpu")
     try:
-        demand = measure(trial, data, device, int(cpus))
+        demand = profile_trial(trial, data, device, int(cpus))
     except torch.OutOfMemoryError as error:
         return {"too_large": " ".join(str(error).split())[:200]}
     return {"demand": demand, "imports": imports}

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from data.loading.sampling import FrameSelection
-from models.architecture import Download
+from models.architecture import DownloadableWeights
 from models.errors import ModelError
-from models.registry import architecture, build_model, check_input, check_weights, parse_options
+from models.registry import build_model, check_input, check_weights, get_architecture, parse_options
 from tuning.config.messages import first_fault, nearest, spelled
 from tuning.config.schema import MODEL_AXIS, TRAIN_AXIS, LogRange, TrainConfig, corrected_twice
 from tuning.config.subspace import Subspace, own_part
@@ -52,7 +52,7 @@ def _check_names(sweep: SweepConfig) -> None:
     """Every architecture, option and setting of training that is named exists."""
     for arch in [*sweep.space.arch, *sweep.models, *sweep.space.by_arch]:
         with _as_value_errors():
-            architecture(arch)
+            get_architecture(arch)
             parse_options(arch, sweep.options(arch))
             check_weights(arch, sweep.weights(arch))
     own = [(f"space.by_arch.{arch}", each.train) for arch, spaces in sweep.space.by_arch.items() for each in spaces]
@@ -115,8 +115,10 @@ def _check_void_values(sweep: SweepConfig) -> None:
 
 
 def _check_weights_dir(sweep: SweepConfig) -> None:
-    sources = [architecture(s.arch).weights.get(weights) for s in sweep.subspaces() for weights in s.listed("weights")]
-    if sweep.weights_dir is not None and not any(isinstance(source, Download) for source in sources):
+    sources = [
+        get_architecture(s.arch).weights.get(weights) for s in sweep.subspaces() for weights in s.listed("weights")
+    ]
+    if sweep.weights_dir is not None and not any(isinstance(source, DownloadableWeights) for source in sources):
         raise ValueError(
             "weights_dir has no effect: no trial starts from named weights, such as imagenet, whose file would be "
             "looked up there; set models.ARCH.weights to some, or leave it out"
@@ -167,7 +169,7 @@ def _check_selection(sweep: SweepConfig, subspace: Subspace, train: TrainConfig)
 
 
 def _check_fine_tuning(subspace: Subspace, train: TrainConfig) -> None:
-    arch, stages = subspace.arch, len(architecture(subspace.arch).stages)
+    arch, stages = subspace.arch, len(get_architecture(subspace.arch).stages)
     if isinstance(train.trainable, int) and train.trainable > stages:
         raise ValueError(f"train.trainable is {train.trainable}, but {arch}'s backbone has {stages} stages")
     if train.trainable == stages and train.unfreeze_every is not None:

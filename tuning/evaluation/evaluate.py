@@ -17,7 +17,7 @@ from tuning.evaluation.artifacts import Answers, AveragedScores, Tested, TestRep
 from tuning.evaluation.frame_order import OrderProbe, probe
 from tuning.evaluation.usage_log import log_use
 from tuning.inference.champion import Champion
-from tuning.training.bootstrap import answer_intervals
+from tuning.training.bootstrap import score_intervals
 from tuning.training.checkpoint import CheckpointError, Manifest
 from tuning.training.metrics import Scores, score
 from tuning.training.predictions import Predictions
@@ -54,7 +54,7 @@ def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: 
     predictions = champion.predict_stored(clips.stored, clips.store)
     report = TestReport(
         _scores(predictions, champion.manifest),
-        answer_intervals(predictions, clips.groups),
+        score_intervals(predictions, clips.groups),
         _averaged_scores(champion, clips, config.test),
         run.test,
     )

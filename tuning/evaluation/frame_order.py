@@ -13,7 +13,7 @@ from data.loading.loaders import Batch, EvalDataset, eval_loader
 from data.loading.sampling import derived_seed
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
-from tuning.training.bootstrap import Difference, GroupDraws, Interval, accuracies, percentiles
+from tuning.training.bootstrap import Difference, GroupResampler, Interval, accuracies, percentiles
 from tuning.training.epoch import predict
 from tuning.training.predictions import Predictions
 
@@ -64,7 +64,7 @@ class OrderProbe:
         """Whether it is certain that it answers worse with the frames shuffled."""
         lost = self.row("shuffled").lost
         assert lost is not None
-        return lost.certain and lost.value < -SMALLEST
+        return lost.excludes_zero and lost.value < -SMALLEST
 
     @property
     def blind(self) -> bool:
@@ -96,7 +96,7 @@ def probe(
     right = {order: _right(champion, clips, store, order) for order in ORDERS if order != "ordered" or ordered is None}
     if ordered is not None:
         right["ordered"] = _compared([ordered])
-    draws = GroupDraws(groups)
+    draws = GroupResampler(groups)
     drawn = {order: _drawn(draws, each) for order, each in right.items()}
     rows = [
         OrderRow(
@@ -115,7 +115,7 @@ def probe(
     return OrderProbe(title, trial.arch, trial.weights, is_champion, tuple(rows))
 
 
-def _drawn(draws: GroupDraws, right: np.ndarray) -> np.ndarray:
+def _drawn(draws: GroupResampler, right: np.ndarray) -> np.ndarray:
     """Accuracy in each draw; each permutation's answers count alike."""
     each = [accuracies(draws.confusions([0] * len(one), (~one).astype(int).tolist(), 2)) for one in right]
     return np.mean(each, axis=0)
@@ -181,7 +181,7 @@ def sentence(probes: Sequence[OrderProbe]) -> str:
         assert lost is not None
         said = (
             f"Time matters to {most.arch}: it is right on {most.row('ordered').accuracy:.3f} of the test clips in "
-            f"order, on {most.row('shuffled').accuracy:.3f} with their frames shuffled, a change of {lost.told}."
+            f"order, on {most.row('shuffled').accuracy:.3f} with their frames shuffled, a change of {lost.summary}."
             f"{_without_order(most, probes)}"
         )
     elif all(each.blind for each in probes):
@@ -190,7 +190,7 @@ def sentence(probes: Sequence[OrderProbe]) -> str:
             "can't tell whether time matters."
         )
     else:
-        changes = ", ".join(f"{each.arch} {each.row('shuffled').lost.told}" for each in probes)  # type: ignore[union-attr]
+        changes = ", ".join(f"{each.arch} {each.row('shuffled').lost.summary}" for each in probes)  # type: ignore[union-attr]
         said = f"These data can't tell whether time matters: shuffling the frames changes accuracy by {changes}."
     return f"{said}{_confound(probes)}"
 

@@ -13,8 +13,8 @@ from scipy import stats
 
 from tuning.search.leaderboard import TrialResult, trial_title, usable
 from tuning.text import counted
-from tuning.training.bootstrap import Difference, GroupDraws, Interval, macro_f1s, mean_recalls, percentiles
-from tuning.training.checkpoint import load_predicted, load_validation
+from tuning.training.bootstrap import Difference, GroupResampler, Interval, macro_f1s, mean_recalls, percentiles
+from tuning.training.checkpoint import load_epoch_predictions, load_validation_predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +63,16 @@ class Comparison:
         rare = ""
         if self.rare_recall:
             came = counted(self.rare_recordings, "recording")
-            rare = f"; recall of the rare classes {self.rare_recall.told}, from {came}"
+            rare = f"; recall of the rare classes {self.rare_recall.summary}, from {came}"
         over = f"over {counted(len(self.pairs), 'pair')} of trials"
         if len(self.pairs) == 1:
             return (
                 f"These data can't tell: in the only pair of trials {self.second} minus {self.first} is "
-                f"{self.macro_f1.told} macro-F1{rare}, but how much of it is the luck of two trainings one pair can't "
-                "show."
+                f"{self.macro_f1.summary} macro-F1{rare}, but how much of it is the luck of two trainings one pair "
+                "can't show."
             )
-        if not self.macro_f1.certain:
-            told = self.macro_f1.told
+        if not self.macro_f1.excludes_zero:
+            told = self.macro_f1.summary
             return f"These data can't tell: {self.second} minus {self.first} is {told} macro-F1 {over}{rare}."
         better, sign = (self.second, 1) if self.macro_f1.value > 0 else (self.first, -1)
         low, high = sorted((sign * self.macro_f1.interval.low, sign * self.macro_f1.interval.high))
@@ -173,11 +173,11 @@ def _compared(
     num_classes: int,
     rare: Sequence[int],
 ) -> _Compared:
-    answers = load_validation(Path(first.checkpoint))
+    answers = load_validation_predictions(Path(first.checkpoint))
     labels = answers.labels.tolist()
     epochs = min(len(first.history), len(second.history))
     given = [_best_answers(row, answers.clip_ids, metric, epochs) for row in (first, second)]
-    draws = GroupDraws([groups[clip] for clip in answers.clip_ids])
+    draws = GroupResampler([groups[clip] for clip in answers.clip_ids])
     drawn = [draws.confusions(labels, one, num_classes) for one in given]
     counted = [_confusion(labels, one, num_classes) for one in given]
     f1_draws = macro_f1s(drawn[1]) - macro_f1s(drawn[0])
@@ -202,8 +202,8 @@ def _best_answers(row: TrialResult, clip_ids: Sequence[str], metric: str, epochs
     # Of equals the last, as the sweep itself goes by.
     best = max(range(epochs), key=lambda number: (scores[number], number))
     latest = Path(row.latest)
-    place = {clip: number for number, clip in enumerate(load_validation(latest).clip_ids)}
-    given: torch.Tensor = load_predicted(latest)[best]
+    place = {clip: number for number, clip in enumerate(load_validation_predictions(latest).clip_ids)}
+    given: torch.Tensor = load_epoch_predictions(latest)[best]
     return given[[place[clip] for clip in clip_ids]].tolist()
 
 
@@ -230,7 +230,7 @@ def _overall(values: Sequence[float], draws: Sequence[np.ndarray]) -> Difference
     interval = percentiles(np.mean(draws, axis=0))
     if len(values) > 1:
         half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-        interval = interval.joined(Interval(max(mean - half, -1.0), min(mean + half, 1.0)))
+        interval = interval.union(Interval(max(mean - half, -1.0), min(mean + half, 1.0)))
     return Difference(mean, interval)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from models.ensemble import Ensemble
-from models.registry import architecture
+from models.registry import get_architecture
 
 
 def grad_cam(model: nn.Module, arch_name: str, inputs: torch.Tensor, target: int) -> torch.Tensor:
@@ -31,7 +31,7 @@ def grad_cam(model: nn.Module, arch_name: str, inputs: torch.Tensor, target: int
     assert inputs.shape[0] == 1, f"one clip at a time, not {inputs.shape[0]}"
     model.eval()
     members = list(model.members) if isinstance(model, Ensemble) else [model]
-    maps = torch.stack([_map(member, architecture(arch_name).pool(member), inputs, target) for member in members])
+    maps = torch.stack([_map(member, get_architecture(arch_name).pool(member), inputs, target) for member in members])
     return _up_to_one(maps.mean(0)).cpu()
 
 

@@ -21,7 +21,7 @@ from data.store.frame_store import FrameStore
 from tuning.cluster.decode import build_on_cluster
 from tuning.config.schema import AUTO_GROUPS, ConfigError, DataConfig, StoreConfig
 from tuning.config.sweep_config import SweepConfig
-from tuning.training.inputs import Round, TrialData
+from tuning.training.trial_data import FoldClips, TrialData
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class PreparedData:
             split_sha256=self.split.sha256,
             frame_store=self.frame_store,
             decode=self.frame_store.decode_settings(),
-            rounds=tuple(
-                Round(train=tuple(labelled(r.train, classes)), val=tuple(labelled(r.val, classes)))
+            folds=tuple(
+                FoldClips(train=tuple(labelled(r.train, classes)), val=tuple(labelled(r.val, classes)))
                 for r in self.split.rounds()
             ),
         )

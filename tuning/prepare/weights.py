@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models.errors import ModelError
 from models.registry import build_model
-from models.weights import WeightsReport, at_hand, find_weights, load_weights
+from models.weights import WeightsReport, find_weights, load_weights, weights_available
 from tuning.config.schema import ConfigError
 from tuning.config.subspace import Subspace
 from tuning.config.sweep_config import SweepConfig
@@ -58,7 +58,7 @@ def _find_all(chosen: Sequence[tuple[str, str]], weights_dir: Path | None) -> No
         try:
             find_weights(arch, weights, weights_dir)
         except ModelError as error:
-            absent = [":".join(one) for one in chosen[number:] if not at_hand(*one, weights_dir)]
+            absent = [":".join(one) for one in chosen[number:] if not weights_available(*one, weights_dir)]
             more = f"; also missing: {', '.join(absent)}" if absent else ""
             raise ModelError(f"{error}{more}") from None
 

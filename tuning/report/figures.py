@@ -43,7 +43,7 @@ from tuning.report.sweep_plots import (
 )
 from tuning.search.leaderboard import TrialResult, axis_text, axis_title, telling_axes, usable
 from tuning.training.bootstrap import Difference, Interval
-from tuning.training.timing import KINDS
+from tuning.training.timing import PHASES
 
 _KIND_NAMES = {
     "start": "starting",
@@ -376,17 +376,17 @@ def _times(found: Findings) -> Figure | None:
         return None
     spent = {row.id: found.seconds(row) for row in rows}
     decoding = sum(process.seconds_decoding for process in found.processes)
-    kinds = ["decoding", *(_KIND_NAMES[kind] for kind in KINDS)]
-    whole = [decoding, *(sum(each[kind] for each in spent.values()) for kind in KINDS)]
+    kinds = ["decoding", *(_KIND_NAMES[kind] for kind in PHASES)]
+    whole = [decoding, *(sum(each[kind] for each in spent.values()) for kind in PHASES)]
     slowest = sorted(rows, key=lambda row: -row.seconds)[:_SLOWEST]
     bars = [
         TimeRow("the sweep", tuple(whole)),
-        *(TimeRow(row.title, (0.0, *(spent[row.id][kind] for kind in KINDS))) for row in slowest),
+        *(TimeRow(row.title, (0.0, *(spent[row.id][kind] for kind in PHASES))) for row in slowest),
     ]
     table = pd.DataFrame(
         [
             {"of": "the sweep", **dict(zip(kinds, whole, strict=True))},
-            *({"of": row.id, **{_KIND_NAMES[kind]: spent[row.id][kind] for kind in KINDS}} for row in rows),
+            *({"of": row.id, **{_KIND_NAMES[kind]: spent[row.id][kind] for kind in PHASES}} for row in rows),
         ]
     )
     note = f"Seconds of all trials added up, and of the {len(slowest)} slowest." if len(slowest) > 1 else ""

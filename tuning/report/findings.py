@@ -24,16 +24,16 @@ from tuning.evaluation.usage_log import Uses, count_uses
 from tuning.report.provenance import Process, read_processes
 from tuning.search.leaderboard import TrialResult
 from tuning.training.calibration import (
-    Bin,
     Calibration,
-    RiskPoint,
+    ReliabilityBin,
+    RiskCoveragePoint,
     expected_calibration_error,
-    reliability,
-    risk_coverage,
+    reliability_bins,
+    risk_coverage_curve,
 )
-from tuning.training.checkpoint import Manifest, load_validation, read_manifest
+from tuning.training.checkpoint import Manifest, load_validation_predictions, read_manifest
 from tuning.training.predictions import Predictions
-from tuning.training.timing import KINDS
+from tuning.training.timing import PHASES
 
 
 class FindingsError(TuningError):
@@ -44,9 +44,9 @@ class FindingsError(TuningError):
 class Reliability:
     """How well probabilities fit on one split, plain and tempered."""
 
-    before: tuple[Bin, ...]
-    after: tuple[Bin, ...]
-    risk: tuple[RiskPoint, ...]
+    before: tuple[ReliabilityBin, ...]
+    after: tuple[ReliabilityBin, ...]
+    risk: tuple[RiskCoveragePoint, ...]
     """By how many clips are answered, with tempered probabilities."""
 
     @property
@@ -117,14 +117,14 @@ class Findings:
         return int(sure.sum()), int((sure & wrong).sum())
 
     def seconds(self, row: TrialResult) -> dict[str, float]:
-        """Where a trial's time went, by `KINDS`; what was lost by restarts is not in it."""
-        return {kind: sum(epoch.get(f"seconds_{kind}", 0.0) for epoch in row.history) for kind in KINDS}
+        """Where a trial's time went, by `PHASES`; what was lost by restarts is not in it."""
+        return {kind: sum(epoch.get(f"seconds_{kind}", 0.0) for epoch in row.history) for kind in PHASES}
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of the trials' time after their start, by the others of `KINDS`; empty if none had an epoch."""
+        """Of the trials' time after their start, by the others of `PHASES`; empty if none had an epoch."""
         spent = [self.seconds(row) for row in self.trials]
-        seconds = {kind: sum(each[kind] for each in spent) for kind in KINDS if kind != "start"}
+        seconds = {kind: sum(each[kind] for each in spent) for kind in PHASES if kind != "start"}
         whole = sum(seconds.values())
         return {kind: each / whole for kind, each in seconds.items()} if whole else {}
 
@@ -156,7 +156,7 @@ def gather(run: RunFolder, trials: Sequence[TrialResult], champion: TrialResult)
     classes, metric = manifest.classes, config.search.metric
     test = _read_test(run, manifest)
     answers, calibration = read_predictions(run.test, classes), Calibration.load(run.best)
-    validation = load_validation(run.best)
+    validation = load_validation_predictions(run.best)
     learnt = {clip.path: clip.label for each in split.rounds() for clip in each.train}
     train_clips = class_counts(list(learnt.values()), classes)
     tempered = calibration.probabilities(validation.logits).double().numpy()
@@ -211,7 +211,9 @@ def _fit(predictions: Predictions, calibration: Calibration) -> Reliability:
     after = calibration.probabilities(predictions.logits).double().numpy()
     right = after.argmax(1) == labels
     return Reliability(
-        reliability(before, labels), reliability(after, labels), tuple(risk_coverage(after.max(1), right))
+        reliability_bins(before, labels),
+        reliability_bins(after, labels),
+        tuple(risk_coverage_curve(after.max(1), right)),
     )
 
 

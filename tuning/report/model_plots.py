@@ -34,7 +34,7 @@ from data.plot import (
     plot_style,
     series_style,
 )
-from tuning.training.calibration import Bin, RiskPoint
+from tuning.training.calibration import ReliabilityBin, RiskCoveragePoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _square(axes: Axes, x: int, y: int, share: float) -> None:
 class Calibration:
     """How sure a model is and how often right."""
 
-    bins: tuple[Bin, ...]
+    bins: tuple[ReliabilityBin, ...]
     ece: float
     """Expected calibration error, 0 … 1."""
 
@@ -174,7 +174,7 @@ class RiskCurve:
     """The risk of a split at all coverages."""
 
     name: str
-    points: tuple[RiskPoint, ...]
+    points: tuple[RiskCoveragePoint, ...]
 
 
 def risk_coverage(curves: Sequence[RiskCurve], threshold: float | None) -> Markup:

@@ -13,8 +13,8 @@ from data.dataset.splits import read_split
 from tuning.config.run_dir import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.search.leaderboard import TrialResult, summarise_trial
-from tuning.training.bootstrap import ScoreIntervals, answer_intervals
-from tuning.training.checkpoint import CheckpointError, Manifest, load_validation, verified_manifest
+from tuning.training.bootstrap import ScoreIntervals, score_intervals
+from tuning.training.checkpoint import CheckpointError, Manifest, load_validation_predictions, verify_checkpoint
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
@@ -40,8 +40,8 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
 
 
 def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
-    answers = load_validation(checkpoint)
-    return answer_intervals(answers, [groups[clip] for clip in answers.clip_ids])
+    answers = load_validation_predictions(checkpoint)
+    return score_intervals(answers, [groups[clip] for clip in answers.clip_ids])
 
 
 def _intact_checkpoints(train_run: Path) -> dict[Path, Manifest]:
@@ -49,7 +49,7 @@ def _intact_checkpoints(train_run: Path) -> dict[Path, Manifest]:
     whole = {}
     for path in sorted(train_run.glob("checkpoint_*/")):
         try:
-            whole[path] = verified_manifest(path)
+            whole[path] = verify_checkpoint(path)
         except CheckpointError as error:
             print(f"note: ignoring a checkpoint: {error}", flush=True)
     return whole

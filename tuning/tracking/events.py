@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuning.search.leaderboard import TrialResult, trial_title
 from tuning.tracking.outbox import Spool
-from tuning.training.timing import TIMES
+from tuning.training.timing import TIME_METRICS
 
 METRICS = (
     *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr", "micro_batch", "seconds"),
-    *TIMES,
+    *TIME_METRICS,
 )
 """Of an epoch."""
 

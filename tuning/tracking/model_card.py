@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 from data.dataset.splits import Split, read_split
 from tuning.config.run_dir import RunFolder
-from tuning.training.bootstrap import Interval, ScoreIntervals, answer_intervals
+from tuning.training.bootstrap import Interval, ScoreIntervals, score_intervals
 from tuning.training.calibration import Calibration
-from tuning.training.checkpoint import Manifest, load_validation, read_manifest
+from tuning.training.checkpoint import Manifest, load_validation_predictions, read_manifest
 
 LONGEST = 5000
 """Characters of a description that MLflow's databases hold."""
@@ -68,8 +68,8 @@ def _head(manifest: Manifest) -> str:
 
 
 def _scores(run: RunFolder, manifest: Manifest, split: Split, metrics: dict[str, Any]) -> str:
-    answers = load_validation(run.best)
-    of_validation = answer_intervals(answers, [split.groups.get(clip, clip) for clip in answers.clip_ids])
+    answers = load_validation_predictions(run.best)
+    of_validation = score_intervals(answers, [split.groups.get(clip, clip) for clip in answers.clip_ids])
     of_test = ScoreIntervals(Interval(**metrics["accuracy_group_95"]), Interval(**metrics["macro_f1_group_95"]))
     validated = manifest.metrics
     rows = [

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute_stages(model: nn.Module, stages: Sequence[str]) -> None:
+def checkpoint_stages(model: nn.Module, stages: Sequence[str]) -> None:
     """Let each stage keep only its input when it trains, and compute the rest anew on the way back (arXiv 1604.06174).
 
     Args:

@@ -23,11 +23,11 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.low:.2f} to {self.high:.2f}"
 
-    def holds(self, value: float) -> bool:
+    def contains(self, value: float) -> bool:
         """Whether the value lies in it."""
         return self.low <= value <= self.high
 
-    def joined(self, other: Interval) -> Interval:
+    def union(self, other: Interval) -> Interval:
         """From the lower low to the higher high."""
         return Interval(min(self.low, other.low), max(self.high, other.high))
 
@@ -40,15 +40,15 @@ class Difference:
     interval: Interval
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """For people."""
         value, low, high = (round(each, 3) + 0.0 for each in (self.value, self.interval.low, self.interval.high))
         return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
 
     @property
-    def certain(self) -> bool:
+    def excludes_zero(self) -> bool:
         """Whether the interval lies on one side of nothing."""
-        return not self.interval.holds(0)
+        return not self.interval.contains(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class ScoreIntervals:
     macro_f1: Interval
 
 
-class GroupDraws:
+class GroupResampler:
     """Whole groups drawn anew with replacement (Field and Welsh 2007, JRSS B 69:369), the same draws each time.
 
     Clips of one recording are right or wrong together, so that intervals by clip are too narrow. With few groups those
@@ -69,10 +69,10 @@ class GroupDraws:
     def __init__(self, groups: Sequence[Hashable]) -> None:
         assert groups
         places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-        self.number = len(places)
+        self.num_groups = len(places)
         self._places = [places[group] for group in groups]
-        even = [1 / self.number] * self.number
-        self._draws = np.random.default_rng(0).multinomial(self.number, even, size=RESAMPLES)
+        even = [1 / self.num_groups] * self.num_groups
+        self._draws = np.random.default_rng(0).multinomial(self.num_groups, even, size=RESAMPLES)
 
     def confusions(self, labels: Sequence[int], predicted: Sequence[int], num_classes: int) -> np.ndarray:
         """Counts `[true][predicted]` of each draw, `(RESAMPLES, K, K)`.
@@ -86,15 +86,15 @@ class GroupDraws:
             AssertionError: not as many as there are groups.
         """
         assert len(labels) == len(predicted) == len(self._places)
-        confusions = np.zeros((self.number, num_classes, num_classes))
+        confusions = np.zeros((self.num_groups, num_classes, num_classes))
         np.add.at(confusions, (self._places, labels, predicted), 1)
-        return (self._draws @ confusions.reshape(self.number, -1)).reshape(-1, num_classes, num_classes)
+        return (self._draws @ confusions.reshape(self.num_groups, -1)).reshape(-1, num_classes, num_classes)
 
 
 def group_bootstrap(
     labels: Sequence[int], predicted: Sequence[int], groups: Sequence[Hashable], num_classes: int
 ) -> ScoreIntervals:
-    """Percentile intervals over `GroupDraws`.
+    """Percentile intervals over `GroupResampler`.
 
     Where all clips are right no draw differs: the low end is then that of Wilson's interval of as many groups.
 
@@ -107,16 +107,16 @@ def group_bootstrap(
     Raises:
         AssertionError: no clips, or unequal lengths.
     """
-    draws = GroupDraws(groups)
+    draws = GroupResampler(groups)
     drawn = draws.confusions(labels, predicted, num_classes)
     accuracy = accuracies(drawn)
     if accuracy.min() == 1:
-        all_right = Interval(*wilson_interval(draws.number, draws.number))
+        all_right = Interval(*wilson_interval(draws.num_groups, draws.num_groups))
         return ScoreIntervals(all_right, all_right)
     return ScoreIntervals(percentiles(accuracy), percentiles(macro_f1s(drawn)))
 
 
-def answer_intervals(answers: Predictions, groups: Sequence[Hashable]) -> ScoreIntervals:
+def score_intervals(answers: Predictions, groups: Sequence[Hashable]) -> ScoreIntervals:
     """`group_bootstrap` of a model's answers; the group of each clip in their order."""
     predicted = answers.logits.argmax(1).tolist()
     return group_bootstrap(answers.labels.tolist(), predicted, groups, answers.logits.shape[1])

@@ -15,8 +15,8 @@ from scipy.special import softmax
 from tuning.errors import TuningError
 from tuning.training.predictions import Predictions
 
-FILE = "calibration.json"
-BINS = 10
+CALIBRATION_FILE = "calibration.json"
+NUM_BINS = 10
 _HOTTEST = 100.0
 
 
@@ -42,7 +42,7 @@ class Calibration:
     """Validation clips that it was settled on."""
 
     @property
-    def reached(self) -> bool:
+    def meets_max_risk(self) -> bool:
         """Whether `max_risk` could be kept on validation."""
         return self.risk <= self.max_risk
 
@@ -52,7 +52,7 @@ class Calibration:
 
     def save(self, folder: Path) -> None:
         """Write it into a champion's folder."""
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        (folder / CALIBRATION_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Calibration:
@@ -62,11 +62,13 @@ class Calibration:
             CalibrationError: the file is damaged.
         """
         try:
-            return cls(**json.loads((folder / FILE).read_text()))
+            return cls(**json.loads((folder / CALIBRATION_FILE).read_text()))
         except FileNotFoundError:
             return cls(temperature=1.0, threshold=0.0, max_risk=1.0, risk=1.0, coverage=1.0, clips=0)
         except (OSError, ValueError, TypeError) as error:
-            raise CalibrationError(f"{folder / FILE} can't be read ({error}): choose the champion anew") from None
+            raise CalibrationError(
+                f"{folder / CALIBRATION_FILE} can't be read ({error}): choose the champion anew"
+            ) from None
 
 
 def calibrate(answers: Predictions, max_risk: float) -> Calibration:
@@ -79,14 +81,14 @@ def calibrate(answers: Predictions, max_risk: float) -> Calibration:
     logits, labels = answers.logits.double().numpy(), answers.labels.numpy()
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits / temperature, axis=1)
-    points = risk_coverage(probabilities.max(1), probabilities.argmax(1) == labels)
+    points = risk_coverage_curve(probabilities.max(1), probabilities.argmax(1) == labels)
     kept = [point for point in points if point.risk <= max_risk] or [min(points, key=lambda p: (p.risk, -p.coverage))]
     chosen = kept[-1]
     threshold = _just_below(chosen, points)
     return Calibration(temperature, threshold, max_risk, chosen.risk, chosen.coverage, len(labels))
 
 
-def _just_below(chosen: RiskPoint, points: Sequence[RiskPoint]) -> float:
+def _just_below(chosen: RiskCoveragePoint, points: Sequence[RiskCoveragePoint]) -> float:
     """Between its threshold and the next lower one: a clip just there must not be lost by another rounding."""
     lower = max((point.threshold for point in points if point.threshold < chosen.threshold), default=0.0)
     return max((chosen.threshold + lower) / 2, chosen.threshold * (1 - 1e-3))
@@ -114,7 +116,7 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class ReliabilityBin:
     """Answers of about the same probability."""
 
     low: float
@@ -131,31 +133,31 @@ class Bin:
         return self.right / self.clips if self.clips else 0.0
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Bin, ...]:
+def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> tuple[ReliabilityBin, ...]:
     """How often answers of each of `BINS` ranges of probability are right; probabilities `(N, K)`."""
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    place = np.minimum((confidence * NUM_BINS).astype(int), NUM_BINS - 1)
     return tuple(
-        Bin(
-            number / BINS,
-            (number + 1) / BINS,
+        ReliabilityBin(
+            number / NUM_BINS,
+            (number + 1) / NUM_BINS,
             int(inside.sum()),
             float(confidence[inside].mean()) if inside.any() else 0.0,
             int(right[inside].sum()),
         )
-        for number in range(BINS)
+        for number in range(NUM_BINS)
         for inside in [place == number]
     )
 
 
-def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
+def expected_calibration_error(bins: tuple[ReliabilityBin, ...]) -> float:
     """How far apart probability and share of right answers are, mean over clips (Naeini et al. 2015, AAAI)."""
     total = sum(each.clips for each in bins)
     return sum(each.clips * abs(each.accuracy - each.confidence) for each in bins) / total
 
 
 @dataclass(frozen=True, slots=True)
-class RiskPoint:
+class RiskCoveragePoint:
     """What answering from a threshold on comes to."""
 
     threshold: float
@@ -163,12 +165,13 @@ class RiskPoint:
     risk: float
 
 
-def risk_coverage(confidence: np.ndarray, right: np.ndarray) -> list[RiskPoint]:
+def risk_coverage_curve(confidence: np.ndarray, right: np.ndarray) -> list[RiskCoveragePoint]:
     """A point for each threshold that makes a difference, the highest first."""
     order = np.argsort(-confidence, kind="stable")
     wrong = np.cumsum(~right[order])
     last = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))
     total = len(confidence)
     return [
-        RiskPoint(float(confidence[order][at]), (at + 1) / total, float(wrong[at] / (at + 1))) for at in last.tolist()
+        RiskCoveragePoint(float(confidence[order][at]), (at + 1) / total, float(wrong[at] / (at + 1)))
+        for at in last.tolist()
     ]

@@ -29,10 +29,10 @@ from tuning.training.calibration import calibrate
 from tuning.training.learner import TrainingState, to_channels_last
 from tuning.training.predictions import Predictions
 
-MANIFEST = "checkpoint.json"
-MODEL = "model.pt"
-TRAINING = "training.pt"
-VALIDATION = "validation.pt"
+MANIFEST_FILE = "checkpoint.json"
+MODEL_FILE = "model.pt"
+TRAINING_FILE = "training.pt"
+VALIDATION_FILE = "validation.pt"
 _EARLIER = "earlier"
 
 
@@ -93,15 +93,15 @@ def save_checkpoint(
         earlier: the class indices, int16 `(N,)`, that each epoch before gave to these clips, the first epoch's first.
     """
     assert len(models) == len(training) == manifest.folds
-    torch.save(_together(models).state_dict(), folder / MODEL)
-    torch.save([_plain(state) for state in training], folder / TRAINING)
-    torch.save(_plain(validation) | {_EARLIER: list(earlier)}, folder / VALIDATION)
+    torch.save(_together(models).state_dict(), folder / MODEL_FILE)
+    torch.save([_plain(state) for state in training], folder / TRAINING_FILE)
+    torch.save(_plain(validation) | {_EARLIER: list(earlier)}, folder / VALIDATION_FILE)
     digests = {
-        "model_sha256": file_sha256(folder / MODEL),
-        "training_sha256": file_sha256(folder / TRAINING),
-        "validation_sha256": file_sha256(folder / VALIDATION),
+        "model_sha256": file_sha256(folder / MODEL_FILE),
+        "training_sha256": file_sha256(folder / TRAINING_FILE),
+        "validation_sha256": file_sha256(folder / VALIDATION_FILE),
     }
-    (folder / MANIFEST).write_text(manifest.model_copy(update=digests).model_dump_json(indent=1))
+    (folder / MANIFEST_FILE).write_text(manifest.model_copy(update=digests).model_dump_json(indent=1))
 
 
 def _plain(values: TrainingState | Predictions) -> dict[str, Any]:
@@ -115,14 +115,14 @@ def read_manifest(folder: Path) -> Manifest:
         CheckpointError: there is none, or it is damaged.
     """
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_text())
+        return Manifest.model_validate_json((folder / MANIFEST_FILE).read_text())
     except OSError as error:
         raise CheckpointError(f"no checkpoint in {str(folder)!r} ({error.strerror})") from None
     except ValidationError as error:
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error.errors()[0]['msg']}") from None
+        raise CheckpointError(f"{folder / MANIFEST_FILE} is damaged: {error.errors()[0]['msg']}") from None
 
 
-def verified_manifest(folder: Path, *, training: bool = False) -> Manifest:
+def verify_checkpoint(folder: Path, *, training: bool = False) -> Manifest:
     """As `read_manifest`, once it is sure that the weights and the answers are those it speaks of.
 
     Args:
@@ -133,14 +133,14 @@ def verified_manifest(folder: Path, *, training: bool = False) -> Manifest:
         CheckpointError: no checkpoint, or its files are damaged.
     """
     manifest = read_manifest(folder)
-    _check_digest(folder / MODEL, manifest.model_sha256)
-    _check_digest(folder / VALIDATION, manifest.validation_sha256)
+    _check_digest(folder / MODEL_FILE, manifest.model_sha256)
+    _check_digest(folder / VALIDATION_FILE, manifest.validation_sha256)
     if training:
-        _check_digest(folder / TRAINING, manifest.training_sha256)
+        _check_digest(folder / TRAINING_FILE, manifest.training_sha256)
     return manifest
 
 
-def newest_whole(folder: Path, latest: Path | None) -> Path | None:
+def latest_intact_checkpoint(folder: Path, latest: Path | None) -> Path | None:
     """The newest checkpoint of a trial from which training can go on.
 
     Args:
@@ -151,7 +151,7 @@ def newest_whole(folder: Path, latest: Path | None) -> Path | None:
         if latest is not None and checkpoint.name > latest.name:
             continue
         try:
-            verified_manifest(checkpoint, training=True)
+            verify_checkpoint(checkpoint, training=True)
         except CheckpointError as error:
             print(f"note: not gone on from: {error}", flush=True)
             continue
@@ -163,7 +163,7 @@ def _check_digest(file: Path, sha256: str) -> None:
     if not file.is_file():
         raise CheckpointError(f"{file} is missing")
     if file_sha256(file) != sha256:
-        raise CheckpointError(f"{file} is damaged: its SHA-256 is not the one in {MANIFEST}")
+        raise CheckpointError(f"{file} is damaged: its SHA-256 is not the one in {MANIFEST_FILE}")
 
 
 def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
@@ -185,7 +185,7 @@ def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
     Raises:
         CheckpointError: no checkpoint, or its files are damaged.
     """
-    manifest = verified_manifest(folder)
+    manifest = verify_checkpoint(folder)
     models: list[nn.Module] = [
         build_model(
             manifest.trial.arch,
@@ -196,7 +196,7 @@ def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
         )
         for _ in range(manifest.folds)
     ]
-    _together(models).load_state_dict(_load(folder / MODEL))
+    _together(models).load_state_dict(_load(folder / MODEL_FILE))
     return models, manifest
 
 
@@ -206,11 +206,11 @@ def load_training(folder: Path) -> list[TrainingState]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    _check_digest(folder / TRAINING, read_manifest(folder).training_sha256)
-    return [TrainingState(**state) for state in _load(folder / TRAINING)]
+    _check_digest(folder / TRAINING_FILE, read_manifest(folder).training_sha256)
+    return [TrainingState(**state) for state in _load(folder / TRAINING_FILE)]
 
 
-def load_validation(folder: Path) -> Predictions:
+def load_validation_predictions(folder: Path) -> Predictions:
     """The model's answers to the validation clips: with folds, each clip's by the model that has not seen it.
 
     Raises:
@@ -219,10 +219,10 @@ def load_validation(folder: Path) -> Predictions:
     return _load_answers(folder)[0]
 
 
-def load_predicted(folder: Path) -> torch.Tensor:
+def load_epoch_predictions(folder: Path) -> torch.Tensor:
     """The class index, int64 `(E, N)`, that each epoch up to these weights' gave to each validation clip.
 
-    The clips are those of `load_validation`.
+    The clips are those of `load_validation_predictions`.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -232,8 +232,8 @@ def load_predicted(folder: Path) -> torch.Tensor:
 
 
 def _load_answers(folder: Path) -> tuple[Predictions, list[torch.Tensor]]:
-    _check_digest(folder / VALIDATION, read_manifest(folder).validation_sha256)
-    values = _load(folder / VALIDATION)
+    _check_digest(folder / VALIDATION_FILE, read_manifest(folder).validation_sha256)
+    values = _load(folder / VALIDATION_FILE)
     earlier = [one.long() for one in values.pop(_EARLIER)]
     return Predictions(**values), earlier
 
@@ -247,9 +247,9 @@ def copy_champion(checkpoint: Path, best: Path, max_risk: float) -> None:
     aside = best.with_name(best.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    for name in (MANIFEST, MODEL, VALIDATION):
+    for name in (MANIFEST_FILE, MODEL_FILE, VALIDATION_FILE):
         shutil.copy2(checkpoint / name, aside / name)
-    calibrate(load_validation(aside), max_risk).save(aside)
+    calibrate(load_validation_predictions(aside), max_risk).save(aside)
     shutil.rmtree(best, ignore_errors=True)
     aside.rename(best)
 

@@ -13,21 +13,21 @@ from torch import nn
 
 from data.loading.loaders import Batch
 from data.loading.sampling import derived_seed
-from tuning.training.freezing import start_epoch
+from tuning.training.freezing import freeze_for_epoch
 from tuning.training.learner import Learner
 from tuning.training.precision import autocast
 from tuning.training.predictions import Predictions
-from tuning.training.prefetch import prefetched
+from tuning.training.prefetch import prefetch_to_device
 
 _STEPS_BETWEEN_LOOKS = 50
 
 
-class Diverged(Exception):
+class DivergenceError(Exception):
     """The training loss is not finite: going on would train on nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class EpochTotals:
     """What an epoch adds up; divided once, after adding over ranks."""
 
     loss: float
@@ -51,9 +51,9 @@ def train_one_epoch(
     epoch: int,
     seed: int,
     micro_batch: int,
-    look_every: int | None = None,
+    check_loss_every: int | None = None,
     move: Callable[[Batch, torch.device], tuple[torch.Tensor, torch.Tensor]] = to_device,
-) -> Sums:
+) -> EpochTotals:
     """Train on each batch once.
 
     Args:
@@ -63,17 +63,16 @@ def train_one_epoch(
         epoch: from 1; decides what is frozen.
         seed: of the epoch's augmentation on this rank.
         micro_batch: most clips to compute at once.
-        look_every: steps from one look at the loss to the next, for which a GPU has to wait; default: 1 on a CPU, else
-            50.
+        check_loss_every: check that the loss is finite every N steps (forces a GPU sync); default: 1 on a CPU, else 50.
         move: `to_device`, or what also takes its time.
 
     Raises:
-        Diverged: a batch's loss is not finite; seen at the next look, at the epoch's end at the latest.
+        DivergenceError: a batch's loss is not finite; seen at the next look, at the epoch's end at the latest.
         torch.OutOfMemoryError: the device has no room for a single clip.
     """
-    start_epoch(learner.model, learner.stages, learner.train, epoch)
+    freeze_for_epoch(learner.model, learner.stages, learner.train, epoch)
     device = learner.device
-    every = look_every or (1 if device.type == "cpu" else _STEPS_BETWEEN_LOOKS)
+    every = check_loss_every or (1 if device.type == "cpu" else _STEPS_BETWEEN_LOOKS)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     correct, clips = torch.zeros((), dtype=torch.int64, device=device), 0
 
@@ -81,7 +80,7 @@ def train_one_epoch(
         number, batch = numbered
         return augment(*move(batch, device), derived_seed(seed, number))
 
-    for (number, _), (inputs, target) in prefetched(enumerate(batches), vary, device):
+    for (number, _), (inputs, target) in prefetch_to_device(enumerate(batches), vary, device):
         while (done := _gradients(learner, inputs, target, micro_batch)) is None:
             micro_batch = _halved(min(micro_batch, len(inputs)))
         loss_sum += done.loss.double() * len(inputs)
@@ -91,14 +90,14 @@ def train_one_epoch(
         correct += done.correct
         clips += len(inputs)
     _average_statistics(learner)
-    return Sums(_finite(loss_sum), int(correct), clips, micro_batch)
+    return EpochTotals(_finite(loss_sum), int(correct), clips, micro_batch)
 
 
 def _finite(loss_sum: torch.Tensor) -> float:
     """The sum's value, for which the device is waited for; once a loss was not finite, no sum with it is."""
     value = float(loss_sum)
     if not _on_all_ranks(math.isfinite(value)):
-        raise Diverged(f"the training loss became {value}")
+        raise DivergenceError(f"the training loss became {value}")
     return value
 
 
@@ -193,7 +192,7 @@ def _average_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
 
 def _average_statistics(learner: Learner) -> None:
     """Each rank's batch norm has seen other clips: what all ranks validate and one of them keeps is their mean."""
-    for model in [learner.model] if learner.average is None else [learner.model, learner.average.module]:
+    for model in [learner.model] if learner.ema is None else [learner.model, learner.ema.module]:
         _average_over_ranks([buffer for buffer in model.buffers() if buffer.is_floating_point()])
 
 
@@ -204,8 +203,8 @@ def _step(learner: Learner) -> None:
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.schedule.step()
-    if learner.average is not None:
-        learner.average.update(learner.model)
+    if learner.ema is not None:
+        learner.ema.update(learner.model)
 
 
 @torch.inference_mode()
@@ -221,7 +220,7 @@ def predict(
     def normalised(batch: Batch) -> tuple[torch.Tensor]:
         return (normalise(to_device(batch, device)[0]),)
 
-    for batch, (inputs,) in prefetched(batches, normalised, device):
+    for batch, (inputs,) in prefetch_to_device(batches, normalised, device):
         with autocast(precision, device):
             logits.append(model(inputs).float())
         labels.append(batch.label)

@@ -18,12 +18,12 @@ from models.registry import ARCHITECTURES, build_model
 from models.weights import load_weights
 from tuning.config.schema import TrainConfig
 from tuning.config.sweep_config import TrialConfig
-from tuning.training.inputs import TrialData
 from tuning.training.learner import Learner, build_learner
+from tuning.training.trial_data import TrialData
 
 
 @dataclass
-class Member:
+class FoldTraining:
     """The model of one fold and all that changes with it from epoch to epoch; without folds there is one."""
 
     fold: int
@@ -33,7 +33,7 @@ class Member:
     val_batches: DataLoader[Any]
 
 
-def set_up_torch(cpus: int) -> None:
+def configure_torch(cpus: int) -> None:
     """So many threads, and the same kernels for the same seed."""
     torch.set_num_threads(max(1, cpus))
     # The same seed must give the same figures: cuDNN would else pick kernels by their speed of the moment.
@@ -41,7 +41,7 @@ def set_up_torch(cpus: int) -> None:
     torch.backends.cudnn.deterministic = True
 
 
-def new_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
+def initial_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
     """The model that training of a fold starts from: random by the trial's seed and the fold, then filled with weights.
 
     Raises:
@@ -59,7 +59,7 @@ def new_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
     return model
 
 
-def build_member(
+def build_fold(
     trial: TrialConfig,
     data: TrialData,
     fold: int,
@@ -70,9 +70,9 @@ def build_member(
     loader_workers: int,
     rank: int = 0,
     world_size: int = 1,
-) -> Member:
+) -> FoldTraining:
     """A fold's model, which is on its device, made ready to train as one rank of several."""
-    clips, seed = data.rounds[fold].train, derived_seed(trial.train.seed, fold)
+    clips, seed = data.folds[fold].train, derived_seed(trial.train.seed, fold)
     ranks: dict[str, Any] = {"rank": rank, "world_size": world_size}
     loading: dict[str, Any] = {"workers": loader_workers, "pin_memory": device.type == "cuda"}
     labels = [clip.label for clip in clips]
@@ -81,7 +81,7 @@ def build_member(
     crop = TrainTransform(trial.train.size, trial.train.min_scale, trial.train.flip)
     train_set = TrainDataset(clips, data.store(), selection=selection, transform=crop, seed=seed)
     val_set = EvalDataset(
-        data.rounds[fold].val, data.store(), selection=selection, transform=EvalTransform(trial.train.size)
+        data.folds[fold].val, data.store(), selection=selection, transform=EvalTransform(trial.train.size)
     )
     train_batches = train_loader(train_set, sampler, batch_size=trial.train.batch_size, **loading)
     learner = build_learner(
@@ -95,10 +95,10 @@ def build_member(
         class_weights=class_weights(labels, len(data.classes)) if trial.loss == "weighted" else None,
     )
     val_batches = eval_loader(val_set, batch_size=trial.train.at_once, **loading, **ranks)
-    return Member(fold, learner, sampler, train_batches, val_batches)
+    return FoldTraining(fold, learner, sampler, train_batches, val_batches)
 
 
-def variety(train: TrainConfig) -> Variety:
+def augmentation_settings(train: TrainConfig) -> Variety:
     """What of the settings changes clips on the device."""
     return Variety(
         randaugment=train.randaugment,
@@ -109,7 +109,7 @@ def variety(train: TrainConfig) -> Variety:
     )
 
 
-def loader_processes(train: TrainConfig, device: torch.device, cpus: int) -> int:
+def num_loader_workers(train: TrainConfig, device: torch.device, cpus: int) -> int:
     """Processes that each of a worker's loaders has."""
     if train.loader_workers is not None:
         return train.loader_workers

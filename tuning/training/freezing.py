@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tuning.config.schema import TrainConfig
 
 
-def stage_of(parameter: str, stages: Sequence[str]) -> int:
+def stage_index(parameter: str, stages: Sequence[str]) -> int:
     """Which stage, from 0 at the input, a parameter belongs to by its name; the head follows the last."""
     if parameter.startswith("head."):
         return len(stages)
@@ -24,7 +24,7 @@ def stage_of(parameter: str, stages: Sequence[str]) -> int:
     return found[0]
 
 
-def first_trained(train: TrainConfig, stages: int, epoch: int) -> int:
+def first_trained_stage(train: TrainConfig, stages: int, epoch: int) -> int:
     """The first of so many stages that trains in this epoch (from 1), with all behind it; `stages` if none does."""
     if train.trainable == "all":
         return 0
@@ -33,14 +33,14 @@ def first_trained(train: TrainConfig, stages: int, epoch: int) -> int:
     return max(0, stages - at_first - joined)
 
 
-def start_epoch(model: nn.Module, stages: Sequence[str], train: TrainConfig, epoch: int) -> None:
+def freeze_for_epoch(model: nn.Module, stages: Sequence[str], train: TrainConfig, epoch: int) -> None:
     """Put the model into training mode, with what this epoch does not train frozen.
 
     Batch norm goes by the statistics that it has where its layer is frozen, or all with `train.frozen_statistics`.
     """
-    first = first_trained(train, len(stages), epoch)
+    first = first_trained_stage(train, len(stages), epoch)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(stage_of(name, stages) >= first)
+        parameter.requires_grad_(stage_index(name, stages) >= first)
     model.train()
     for module in model.modules():
         if isinstance(module, _BatchNorm) and (train.frozen_statistics or not _trains(module)):
@@ -56,10 +56,10 @@ def parameter_groups(model: nn.Module, stages: Sequence[str], train: TrainConfig
 
     The backbone's rate is the head's times `train.backbone_lr`; norms and biases are not decayed.
     """
-    first = first_trained(train, len(stages), train.epochs)
+    first = first_trained_stage(train, len(stages), train.epochs)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        stage = stage_of(name, stages)
+        stage = stage_index(name, stages)
         if stage >= first:
             groups.setdefault((stage < len(stages), parameter.dim() > 1), []).append(parameter)
     return [

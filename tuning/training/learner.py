@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tuning.config.schema import TrainConfig
-from tuning.training.activation_checkpointing import recompute_stages
+from tuning.training.activation_checkpointing import checkpoint_stages
 from tuning.training.freezing import parameter_groups
 
 
@@ -32,7 +32,7 @@ class TrainingState:
     """Steps in that average."""
 
 
-class MovingAverage:
+class WeightEMA:
     """A model's weights and statistics, averaged exponentially over its steps.
 
     It forgets faster at first: short trials would else keep their first weights. After n steps the decay is at most
@@ -85,13 +85,13 @@ class Learner:
     schedule: LambdaLR
     scaler: torch.amp.GradScaler
     """Of fp16's loss; disabled otherwise."""
-    average: MovingAverage | None
+    ema: WeightEMA | None
     """The weights' moving average, if there is to be one."""
 
     @property
-    def result(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """What is validated, kept and tested: the averaged weights, or else those that are trained."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.ema is None else self.ema.module
 
     def state(self) -> TrainingState:
         """All that goes into a checkpoint beside the result's weights."""
@@ -99,8 +99,8 @@ class Learner:
             self.optimizer.state_dict(),
             self.schedule.state_dict(),
             self.scaler.state_dict(),
-            weights=None if self.average is None else self.model.state_dict(),
-            averaged=0 if self.average is None else self.average.steps,
+            weights=None if self.ema is None else self.model.state_dict(),
+            averaged=0 if self.ema is None else self.ema.steps,
         )
 
     def load_state(self, state: TrainingState) -> None:
@@ -118,10 +118,10 @@ class Learner:
             group["lr"] = rate
         self.schedule._last_lr = rates
         self.scaler.load_state_dict(state.scaler)
-        if self.average is not None:
+        if self.ema is not None:
             assert state.weights is not None
             self.model.load_state_dict(state.weights)
-            self.average.steps = state.averaged
+            self.ema.steps = state.averaged
 
 
 def build_learner(
@@ -138,9 +138,9 @@ def build_learner(
     """A learner at its first step, of a model that is on its device; `lr` is the head's peak learning rate."""
     to_channels_last(model)
     # Before the stages are changed: a copy of one would compute with the weights of the stage it was copied from.
-    average = None if train.ema is None else MovingAverage(model, train.ema)
+    ema = None if train.ema is None else WeightEMA(model, train.ema)
     if train.checkpoint_activations:
-        recompute_stages(model, stages)
+        checkpoint_stages(model, stages)
     # Fused: one pass over the weights, several times faster on a CPU too; AdamW is arXiv 1711.05101.
     optimizer = torch.optim.AdamW(parameter_groups(model, stages, train, lr), fused=True)
     return Learner(
@@ -155,7 +155,7 @@ def build_learner(
         optimizer=optimizer,
         schedule=LambdaLR(optimizer, _warm_up_and_cosine(train, steps_per_epoch)),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
-        average=average,
+        ema=ema,
     )
 
 

@@ -19,7 +19,7 @@ class Predictions:
     """float32 `(N, K)`, on the CPU."""
 
 
-def concatenated(parts: Iterable[Predictions]) -> Predictions:
+def concatenate_predictions(parts: Iterable[Predictions]) -> Predictions:
     """All parts as one; a part without clips has no number of classes to stack by, and is passed over."""
     filled = [part for part in parts if part.clip_ids]
     if not filled:

@@ -7,12 +7,12 @@ from typing import TypeVar
 
 import torch
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-def prefetched(
-    batches: Iterable[T], prepare: Callable[[T], tuple[torch.Tensor, ...]], device: torch.device
-) -> Iterator[tuple[T, tuple[torch.Tensor, ...]]]:
+def prefetch_to_device(
+    batches: Iterable[_T], prepare: Callable[[_T], tuple[torch.Tensor, ...]], device: torch.device
+) -> Iterator[tuple[_T, tuple[torch.Tensor, ...]]]:
     """Each batch with what `prepare` makes of it, in order.
 
     On CUDA it is made on a stream of its own while the step before still computes, so that neither a copy nor an

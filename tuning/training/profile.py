@@ -29,17 +29,24 @@ from tuning.config.schema import MODEL_AXIS, LogRange, TrainConfig
 from tuning.config.subspace import Subspace
 from tuning.config.sweep_config import SweepConfig, TrialConfig
 from tuning.training.epoch import predict, train_one_epoch
-from tuning.training.fold import Member, build_member, loader_processes, new_model, set_up_torch, variety
-from tuning.training.inputs import Round, TrialData
+from tuning.training.fold import (
+    FoldTraining,
+    augmentation_settings,
+    build_fold,
+    configure_torch,
+    initial_model,
+    num_loader_workers,
+)
 from tuning.training.precision import choose_precision
+from tuning.training.trial_data import FoldClips, TrialData
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _GPU_STEPS = 6
 """Of each epoch that is measured on a GPU."""
 
 
-class Demand(BaseModel):
+class TrialProfile(BaseModel):
     """What one worker of a trial takes, of the kind that takes most of its architecture."""
 
     model_config = ConfigDict(frozen=True)
@@ -72,7 +79,7 @@ class Demand(BaseModel):
     """From the settings to the first step."""
 
 
-def heaviest(sweep: SweepConfig) -> list[TrialConfig]:
+def heaviest_trials(sweep: SweepConfig) -> list[TrialConfig]:
     """For each architecture the trial that takes most memory and time, as far as settings tell."""
     largest: dict[str, tuple[float, TrialConfig]] = {}
     for subspace in sweep.subspaces():
@@ -104,21 +111,23 @@ def _weighed(sweep: SweepConfig, subspace: Subspace, train: TrainConfig) -> tupl
     return kept * trained * (0.4 if train.checkpoint_activations else 1.0), trial
 
 
-def _largest(values: Sequence[T] | LogRange) -> T | float:
+def _largest(values: Sequence[_T] | LogRange) -> _T | float:
     if isinstance(values, LogRange):
         return values.high
     numbers = [value for value in values if isinstance(value, int | float)]
     return max(numbers) if len(numbers) == len(values) else values[0]
 
 
-def measure(trial: TrialConfig, data: TrialData, device: torch.device, cpus: int, seconds: float = 3.0) -> Demand:
+def profile_trial(
+    trial: TrialConfig, data: TrialData, device: torch.device, cpus: int, seconds: float = 3.0
+) -> TrialProfile:
     """Train a few steps and validate a few clips.
 
     On a GPU that is full batches. On a CPU it is steps of 2, 4, 8 … clips, as far as they go in the time; from these it
     is told what a full one takes.
 
     Args:
-        trial: as `heaviest` has it.
+        trial: as `heaviest_trials` has it.
         data: the sweep's clips, some of which are read.
         device: that it trains on.
         cpus: of the worker.
@@ -128,20 +137,20 @@ def measure(trial: TrialConfig, data: TrialData, device: torch.device, cpus: int
         torch.OutOfMemoryError: not even one clip fits on the GPU.
     """
     started = time.monotonic()
-    set_up_torch(cpus)
+    configure_torch(cpus)
     few = _few_clips(trial.train, data, device)
     few.store().fetch(few.digests(), progress=False)
     trainer = _Trainer(trial, few, device, cpus)
     built = time.monotonic() - started
     steps = _on_gpu(trainer) if device.type == "cuda" else _on_cpu(trainer, seconds)
-    return Demand(
+    return TrialProfile(
         arch=trial.arch,
         num_frames=trial.num_frames,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         at_once=trial.train.at_once,
         micro_batch=steps.micro_batch,
         memory=steps.memory,
-        folds=len(data.rounds),
+        folds=len(data.folds),
         loader_memory=trainer.loader_memory,
         loader_workers=trial.train.loader_workers,
         gpu_memory=steps.gpu_memory,
@@ -156,13 +165,13 @@ def _few_clips(train: TrainConfig, data: TrialData, device: torch.device) -> Tri
     """As many as are needed, again and again the same where there are fewer."""
     number = train.batch_size * (_GPU_STEPS if device.type == "cuda" else 1)
     rounds = tuple(
-        Round(
+        FoldClips(
             train=tuple(itertools.islice(itertools.cycle(each.train), number)),
             val=tuple(itertools.islice(itertools.cycle(each.val), number)),
         )
-        for each in data.rounds
+        for each in data.folds
     )
-    return data.model_copy(update={"rounds": rounds})
+    return data.model_copy(update={"folds": rounds})
 
 
 @dataclass
@@ -173,27 +182,27 @@ class _Trainer:
     data: TrialData
     device: torch.device
     cpus: int
-    members: list[Member] = field(init=False)
+    members: list[FoldTraining] = field(init=False)
     loader_memory: int = 0
 
     def __post_init__(self) -> None:
         self.at_once = self.trial.train.at_once
         self.precision = choose_precision(self.trial.train.precision, self.device)
-        self.loaders = loader_processes(self.trial.train, self.device, self.cpus)
+        self.loaders = num_loader_workers(self.trial.train, self.device, self.cpus)
         arch = ARCHITECTURES[self.trial.arch]
         self.normalise = Normalise(arch.mean, arch.std).to(self.device)
-        self.augment = Augment(self.normalise, len(self.data.classes), variety(self.trial.train))
+        self.augment = Augment(self.normalise, len(self.data.classes), augmentation_settings(self.trial.train))
         self.members = [
-            build_member(
+            build_fold(
                 self.trial,
                 self.data,
                 fold,
-                new_model(self.trial, self.data, fold).to(self.device),
+                initial_model(self.trial, self.data, fold).to(self.device),
                 device=self.device,
                 precision=self.precision,
                 loader_workers=self.loaders,
             )
-            for fold in range(len(self.data.rounds))
+            for fold in range(len(self.data.folds))
         ]
 
     def train(self, fold: int = 0) -> int:
@@ -211,7 +220,9 @@ class _Trainer:
     def validate(self) -> None:
         """All of the few clips."""
         member = self.members[0]
-        predict(member.learner.result, self.normalise, member.val_batches, device=self.device, precision=self.precision)
+        predict(
+            member.learner.eval_model, self.normalise, member.val_batches, device=self.device, precision=self.precision
+        )
 
     def train_clips(self, clips: int, fold: int = 0) -> None:
         """One step of so many clips."""
@@ -221,7 +232,7 @@ class _Trainer:
         batches = train_loader(whole, sampler, batch_size=clips, workers=0, pin_memory=False)
         self._steps(member, batches, clips)
 
-    def _steps(self, member: Member, batches: Iterable[Batch], at_once: int) -> int:
+    def _steps(self, member: FoldTraining, batches: Iterable[Batch], at_once: int) -> int:
         # Where stages are unfrozen one by one, in the last epoch all train that ever do.
         epoch = self.trial.train.epochs
         done = train_one_epoch(member.learner, self.augment, batches, epoch=epoch, seed=0, micro_batch=at_once)
@@ -229,7 +240,7 @@ class _Trainer:
 
     def validate_clips(self, clips: int) -> None:
         """So many clips in one batch."""
-        member, round_ = self.members[0], self.data.rounds[0]
+        member, round_ = self.members[0], self.data.folds[0]
         whole = member.val_batches.dataset
         dataset = EvalDataset(
             round_.val[:clips],
@@ -238,7 +249,7 @@ class _Trainer:
             transform=whole.dataset.transform,  # type: ignore[attr-defined]
         )
         batches = eval_loader(dataset, batch_size=clips, workers=0, pin_memory=False)
-        predict(member.learner.result, self.normalise, batches, device=self.device, precision=self.precision)
+        predict(member.learner.eval_model, self.normalise, batches, device=self.device, precision=self.precision)
 
     def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The same; at their end it is seen what loader processes take."""
@@ -252,7 +263,7 @@ class _Trainer:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """What steps took; as `Demand` has it."""
+    """What steps took; as `TrialProfile` has it."""
 
     micro_batch: int
     memory: int
@@ -267,7 +278,7 @@ def _on_gpu(trainer: _Trainer) -> _Steps:
     train_seconds = _seconds(trainer.train)
     trainer.validate()
     val_seconds = _seconds(trainer.validate)
-    clips = len(trainer.data.rounds[0].train)
+    clips = len(trainer.data.folds[0].train)
     free, total = torch.cuda.mem_get_info(trainer.device)
     # The context, and what other processes have on this GPU: torch's own count knows neither.
     beside = total - free - torch.cuda.memory_reserved(trainer.device)
@@ -366,7 +377,7 @@ def peak_memory() -> int:
     return found["VmHWM"] - found["RssFile"] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def memory_now() -> int:
+def current_memory() -> int:
     """Bytes that this process holds, apart from files."""
     found = _status()
     return found["VmRSS"] - found["RssFile"] if found else peak_memory()

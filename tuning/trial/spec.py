@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from tuning.config.sweep_config import SweepConfig
-from tuning.training.inputs import TrialData
+from tuning.training.trial_data import TrialData
 
 DRIVER_MEMORY = 256 * 2**20
 """Bytes that a trial's driver asks for beside its workers."""

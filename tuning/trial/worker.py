@@ -24,21 +24,28 @@ from models.registry import ARCHITECTURES
 from tuning.config.sweep_config import TrialConfig
 from tuning.training.checkpoint import (
     Manifest,
+    latest_intact_checkpoint,
+    load_epoch_predictions,
     load_models,
-    load_predicted,
     load_training,
-    load_validation,
-    newest_whole,
+    load_validation_predictions,
     read_manifest,
     save_checkpoint,
 )
-from tuning.training.epoch import Diverged, Sums, predict, to_device, train_one_epoch
-from tuning.training.fold import Member, build_member, loader_processes, new_model, set_up_torch, variety
-from tuning.training.inputs import TrialData
+from tuning.training.epoch import DivergenceError, EpochTotals, predict, to_device, train_one_epoch
+from tuning.training.fold import (
+    FoldTraining,
+    augmentation_settings,
+    build_fold,
+    configure_torch,
+    initial_model,
+    num_loader_workers,
+)
 from tuning.training.metrics import score
 from tuning.training.precision import choose_precision
-from tuning.training.predictions import Predictions, concatenated
+from tuning.training.predictions import Predictions, concatenate_predictions
 from tuning.training.timing import Stopwatch
+from tuning.training.trial_data import TrialData
 from tuning.trial import stop as stopping
 from tuning.trial.disk import await_room
 
@@ -53,7 +60,7 @@ class _Training:
     precision: str
     normalise: nn.Module
     augment: Augment
-    members: list[Member]
+    members: list[FoldTraining]
     micro_batch: int
     """Most clips at once that memory has had room for."""
     watch: Stopwatch
@@ -96,10 +103,10 @@ def _let_go(*, compiled: bool) -> None:
 def _train(payload: dict[str, Any]) -> dict[str, Any] | None:
     started = time.monotonic()
     trial, data = payload["trial"], payload["data"]
-    set_up_torch(int(payload["cpus"]))
+    configure_torch(int(payload["cpus"]))
     own = _own_checkpoint(Path(payload["folder"]))
     watch = Stopwatch()
-    with watch.timed("start"):
+    with watch.phase("start"):
         training = _prepare(trial, data, int(payload["cpus"]), own, watch)
     if own is not None:
         # Who was told of it may have been killed before the scheduler and the journal heard.
@@ -109,11 +116,11 @@ def _train(payload: dict[str, Any]) -> dict[str, Any] | None:
         epoch = len(training.history) + 1
         try:
             metrics = _one_epoch(training, epoch)
-        except Diverged as fault:
+        except DivergenceError as fault:
             return _report_diverged(trial, epoch, fault, spent_before + time.monotonic() - started)
-        seconds = {"seconds": spent_before + time.monotonic() - started, **watch.taken()}
+        seconds = {"seconds": spent_before + time.monotonic() - started, **watch.collect()}
         training.history.append(metrics | seconds)
-        with watch.timed("save"):
+        with watch.phase("save"):
             _report(training, Path(payload["folder"]))
     return None
 
@@ -128,7 +135,7 @@ def ended(history: Sequence[Mapping[str, float]], trial: TrialConfig) -> bool:
 def _own_checkpoint(run_folder: Path) -> Path | None:
     """What a trial goes on from that was on its way before."""
     latest = ray.train.get_checkpoint()
-    return newest_whole(run_folder, Path(latest.path) if latest is not None else None)
+    return latest_intact_checkpoint(run_folder, Path(latest.path) if latest is not None else None)
 
 
 def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None, watch: Stopwatch) -> _Training:
@@ -136,7 +143,7 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None
     data.store().fetch(data.digests(), progress=False)
     device = ray.train.torch.get_device()
     precision = choose_precision(trial.train.precision, device)
-    models = load_models(folder)[0] if folder else [new_model(trial, data, fold) for fold in range(len(data.rounds))]
+    models = load_models(folder)[0] if folder else [initial_model(trial, data, fold) for fold in range(len(data.folds))]
     arch = ARCHITECTURES[trial.arch]
     normalise = Normalise(arch.mean, arch.std).to(device)
     training = _Training(
@@ -145,10 +152,10 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None
         device=device,
         precision=precision,
         normalise=normalise,
-        augment=Augment(normalise, len(data.classes), variety(trial.train)),
+        augment=Augment(normalise, len(data.classes), augmentation_settings(trial.train)),
         micro_batch=trial.train.at_once,
         members=[
-            build_member(
+            build_fold(
                 trial,
                 data,
                 fold,
@@ -156,7 +163,7 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None
                 ray.train.torch.prepare_model(model, parallel_strategy=None),
                 device=device,
                 precision=precision,
-                loader_workers=loader_processes(trial.train, device, cpus),
+                loader_workers=num_loader_workers(trial.train, device, cpus),
                 rank=ray.train.get_context().get_world_rank(),
                 world_size=ray.train.get_context().get_world_size(),
             )
@@ -173,7 +180,10 @@ def _go_on(training: _Training, folder: Path) -> None:
     for member, state in zip(training.members, load_training(folder), strict=True):
         member.learner.load_state(state)
     training.history = list(read_manifest(folder).history)
-    training.validation, training.earlier = load_validation(folder), list(load_predicted(folder)[:-1].short())
+    training.validation, training.earlier = (
+        load_validation_predictions(folder),
+        list(load_epoch_predictions(folder)[:-1].short()),
+    )
     training.micro_batch = int(training.history[-1]["micro_batch"])
 
 
@@ -182,8 +192,8 @@ def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
     loss, correct, clips = (sum(getattr(part, name) for part in sums) for name in ("loss", "correct", "clips"))
     lr = float(training.members[0].learner.schedule.get_last_lr()[0])
     # Each clip is in one fold's validation part: together they are as many predictions as there are clips.
-    with training.watch.timed("val"):
-        predictions = concatenated([_validate_member(training, member) for member in training.members])
+    with training.watch.phase("val"):
+        predictions = concatenate_predictions([_validate_member(training, member) for member in training.members])
     _keep_answers(training, predictions)
     scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), training.data.classes)
     return {
@@ -205,31 +215,31 @@ def _keep_answers(training: _Training, predictions: Predictions) -> None:
     training.validation = predictions
 
 
-def _train_member(training: _Training, member: Member, epoch: int) -> Sums:
+def _train_member(training: _Training, member: FoldTraining, epoch: int) -> EpochTotals:
     # Seeded anew each epoch, so that a trial that goes on from a checkpoint ends as if it had not stopped.
     rank = ray.train.get_context().get_world_rank()
     seed = derived_seed(training.trial.train.seed, epoch, rank, member.fold)
     torch.manual_seed(seed)
     member.sampler.set_epoch(epoch)
-    with training.watch.timed("train"):
+    with training.watch.phase("train"):
         sums = train_one_epoch(
             member.learner,
-            training.watch.timing("vary", training.augment),
-            training.watch.waiting(stopping.until_asked(member.train_batches)),
+            training.watch.wrap("vary", training.augment),
+            training.watch.iterate(stopping.until_asked(member.train_batches)),
             epoch=epoch,
             seed=seed,
             micro_batch=training.micro_batch,
-            move=training.watch.timing("copy", to_device),
+            move=training.watch.wrap("copy", to_device),
         )
     training.micro_batch = sums.micro_batch
     return _add_over_ranks(sums, training.device)
 
 
-def _validate_member(training: _Training, member: Member) -> Predictions:
+def _validate_member(training: _Training, member: FoldTraining) -> Predictions:
     part = predict(
-        member.learner.result,
+        member.learner.eval_model,
         training.normalise,
-        training.watch.waiting(stopping.until_asked(member.val_batches)),
+        training.watch.iterate(stopping.until_asked(member.val_batches)),
         device=training.device,
         precision=training.precision,
     )
@@ -237,28 +247,28 @@ def _validate_member(training: _Training, member: Member) -> Predictions:
         return part
     parts: list[Predictions | None] = [None] * dist.get_world_size()
     dist.all_gather_object(parts, part)
-    return concatenated([p for p in parts if p is not None])
+    return concatenate_predictions([p for p in parts if p is not None])
 
 
-def _add_over_ranks(sums: Sums, device: torch.device) -> Sums:
+def _add_over_ranks(sums: EpochTotals, device: torch.device) -> EpochTotals:
     if not dist.is_initialized():
         return sums
     total = torch.tensor([sums.loss, sums.correct, sums.clips], dtype=torch.float64, device=device)
     dist.all_reduce(total)
     loss, correct, clips = total.tolist()
-    return Sums(loss, int(correct), int(clips), sums.micro_batch)
+    return EpochTotals(loss, int(correct), int(clips), sums.micro_batch)
 
 
 def _report(training: _Training, run_folder: Path) -> None:
     row = _row(training)
     if ray.train.get_context().get_world_rank() != 0:
-        with training.watch.timed("report"):
+        with training.watch.phase("report"):
             ray.train.report(row)
         return
     with tempfile.TemporaryDirectory() as folder:
         _save(training, Path(folder))
         await_room(run_folder, Path(folder))
-        with training.watch.timed("report"):
+        with training.watch.phase("report"):
             ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
@@ -281,14 +291,14 @@ def _save(training: _Training, folder: Path) -> None:
     save_checkpoint(
         folder,
         manifest,
-        [learner.result for learner in learners],
+        [learner.eval_model for learner in learners],
         [learner.state() for learner in learners],
         training.validation,
         training.earlier,
     )
 
 
-def _report_diverged(trial: TrialConfig, epoch: int, fault: Diverged, seconds: float) -> dict[str, Any]:
+def _report_diverged(trial: TrialConfig, epoch: int, fault: DivergenceError, seconds: float) -> dict[str, Any]:
     """Tune's scheduler needs a number: 0 is the worst that the metric can be."""
     row = {"epoch": epoch, "status": "diverged", "reason": str(fault), trial.metric: 0.0, "seconds": seconds}
     ray.train.report(row)

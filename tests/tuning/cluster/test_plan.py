@@ -15,8 +15,8 @@ from tuning.cluster.profile_task import Failure, Measured
 from tuning.config.load import parse_config
 from tuning.config.schema import ConfigError, ResourcesConfig, StoreConfig
 from tuning.config.sweep_config import SweepConfig
-from tuning.training.inputs import Round, TrialData
-from tuning.training.profile import Demand
+from tuning.training.profile import TrialProfile
+from tuning.training.trial_data import FoldClips, TrialData
 from tuning.trial.spec import DRIVER_MEMORY, Slot
 
 GB = 10**9
@@ -26,7 +26,7 @@ CPU_NODE = Node("cpu", 16, 0, 64 * GB)
 GPU_NODE = Node("gpu", 16, 2, 128 * GB)
 
 
-def demand(arch: str = "resnet18", **values: Any) -> Demand:
+def demand(arch: str = "resnet18", **values: Any) -> TrialProfile:
     usual = {
         "num_frames": 16,
         "device": "cpu",
@@ -40,14 +40,14 @@ def demand(arch: str = "resnet18", **values: Any) -> Demand:
         "val_seconds": 0.05,
         "build_seconds": 1.0,
     }
-    return Demand.model_validate({"arch": arch, **usual, **values})
+    return TrialProfile.model_validate({"arch": arch, **usual, **values})
 
 
-def on_gpu(arch: str = "resnet18", gpu_memory: float = 8, busy: float | None = 0.3, **values: Any) -> Demand:
+def on_gpu(arch: str = "resnet18", gpu_memory: float = 8, busy: float | None = 0.3, **values: Any) -> TrialProfile:
     return demand(arch, device="GPU", gpu_memory=int(gpu_memory * GB), gpu_busy=busy, **values)
 
 
-def measured(*demands: Demand, gpu: float = 80, **values: Any) -> Measured:
+def measured(*demands: TrialProfile, gpu: float = 80, **values: Any) -> Measured:
     memory = int(gpu * GB) if any(each.gpu_memory for each in demands) else None
     return Measured(demands=demands, gpu_memory=memory, **values)
 
@@ -72,7 +72,7 @@ def slot_of(nodes: list[Node], found: Measured, **resources: float) -> tuple[Slo
         ([], 80, 1.0),
     ],
 )
-def test_a_gpu_holds_as_many_as_fit_and_keep_it_busy(needs: list[Demand], gpu: float, gpus: float) -> None:
+def test_a_gpu_holds_as_many_as_fit_and_keep_it_busy(needs: list[TrialProfile], gpu: float, gpus: float) -> None:
     slot, at_once = slot_of([HEAD, GPU_NODE], measured(*needs, gpu=gpu))
     assert slot.gpus == gpus
     assert at_once == 2 * math.floor(1 / gpus)
@@ -140,9 +140,9 @@ def planned(nodes: list[Node], found: Measured | None = None, folds: int = 1, **
     space = {"arch": ["resnet18"], "num_frames": [16], "lr": [1e-3], **settings.pop("space", {})}
     config: SweepConfig = parse_config({"space": space, "train": {"epochs": 10}, **settings})
     store = StoreConfig()
-    rounds = (Round(train=(CLIP,) * 100, val=(CLIP,) * 20),) * folds
+    rounds = (FoldClips(train=(CLIP,) * 100, val=(CLIP,) * 20),) * folds
     data = TrialData(
-        classes=("a", "b"), split_sha256="", frame_store=store, decode=store.decode_settings(), rounds=rounds
+        classes=("a", "b"), split_sha256="", frame_store=store, decode=store.decode_settings(), folds=rounds
     )
     return make_plan(config, data, found or measured(demand()), nodes)
 

@@ -83,8 +83,8 @@ def test_says_that_balanced_is_better_where_it_is(bench: Bench) -> None:
     assert found.rare == ("plank",)
     assert found.macro_f1 is not None
     assert found.rare_recall is not None
-    assert found.macro_f1.certain
-    assert found.rare_recall.interval.holds(0.7)
+    assert found.macro_f1.excludes_zero
+    assert found.rare_recall.interval.contains(0.7)
     assert found.sentence.startswith("Balanced is better by 0.")
     assert "over 4 pairs of trials; recall of the rare classes +0.7" in found.sentence
     assert found.sentence.endswith("from 30 recordings.")
@@ -108,8 +108,8 @@ def test_is_seldom_certain_where_there_is_no_difference(tmp_path: Path) -> None:
             bench.add("balanced", lr, [answers(100 * number + 50 + seed, EVEN)])
         found = bench.compared()
         assert found.macro_f1 is not None
-        certain += found.macro_f1.certain
-        assert found.macro_f1.certain or found.sentence.startswith("These data can't tell")
+        certain += found.macro_f1.excludes_zero
+        assert found.macro_f1.excludes_zero or found.sentence.startswith("These data can't tell")
     assert certain <= 2
 
 
@@ -120,9 +120,9 @@ def test_the_luck_of_training_widens_what_the_clips_say(bench: Bench) -> None:
         bench.add("imbalanced", lr, [answers(1, first)])
         bench.add("balanced", lr, [answers(2, second)])
     found = bench.compared()
-    assert [pair.macro_f1.certain for pair in found.pairs] == [True, True]
+    assert [pair.macro_f1.excludes_zero for pair in found.pairs] == [True, True]
     assert found.macro_f1 is not None
-    assert not found.macro_f1.certain
+    assert not found.macro_f1.excludes_zero
 
 
 def test_one_pair_is_never_enough(bench: Bench) -> None:

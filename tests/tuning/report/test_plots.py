@@ -44,7 +44,7 @@ from tuning.report.sweep_plots import (
     pareto_front,
     time_shares,
 )
-from tuning.training.calibration import Bin, RiskPoint
+from tuning.training.calibration import ReliabilityBin, RiskCoveragePoint
 
 NASTY = "<b>&\"'$x$ #010101"
 HALF = Estimate(0.5, 0.4, 0.6)
@@ -86,7 +86,7 @@ def curve(name: str, scores: tuple[float, ...], *, stopped: bool = False, champi
 def calibration(*counts: tuple[int, int], ece: float = 0.1) -> Calibration:
     """Of as many bins of equal width; `counts` are the right ones and all."""
     share = 1 / len(counts)
-    bins = [Bin(i * share, (i + 1) * share, n, (i + 0.5) * share, k) for i, (k, n) in enumerate(counts)]
+    bins = [ReliabilityBin(i * share, (i + 1) * share, n, (i + 0.5) * share, k) for i, (k, n) in enumerate(counts)]
     return Calibration(tuple(bins), ece)
 
 
@@ -97,7 +97,7 @@ def forest(pairs: list[Labelled], overall: Estimate = HALF, favours: tuple[str, 
 NAMED: dict[str, Callable[[str], Markup]] = {
     "confusion": lambda name: confusion(np.eye(2, dtype=int), [name, "other"], rates=False),
     "many classes": lambda name: confusion(np.eye(13, dtype=int), [name, *"abcdefghijkl"], rates=True),
-    "risk": lambda name: risk_coverage([RiskCurve(name, (RiskPoint(0.9, 0.5, 0.1),))], 0.8),
+    "risk": lambda name: risk_coverage([RiskCurve(name, (RiskCoveragePoint(0.9, 0.5, 0.1),))], 0.8),
     "category": lambda name: parallel_coordinates([Settings((name,), 0.5)], [Axis("a", "category")], "F1"),
     "axis": lambda name: parallel_coordinates([Settings((1.0,), 0.5, champion=True)], [Axis(name, "linear")], "F1"),
     "importance": lambda name: importance([Labelled(name, HALF)]),
@@ -184,7 +184,7 @@ def test_reliability_tells_both_errors_and_draws_the_bins_with_clips() -> None:
 
 
 def test_risk_is_told_at_the_largest_coverage_that_the_threshold_allows() -> None:
-    points = (RiskPoint(0.5, 1.0, 0.3), RiskPoint(0.9, 0.25, 0.0), RiskPoint(0.7, 0.75, 0.125))
+    points = (RiskCoveragePoint(0.5, 1.0, 0.3), RiskCoveragePoint(0.9, 0.25, 0.0), RiskCoveragePoint(0.7, 0.75, 0.125))
     shown = texts(risk_coverage([RiskCurve("validation", points), RiskCurve("test", points[:1])], 0.6))
     assert "validation from 0.60: 12.5 % wrong of 75 %" in shown
     assert "test" in shown

@@ -8,7 +8,7 @@ from torch import nn
 
 from models.registry import ARCHITECTURES
 from tests.helpers.small_models import case, one_seed_one_thread, small
-from tuning.training.activation_checkpointing import recompute_stages
+from tuning.training.activation_checkpointing import checkpoint_stages
 
 __all__ = ["one_seed_one_thread"]
 
@@ -30,7 +30,7 @@ def pair() -> tuple[Network, Network]:
     torch.manual_seed(0)
     plain = Network()
     recomputed = copy.deepcopy(plain)
-    recompute_stages(recomputed, ("first.", "second."))
+    checkpoint_stages(recomputed, ("first.", "second."))
     return plain, recomputed
 
 
@@ -55,7 +55,7 @@ def test_an_architectures_stages_can_be_recomputed(name: str) -> None:
     _, options, num_frames, size = case(name)
     plain = small(name, options, num_frames, size)
     recomputed = copy.deepcopy(plain)
-    recompute_stages(recomputed, arch.stages)
+    checkpoint_stages(recomputed, arch.stages)
     frames = torch.randn(1, num_frames, 3, size, size)
     for model in (plain, recomputed):
         torch.manual_seed(1)

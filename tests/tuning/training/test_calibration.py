@@ -19,8 +19,8 @@ from tuning.training.calibration import (
     expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
-    reliability,
-    risk_coverage,
+    reliability_bins,
+    risk_coverage_curve,
 )
 from tuning.training.predictions import Predictions
 
@@ -56,7 +56,7 @@ def test_likelihood_is_that_of_scikit_learn() -> None:
 def test_reliability_is_that_of_scikit_learn() -> None:
     logits, labels = drawn(2000, sharpened=3)
     probabilities = softmax(logits, axis=1)
-    bins = [each for each in reliability(probabilities, labels) if each.clips]
+    bins = [each for each in reliability_bins(probabilities, labels) if each.clips]
     right = probabilities.argmax(1) == labels
     accuracy, confidence = calibration_curve(right, probabilities.max(1), n_bins=10)
     assert [each.accuracy for each in bins] == pytest.approx(accuracy)
@@ -68,7 +68,7 @@ def test_calibration_error_is_small_after_and_large_before() -> None:
     logits, labels = drawn(20_000, sharpened=4)
     temperature = fit_temperature(logits, labels)
     before, after = (
-        expected_calibration_error(reliability(softmax(logits / t, axis=1), labels)) for t in (1, temperature)
+        expected_calibration_error(reliability_bins(softmax(logits / t, axis=1), labels)) for t in (1, temperature)
     )
     assert before > 0.1
     assert after < 0.02
@@ -76,13 +76,13 @@ def test_calibration_error_is_small_after_and_large_before() -> None:
 
 def test_calibration_error_by_hand() -> None:
     probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35]])
-    assert expected_calibration_error(reliability(probabilities, np.array([0, 1, 0]))) == pytest.approx(
+    assert expected_calibration_error(reliability_bins(probabilities, np.array([0, 1, 0]))) == pytest.approx(
         (2 * abs(0.5 - 0.95) + abs(1 - 0.65)) / 3
     )
 
 
 def test_risk_over_coverage_by_hand() -> None:
-    points = risk_coverage(np.array([0.5, 0.9, 0.7, 0.7]), np.array([False, True, True, False]))
+    points = risk_coverage_curve(np.array([0.5, 0.9, 0.7, 0.7]), np.array([False, True, True, False]))
     assert [(p.threshold, p.coverage, p.risk) for p in points] == [
         (0.9, 0.25, 0.0),
         (0.7, 0.75, pytest.approx(1 / 3)),
@@ -97,7 +97,7 @@ def test_threshold_keeps_the_risk_on_new_clips() -> None:
     answered = probabilities.max(1) >= found.threshold
     wrong = int((probabilities.argmax(1) != labels[2000:])[answered].sum())
     interval = binomtest(wrong, int(answered.sum())).proportion_ci()
-    assert found.reached
+    assert found.meets_max_risk
     assert found.risk <= 0.1
     assert interval.low <= 0.1 <= interval.high + 0.02
     assert answered.mean() == pytest.approx(found.coverage, abs=0.05)
@@ -123,7 +123,7 @@ def test_more_risk_means_more_answers() -> None:
 def test_where_no_threshold_keeps_the_risk_the_least_is_taken_and_said() -> None:
     logits = np.array([[3.0, 0], [2, 0], [1, 0]])
     found = calibrate(answers(logits, np.array([1, 1, 0])), max_risk=0.1)
-    assert not found.reached
+    assert not found.meets_max_risk
     assert (found.risk, found.coverage) == (pytest.approx(2 / 3), 1)
 
 

@@ -25,18 +25,18 @@ from tests.helpers.video_files import moving_square, write_video
 from tuning.config.schema import TrainConfig
 from tuning.config.sweep_config import TrialConfig
 from tuning.training.checkpoint import (
-    MANIFEST,
-    MODEL,
-    TRAINING,
-    VALIDATION,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    TRAINING_FILE,
+    VALIDATION_FILE,
     CheckpointError,
     Manifest,
     copy_champion,
+    load_epoch_predictions,
     load_model,
     load_models,
-    load_predicted,
     load_training,
-    load_validation,
+    load_validation_predictions,
     read_manifest,
     save_checkpoint,
 )
@@ -134,11 +134,11 @@ def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.M
 
 def test_the_answers_to_the_validation_clips_are_kept(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
-    kept = load_validation(folder)
+    kept = load_validation_predictions(folder)
     assert kept.clip_ids == ANSWERS.clip_ids
     torch.testing.assert_close((kept.labels, kept.logits), (ANSWERS.labels, ANSWERS.logits), rtol=0, atol=0)
-    (folder / VALIDATION).write_bytes((folder / VALIDATION).read_bytes()[:-1])
-    for read in (load_validation, load_model):
+    (folder / VALIDATION_FILE).write_bytes((folder / VALIDATION_FILE).read_bytes()[:-1])
+    for read in (load_validation_predictions, load_model):
         with pytest.raises(CheckpointError, match="validation.pt is damaged"):
             read(folder)
 
@@ -151,23 +151,23 @@ def test_the_classes_that_earlier_epochs_gave_are_kept(
     later = tmp_path / "later"
     later.mkdir()
     save_checkpoint(later, MANIFEST_VALUES, [model], [TrainingState({}, {}, {})], ANSWERS, earlier)
-    assert load_predicted(later).tolist() == [[1, 1], [0, 1], ANSWERS.logits.argmax(1).tolist()]
-    assert load_validation(later).clip_ids == ANSWERS.clip_ids
+    assert load_epoch_predictions(later).tolist() == [[1, 1], [0, 1], ANSWERS.logits.argmax(1).tolist()]
+    assert load_validation_predictions(later).clip_ids == ANSWERS.clip_ids
 
 
 def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
-    whole = (folder / MODEL).read_bytes()
-    (folder / MODEL).write_bytes(whole[:-100])
+    whole = (folder / MODEL_FILE).read_bytes()
+    (folder / MODEL_FILE).write_bytes(whole[:-100])
     with pytest.raises(CheckpointError, match="model.pt is damaged: its SHA-256 is not the one"):
         load_model(folder)
-    (folder / TRAINING).write_bytes((folder / TRAINING).read_bytes()[:1000])
+    (folder / TRAINING_FILE).write_bytes((folder / TRAINING_FILE).read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="training.pt is damaged"):
         load_training(folder)
-    (folder / MODEL).unlink()
+    (folder / MODEL_FILE).unlink()
     with pytest.raises(CheckpointError, match="model.pt is missing"):
         load_model(folder)
-    (folder / MANIFEST).write_text("{}")
+    (folder / MANIFEST_FILE).write_text("{}")
     with pytest.raises(CheckpointError, match="checkpoint.json is damaged"):
         read_manifest(folder)
     with pytest.raises(CheckpointError, match="no checkpoint in"):
@@ -181,9 +181,9 @@ class _Harmful:
 
 def test_a_pickle_that_would_run_code_is_refused(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
-    (folder / TRAINING).write_bytes(pickle.dumps({"optimizer": _Harmful()}))
-    manifest = read_manifest(folder).model_copy(update={"training_sha256": file_sha256(folder / TRAINING)})
-    (folder / MANIFEST).write_text(manifest.model_dump_json())
+    (folder / TRAINING_FILE).write_bytes(pickle.dumps({"optimizer": _Harmful()}))
+    manifest = read_manifest(folder).model_copy(update={"training_sha256": file_sha256(folder / TRAINING_FILE)})
+    (folder / MANIFEST_FILE).write_text(manifest.model_dump_json())
     with pytest.raises(CheckpointError, match="training.pt is damaged"):
         load_training(folder)
     assert not Path("/tmp/harmed").exists()
@@ -197,7 +197,12 @@ def test_the_champion_is_copied_whole_without_the_training_state(
     best.mkdir()
     (best / "stale.txt").touch()
     copy_champion(folder, best, max_risk=0.1)
-    assert sorted(path.name for path in best.iterdir()) == ["calibration.json", MANIFEST, MODEL, VALIDATION]
+    assert sorted(path.name for path in best.iterdir()) == [
+        "calibration.json",
+        MANIFEST_FILE,
+        MODEL_FILE,
+        VALIDATION_FILE,
+    ]
     load_model(best)
 
 
@@ -264,7 +269,7 @@ def _answers_in_training(case: Case, folder: Path, clips: Sequence[LabelledFrame
     learner = build_learner(model, 0.01, train, stages=arch.stages, steps_per_epoch=4, device=device, precision="fp32")
     trial = TRIAL.model_copy(update={"arch": name, "options": options, "num_frames": num_frames, "train": train})
     manifest = MANIFEST_VALUES.model_copy(update={"trial": trial})
-    save_checkpoint(folder, manifest, [learner.result], [learner.state()], ANSWERS)
+    save_checkpoint(folder, manifest, [learner.eval_model], [learner.state()], ANSWERS)
     dataset = EvalDataset(clips, store, selection=FrameSelection(num_frames), transform=EvalTransform(size))
     batches = eval_loader(dataset, batch_size=16, workers=0, pin_memory=False)
-    return predict(learner.result, Normalise(arch.mean, arch.std), batches, device=device, precision="fp32").logits
+    return predict(learner.eval_model, Normalise(arch.mean, arch.std), batches, device=device, precision="fp32").logits

@@ -17,7 +17,7 @@ from data.loading.loaders import Batch
 from data.loading.sampling import class_weights
 from data.loading.transforms import Normalise
 from tuning.config.schema import TrainConfig
-from tuning.training.epoch import Diverged, Sums, clip_losses, predict, to_device, train_one_epoch
+from tuning.training.epoch import DivergenceError, EpochTotals, clip_losses, predict, to_device, train_one_epoch
 from tuning.training.learner import Learner, build_learner
 from tuning.training.precision import choose_precision
 from tuning.training.timing import Stopwatch
@@ -56,7 +56,9 @@ def learner_of(model: nn.Module, train: TrainConfig = TRAIN, lr: float = 0.5, **
     return build_learner(model, lr, train, **given)
 
 
-def run_epoch(learner: Learner, clips: Sequence[Batch] | None = None, micro_batch: int = 4, **settings: Any) -> Sums:
+def run_epoch(
+    learner: Learner, clips: Sequence[Batch] | None = None, micro_batch: int = 4, **settings: Any
+) -> EpochTotals:
     return train_one_epoch(learner, AUGMENT, clips or batches(), epoch=1, seed=0, micro_batch=micro_batch, **settings)
 
 
@@ -85,21 +87,21 @@ def test_an_epoch_is_summed_over_clips_not_averaged_over_batches() -> None:
 def test_a_loss_that_is_not_finite_ends_the_epoch() -> None:
     model = MeanColour()
     nn.init.constant_(model.head.weight, math.inf)
-    with pytest.raises(Diverged, match="the training loss became"):
+    with pytest.raises(DivergenceError, match="the training loss became"):
         run_epoch(learner_of(model))
 
 
-@pytest.mark.parametrize(("look_every", "steps"), [(1, 1), (2, 2), (4, 4), (None, 1)])
+@pytest.mark.parametrize(("check_loss_every", "steps"), [(1, 1), (2, 2), (4, 4), (None, 1)])
 def test_a_loss_that_is_not_finite_is_seen_at_the_next_look_or_at_the_epochs_end(
-    look_every: int | None, steps: int
+    check_loss_every: int | None, steps: int
 ) -> None:
     """From the second of four batches on; by default a CPU looks at each."""
     learner, taken = learner_of(MeanColour()), []
     learner.optimizer.register_step_post_hook(
         lambda *_: taken.append(nn.init.constant_(learner.model.head.weight, math.nan))
     )
-    with pytest.raises(Diverged, match="the training loss became nan"):
-        run_epoch(learner, batches((4,) * 4), look_every=look_every)
+    with pytest.raises(DivergenceError, match="the training loss became nan"):
+        run_epoch(learner, batches((4,) * 4), check_loss_every=check_loss_every)
     assert len(taken) == steps
 
 
@@ -115,8 +117,8 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize(("look_every", "expected"), [(50, 0), (1, 8)])
-def test_steps_ask_no_value_of_the_device_but_the_loss_now_and_then(look_every: int, expected: int) -> None:
+@pytest.mark.parametrize(("check_loss_every", "expected"), [(50, 0), (1, 8)])
+def test_steps_ask_no_value_of_the_device_but_the_loss_now_and_then(check_loss_every: int, expected: int) -> None:
     def augment(frames: torch.Tensor, label: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         return NORMALISE(frames), torch.eye(2)[: len(label) // 2].repeat(2, 1)  # `one_hot` asks, on CPUs alone.
 
@@ -126,7 +128,7 @@ def test_steps_ask_no_value_of_the_device_but_the_loss_now_and_then(look_every: 
         learner = learner_of(MeanColour(), train, precision="bf16", class_weights=torch.ones(2))
         with Reads() as reads:
             clips = batches((4,) * steps)
-            train_one_epoch(learner, augment, clips, epoch=1, seed=0, micro_batch=2, look_every=look_every)
+            train_one_epoch(learner, augment, clips, epoch=1, seed=0, micro_batch=2, check_loss_every=check_loss_every)
         counts.append(reads.count)
     assert counts[1] - counts[0] == expected
     assert counts[0] > 0
@@ -230,7 +232,7 @@ class Small(MeanColour):
         return super().forward(activation / 2)
 
 
-def trained_weights(room: int, micro_batch: int, clips: Sequence[Batch]) -> tuple[torch.Tensor, Sums, list[int]]:
+def trained_weights(room: int, micro_batch: int, clips: Sequence[Batch]) -> tuple[torch.Tensor, EpochTotals, list[int]]:
     torch.manual_seed(0)
     model = Small(room)
     sums = run_epoch(learner_of(model, lr=0.1), clips, micro_batch)
@@ -296,6 +298,6 @@ def test_the_way_to_the_device_is_timed_apart_from_training() -> None:
         time.sleep(0.02)
         return to_device(batch, device)
 
-    with watch.timed("train"):
-        assert run_epoch(learner_of(MeanColour()), move=watch.timing("copy", slow)).clips == 10
-    assert watch.taken()["seconds_copy"] >= 3 * 0.02
+    with watch.phase("train"):
+        assert run_epoch(learner_of(MeanColour()), move=watch.wrap("copy", slow)).clips == 10
+    assert watch.collect()["seconds_copy"] >= 3 * 0.02

@@ -6,7 +6,7 @@ from torch import nn
 
 from models.registry import ARCHITECTURES, build_model
 from tuning.config.schema import TrainConfig
-from tuning.training.freezing import first_trained, parameter_groups, stage_of, start_epoch
+from tuning.training.freezing import first_trained_stage, freeze_for_epoch, parameter_groups, stage_index
 
 STAGES = ("stem.", "body.1.", "body.10.")
 
@@ -36,17 +36,17 @@ def trained(model: nn.Module) -> list[int]:
     """The stages of which all parameters train; each must train as a whole."""
     by_stage: dict[int, set[bool]] = {}
     for name, parameter in model.named_parameters():
-        by_stage.setdefault(stage_of(name, STAGES), set()).add(parameter.requires_grad)
+        by_stage.setdefault(stage_index(name, STAGES), set()).add(parameter.requires_grad)
     assert all(len(flags) == 1 for flags in by_stage.values())
     return sorted(stage for stage, flags in by_stage.items() if flags == {True})
 
 
 def test_a_parameter_belongs_to_the_stage_that_its_name_says() -> None:
-    assert stage_of("body.1.0.weight", STAGES) == 1
-    assert stage_of("body.10.0.weight", STAGES) == 2
-    assert stage_of("head.weight", STAGES) == 3
+    assert stage_index("body.1.0.weight", STAGES) == 1
+    assert stage_index("body.10.0.weight", STAGES) == 2
+    assert stage_index("head.weight", STAGES) == 3
     with pytest.raises(AssertionError, match="tail.weight is in 0 of the stages"):
-        stage_of("tail.weight", STAGES)
+        stage_index("tail.weight", STAGES)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_trains_in_an_epoch(settings: dict[str, object], expected: dict[int
     model = ThreeStages()
     found = {}
     for epoch in expected:
-        start_epoch(model, STAGES, train_config(**settings), epoch)
+        freeze_for_epoch(model, STAGES, train_config(**settings), epoch)
         found[epoch] = trained(model)
     assert found == expected
 
@@ -73,7 +73,7 @@ def test_frozen_layers_keep_weights_and_statistics_through_training() -> None:
     model, train = ThreeStages(), train_config(trainable=1, weight_decay=0.5)
     optimizer = torch.optim.AdamW(parameter_groups(model, STAGES, train, 0.1))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    start_epoch(model, STAGES, train, 1)
+    freeze_for_epoch(model, STAGES, train, 1)
     model(3 + torch.randn(16, 4)).sum().backward()
     optimizer.step()
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
@@ -85,11 +85,11 @@ def test_frozen_layers_keep_weights_and_statistics_through_training() -> None:
 def test_frozen_statistics_stay_while_all_weights_train() -> None:
     model = ThreeStages()
     before = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
-    start_epoch(model, STAGES, train_config(frozen_statistics=True), 1)
+    freeze_for_epoch(model, STAGES, train_config(frozen_statistics=True), 1)
     model(3 + torch.randn(16, 4)).sum().backward()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items() if name in before)
     assert all(parameter.grad is not None for parameter in model.parameters())
-    start_epoch(model, STAGES, train_config(), 1)
+    freeze_for_epoch(model, STAGES, train_config(), 1)
     model(3 + torch.randn(16, 4))
     assert not any(torch.equal(value, before[name]) for name, value in model.state_dict().items() if name in before)
 
@@ -113,15 +113,15 @@ def test_the_backbone_has_its_own_rate_and_norms_and_biases_do_not_decay() -> No
 def test_what_never_trains_is_not_in_the_optimizer(settings: dict[str, object], first: int) -> None:
     model = ThreeStages()
     given = {id(p) for group in parameter_groups(model, STAGES, train_config(**settings), 0.1) for p in group["params"]}
-    assert given == {id(p) for name, p in model.named_parameters() if stage_of(name, STAGES) >= first}
+    assert given == {id(p) for name, p in model.named_parameters() if stage_index(name, STAGES) >= first}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_parameter_of_an_architecture_is_in_one_stage_or_the_head(name: str) -> None:
     arch = ARCHITECTURES[name]
-    num_frames, size = arch.default
+    num_frames, size = arch.default_input
     with torch.device("meta"):
         model = build_model(name, {}, num_classes=3, num_frames=num_frames, size=size)
-    stages = {stage_of(parameter, arch.stages) for parameter, _ in model.named_parameters()}
+    stages = {stage_index(parameter, arch.stages) for parameter, _ in model.named_parameters()}
     assert stages == set(range(len(arch.stages) + 1))
-    assert first_trained(train_config(trainable=1), len(arch.stages), 1) == len(arch.stages) - 1
+    assert first_trained_stage(train_config(trainable=1), len(arch.stages), 1) == len(arch.stages) - 1

@@ -64,12 +64,12 @@ def test_training_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
                 update={"train": train, "options": {"width": 2, "batch_norm": True, "head": "pool"}}
             )
             manifest = MANIFEST_VALUES.model_copy(update={"trial": trial})
-            save_checkpoint(tmp_path, manifest, [undisturbed.result], [undisturbed.state()], ANSWERS)
+            save_checkpoint(tmp_path, manifest, [undisturbed.eval_model], [undisturbed.state()], ANSWERS)
     resumed = learner_of(load_models(tmp_path)[0][0], train)
     resumed.load_state(load_training(tmp_path)[0])
     epoch(resumed, EPOCHS)
     assert same(resumed.model, undisturbed.model)
-    assert same(resumed.result, undisturbed.result)
+    assert same(resumed.eval_model, undisturbed.eval_model)
     assert resumed.schedule.get_last_lr() == undisturbed.schedule.get_last_lr()
 
 
@@ -100,18 +100,18 @@ def test_the_result_is_the_moving_average_of_the_weights() -> None:
     for step in range(5):
         with torch.no_grad():
             weight.fill_(float(step))
-        learner.average.update(learner.model)  # type: ignore[union-attr]
+        learner.ema.update(learner.model)  # type: ignore[union-attr]
         decay = min(0.6, (1 + step) / (10 + step))
         expected = float(step) if expected is None else decay * expected + (1 - decay) * step
-    result = learner.result.head[3].weight  # type: ignore[union-attr]
+    result = learner.eval_model.head[3].weight  # type: ignore[union-attr]
     torch.testing.assert_close(result, torch.full_like(result, expected))
-    assert learner.result is not learner.model
+    assert learner.eval_model is not learner.model
     assert learner_of(small_model(), train_config()).result is not None
 
 
 def test_without_an_average_the_result_is_what_was_trained() -> None:
     learner = learner_of(small_model(), train_config())
-    assert learner.result is learner.model
+    assert learner.eval_model is learner.model
     assert learner.state().weights is None
 
 
@@ -119,8 +119,10 @@ def test_the_average_is_of_weights_and_statistics_alike() -> None:
     learner = learner_of(small_model(), train_config(ema=0.9))
     for number in (1, 2):
         epoch(learner, number)
-    assert not same(learner.model, learner.result)
-    averaged, current = (dict(m.named_buffers())["features.0.1.running_mean"] for m in (learner.result, learner.model))
+    assert not same(learner.model, learner.eval_model)
+    averaged, current = (
+        dict(m.named_buffers())["features.0.1.running_mean"] for m in (learner.eval_model, learner.model)
+    )
     assert not torch.equal(averaged, current)
     assert bool(averaged.any())
 

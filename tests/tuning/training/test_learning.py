@@ -129,7 +129,7 @@ def trained(budget: Budget, clips: Clips) -> Predictions:
         train_one_epoch(learner, augment, batches, epoch=epoch, seed=epoch, micro_batch=train.batch_size)
     shown = EvalDataset(clips.val, clips.store, selection=selection, transform=EvalTransform(budget.size))
     val_batches = eval_loader(shown, batch_size=4, workers=0, pin_memory=False)
-    return predict(learner.result, normalise, val_batches, device=CPU, precision="fp32")
+    return predict(learner.eval_model, normalise, val_batches, device=CPU, precision="fp32")
 
 
 def test_all_that_learn_within_so_little_have_a_budget() -> None:

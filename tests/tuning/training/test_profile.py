@@ -18,8 +18,8 @@ from data.store.frame_store import FrameStore
 from tuning.cluster.profile_task import Measured, keep, kept
 from tuning.config.load import parse_config
 from tuning.config.sweep_config import SweepConfig, TrialConfig
-from tuning.training.inputs import Round, TrialData
-from tuning.training.profile import Demand, heaviest, measure, peak_memory
+from tuning.training.profile import TrialProfile, heaviest_trials, peak_memory, profile_trial
+from tuning.training.trial_data import FoldClips, TrialData
 from tuning.trial.spec import Slot
 
 PROJECT = Path(__file__).parents[3]
@@ -43,18 +43,18 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> TrialData:
         split_sha256="",
         frame_store=config,
         decode=config.decode_settings(),
-        rounds=(Round(train=noise[:40], val=noise[40:]),),
+        folds=(FoldClips(train=noise[:40], val=noise[40:]),),
     )
 
 
-def measured_apart(trial: TrialConfig, data: TrialData) -> Demand:
+def measured_apart(trial: TrialConfig, data: TrialData) -> TrialProfile:
     """In a process of its own, as its peaks ask for."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
-        return own.submit(measure, trial, data, torch.device("cpu"), 1, 0.5).result()
+        return own.submit(profile_trial, trial, data, torch.device("cpu"), 1, 0.5).result()
 
 
 def test_more_clips_at_once_take_more_memory(clips: TrialData) -> None:
-    (few,), (many,) = (heaviest(small(train={"batch_size": batch})) for batch in (4, 128))
+    (few,), (many,) = (heaviest_trials(small(train={"batch_size": batch})) for batch in (4, 128))
     of_few, of_many = measured_apart(few, clips), measured_apart(many, clips)
     # ResNet18's weights, gradients and moments alone are 11 million numbers four times.
     assert 180e6 < of_few.memory < 2e9
@@ -65,10 +65,10 @@ def test_more_clips_at_once_take_more_memory(clips: TrialData) -> None:
 
 
 def test_each_fold_has_a_model(clips: TrialData) -> None:
-    (trial,) = heaviest(small())
+    (trial,) = heaviest_trials(small())
     one, three = (
         measured_apart(trial, clips),
-        measured_apart(trial, clips.model_copy(update={"rounds": clips.rounds * 3})),
+        measured_apart(trial, clips.model_copy(update={"folds": clips.folds * 3})),
     )
     assert (one.folds, three.folds) == (1, 3)
     # Two more of 11 million numbers, each with its gradient and two moments.
@@ -76,7 +76,7 @@ def test_each_fold_has_a_model(clips: TrialData) -> None:
 
 
 def test_loader_processes_are_seen(clips: TrialData) -> None:
-    (trial,) = heaviest(small(train={"loader_workers": 1}))
+    (trial,) = heaviest_trials(small(train={"loader_workers": 1}))
     found = measured_apart(trial, clips)
     assert found.loader_workers == 1
     assert 1e6 < found.loader_memory < 1e9
@@ -93,7 +93,7 @@ def test_the_heaviest_trial_of_each_architecture_is_measured() -> None:
         train={"size": 48},
         models={"resnet18": {"weights": "imagenet"}, "c3d": {"weights": "sports1m"}},
     )
-    resnet, c3d = heaviest(config)
+    resnet, c3d = heaviest_trials(config)
     assert (resnet.arch, resnet.num_frames, resnet.options["temporal_width"]) == ("resnet18", 3, 64)
     assert (c3d.arch, c3d.num_frames, c3d.train.batch_size, c3d.train.trainable) == ("c3d", 16, 8, "all")
     assert c3d.train.ema == 0.9
@@ -101,7 +101,9 @@ def test_the_heaviest_trial_of_each_architecture_is_measured() -> None:
 
 def test_a_small_batch_that_trains_all_outweighs_a_large_one_of_the_head() -> None:
     own = [{"train": {"trainable": ["head"], "batch_size": [8]}}, {"train": {"trainable": ["all"], "batch_size": [4]}}]
-    (trial,) = heaviest(small(space={"by_arch": {"resnet18": own}}, models={"resnet18": {"weights": "imagenet"}}))
+    (trial,) = heaviest_trials(
+        small(space={"by_arch": {"resnet18": own}}, models={"resnet18": {"weights": "imagenet"}})
+    )
     assert trial.train.trainable == "all"
 
 
@@ -117,19 +119,19 @@ ASKED = """
 import sys
 from pathlib import Path
 from data.store.build_report import LabelledFrames
-from tuning.cluster.connect import connected
-from tuning.config.load import parse_config
-from tuning.training.inputs import Round, TrialData
-from tuning.trial.spec import Slot
-from tuning.cluster.profile_task import measure_trials
 from tuning.cluster.address import use_token_if_asked
+from tuning.cluster.connect import connected
+from tuning.cluster.profile_task import measure_trials
+from tuning.config.load import parse_config
+from tuning.training.trial_data import FoldClips, TrialData
+from tuning.trial.spec import Slot
 import json
 
 address, place = sys.argv[1], Path(sys.argv[2])
 config = parse_config(json.loads((place / "config.json").read_text()))
 clips = TrialData.model_validate_json((place / "clips.json").read_text())
 gone = (LabelledFrames("gone.mp4", "f" * 64, 0),)
-lost = clips.model_copy(update={"rounds": (Round(train=gone, val=gone),)})
+lost = clips.model_copy(update={"folds": (FoldClips(train=gone, val=gone),)})
 slot = Slot(workers=1, cpus=1, gpus=0)
 use_token_if_asked(address)
 with connected(address, verbose=False):

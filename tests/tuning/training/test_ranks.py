@@ -15,7 +15,7 @@ from data.loading.augment import Augment, Variety
 from data.loading.loaders import Batch
 from data.loading.transforms import Normalise
 from tuning.config.schema import TrainConfig
-from tuning.training.epoch import Diverged, train_one_epoch
+from tuning.training.epoch import DivergenceError, train_one_epoch
 from tuning.training.learner import build_learner
 
 RANKS = 2
@@ -47,7 +47,7 @@ def clips(*ranks: int) -> list[Batch]:
     return batches
 
 
-def epoch(room: int, *ranks: int, frozen: bool, lr: float = 0.1, look_every: int | None = None) -> dict[str, Any]:
+def epoch(room: int, *ranks: int, frozen: bool, lr: float = 0.1, check_loss_every: int | None = None) -> dict[str, Any]:
     """The model after an epoch over the ranks' clips, and what was reported."""
     torch.manual_seed(0)
     train = TRAIN.model_copy(update={"frozen_statistics": frozen, "clip_norm": None})
@@ -62,9 +62,9 @@ def epoch(room: int, *ranks: int, frozen: bool, lr: float = 0.1, look_every: int
     )
     augment = Augment(Normalise((0.5,) * 3, (0.25,) * 3), 2, Variety())
     sums = train_one_epoch(
-        learner, augment, clips(*ranks), epoch=1, seed=0, micro_batch=4 * len(ranks), look_every=look_every
+        learner, augment, clips(*ranks), epoch=1, seed=0, micro_batch=4 * len(ranks), check_loss_every=check_loss_every
     )
-    return {**learner.model.state_dict(), **{f"ema.{k}": v for k, v in learner.result.state_dict().items()}} | {
+    return {**learner.model.state_dict(), **{f"ema.{k}": v for k, v in learner.eval_model.state_dict().items()}} | {
         "micro_batch": sums.micro_batch,
         "loss": sums.loss,
     }
@@ -79,10 +79,10 @@ def one_rank(rank: int, folder: str) -> None:
         "norm": epoch(4, rank, frozen=False),
         "one is short of memory": epoch(1 if rank == 1 else 4, rank, frozen=True),
     }
-    for name, look_every in (("diverged", None), ("diverged, seen late", 50)):
+    for name, check_loss_every in (("diverged", None), ("diverged, seen late", 50)):
         try:
-            epoch(4, rank, frozen=True, lr=1e38 if rank == 1 else 0.1, look_every=look_every)
-        except Diverged as fault:
+            epoch(4, rank, frozen=True, lr=1e38 if rank == 1 else 0.1, check_loss_every=check_loss_every)
+        except DivergenceError as fault:
             found[name] = str(fault)
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()

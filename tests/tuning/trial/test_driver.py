@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.clusters import spoil
 from tests.tuning.training.test_checkpoint import checkpoint as checkpoint
-from tuning.training.checkpoint import newest_whole
+from tuning.training.checkpoint import latest_intact_checkpoint
 from tuning.trial.driver import mend_snapshot
 
 
@@ -22,12 +22,12 @@ def trial(checkpoint: tuple[Path, object], tmp_path: Path) -> Path:
 
 
 def test_the_newest_checkpoint_is_gone_on_from(trial: Path) -> None:
-    assert newest_whole(trial, None) == trial / "checkpoint_2"
-    assert newest_whole(trial / "none", None) is None
+    assert latest_intact_checkpoint(trial, None) == trial / "checkpoint_2"
+    assert latest_intact_checkpoint(trial / "none", None) is None
 
 
 def test_a_checkpoint_that_ray_has_not_heard_of_is_passed_over(trial: Path) -> None:
-    assert newest_whole(trial, Path("/elsewhere/checkpoint_1")) == trial / "checkpoint_1"
+    assert latest_intact_checkpoint(trial, Path("/elsewhere/checkpoint_1")) == trial / "checkpoint_1"
 
 
 @pytest.mark.parametrize("file", ["model.pt", "training.pt", "validation.pt", "checkpoint.json"])
@@ -36,7 +36,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_gone_on_from(
 ) -> None:
     spoil(trial / "checkpoint_2" / file)
     (trial / "checkpoint_1" / file).unlink()
-    assert newest_whole(trial, trial / "checkpoint_2") == trial / "checkpoint_0"
+    assert latest_intact_checkpoint(trial, trial / "checkpoint_2") == trial / "checkpoint_0"
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("note: not gone on from: ")
     assert str(trial / "checkpoint_2") in first

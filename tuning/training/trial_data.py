@@ -10,7 +10,7 @@ from data.video.decode import DecodeSettings
 from tuning.config.schema import StoreConfig
 
 
-class Round(BaseModel):
+class FoldClips(BaseModel):
     """Clips to train on and clips to validate on."""
 
     model_config = ConfigDict(frozen=True)
@@ -28,7 +28,7 @@ class TrialData(BaseModel):
     split_sha256: str
     frame_store: StoreConfig
     decode: DecodeSettings
-    rounds: tuple[Round, ...]
+    folds: tuple[FoldClips, ...]
     """One for each fold; one in all without folds."""
 
     def store(self) -> FrameStore:
@@ -37,4 +37,4 @@ class TrialData(BaseModel):
 
     def digests(self) -> set[str]:
         """Of all clips in any round."""
-        return {clip.digest for each in self.rounds for clip in (*each.train, *each.val)}
+        return {clip.digest for each in self.folds for clip in (*each.train, *each.val)}

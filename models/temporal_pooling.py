@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-Temporal = Literal["average", "lstm", "attention"]
+TemporalPooling = Literal["average", "lstm", "attention"]
 """`average`: the mean over time, blind to the order. `lstm`: a long short-term memory reads the frames in turn (Donahue
 et al. 2014, arXiv 1411.4389). `attention`: a Transformer's encoder over frames with learned positions and a token that
 gathers (Neimark et al. 2021, arXiv 2102.00719)."""
@@ -15,16 +15,18 @@ gathers (Neimark et al. 2021, arXiv 2102.00719)."""
 ATTENTION_HEADS = 8
 
 
-def temporal(kind: Temporal, features: int, width: int, num_frames: int, dropout: float) -> tuple[nn.Module, int]:
+def build_temporal_pooling(
+    kind: TemporalPooling, features: int, width: int, num_frames: int, dropout: float
+) -> tuple[nn.Module, int]:
     """A module from frames' features `(B, T, features)` to a clip's `(B, D)`, and D."""
     if kind == "average":
-        return FrameAverage(), features
+        return AveragePooling(), features
     if kind == "lstm":
-        return LastOfLSTM(features, width), width
-    return FrameAttention(features, width, num_frames, dropout), width
+        return LSTMPooling(features, width), width
+    return AttentionPooling(features, width, num_frames, dropout), width
 
 
-class FrameAverage(nn.Module):
+class AveragePooling(nn.Module):
     """The mean over time."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -32,7 +34,7 @@ class FrameAverage(nn.Module):
         return features.mean(1)
 
 
-class LastOfLSTM(nn.Module):
+class LSTMPooling(nn.Module):
     """What an LSTM holds after the last frame."""
 
     def __init__(self, features: int, width: int) -> None:
@@ -44,7 +46,7 @@ class LastOfLSTM(nn.Module):
         return self.lstm(features)[0][:, -1]
 
 
-class FrameAttention(nn.Module):
+class AttentionPooling(nn.Module):
     """One layer of self-attention over a fixed number of frames and one token that the clip's features come from."""
 
     def __init__(self, features: int, width: int, num_frames: int, dropout: float) -> None:

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from models.clip_model import ClipModel
 from models.errors import ModelError
-from models.motion import ClipModel
-from models.options import ClipOptions, Count, Share
-from models.temporal import ATTENTION_HEADS, Temporal, temporal
+from models.options import DropRate, ModelOptions, Width
+from models.temporal_pooling import ATTENTION_HEADS, TemporalPooling, build_temporal_pooling
 
 _TEMPORAL_WIDTH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOptions(ClipOptions):
+class HeadOptions(ModelOptions):
     """Options of the two fully connected layers."""
 
-    hidden: Count = 256
+    hidden: Width = 256
     """Width of the first of the two fully connected layers."""
 
-    dropout: Share = 0.5
+    dropout: DropRate = 0.5
     """Share of hidden units dropped in training."""
 
 
@@ -31,10 +31,10 @@ class HeadOptions(ClipOptions):
 class FrameOptions(HeadOptions):
     """Options of networks that see frame by frame."""
 
-    temporal: Temporal = "average"
+    temporal: TemporalPooling = "average"
     """How the frames' features become the clip's: `average`, `lstm` or `attention`."""
 
-    temporal_width: Count = _TEMPORAL_WIDTH
+    temporal_width: Width = _TEMPORAL_WIDTH
     """Width of the LSTM or the attention."""
 
     def __post_init__(self) -> None:
@@ -61,10 +61,10 @@ class FrameModel(ClipModel):
     ) -> None:
         super().__init__(options)
         self.backbone = backbone
-        gather, width = temporal(
+        gather, width = build_temporal_pooling(
             options.temporal, features, options.temporal_width, num_frames, dropout=options.dropout
         )
-        self.head = two_layers(gather, width, options, num_classes)
+        self.head = classifier_head(gather, width, options, num_classes)
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, H, W)` to `(B, K)`."""
@@ -72,7 +72,7 @@ class FrameModel(ClipModel):
         return self.head(features.unflatten(0, frames.shape[:2]))
 
 
-def two_layers(gather: nn.Module, width: int, options: HeadOptions, num_classes: int) -> nn.Sequential:
+def classifier_head(gather: nn.Module, width: int, options: HeadOptions, num_classes: int) -> nn.Sequential:
     """From frames' features `(B, T, D)` to logits `(B, K)`, by way of `gather` to `(B, width)`."""
     return nn.Sequential(
         OrderedDict(

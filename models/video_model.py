@@ -8,17 +8,17 @@ from operator import attrgetter
 import torch
 from torch import nn
 
-from models.architecture import KINETICS, Architecture, Download
-from models.conv3d import with_padded_convolutions
-from models.motion import ClipModel
-from models.options import ClipOptions, Share
+from models.architecture import KINETICS_MEAN_STD, Architecture, DownloadableWeights
+from models.clip_model import ClipModel
+from models.conv3d import use_padded_conv3d
+from models.options import DropRate, ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(ClipOptions):
+class VideoOptions(ModelOptions):
     """Options of networks for clips."""
 
-    dropout: Share = 0.5
+    dropout: DropRate = 0.5
     """Share of the clip's features dropped in training before the last layer."""
 
 
@@ -27,7 +27,7 @@ class VideoModel(ClipModel):
 
     def __init__(self, options: VideoOptions, backbone: nn.Module, features: int, num_classes: int) -> None:
         super().__init__(options)
-        self.backbone = with_padded_convolutions(backbone)
+        self.backbone = use_padded_conv3d(backbone)
         self.head = nn.Sequential(nn.Dropout(options.dropout), nn.Linear(features, num_classes))
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
@@ -35,32 +35,32 @@ class VideoModel(ClipModel):
         return self.head(self.backbone(frames.transpose(1, 2)))
 
 
-def residual_network(name: str, config: type[VideoOptions], kinetics400: str) -> Architecture:
+def video_resnet(name: str, options_type: type[VideoOptions], kinetics400: str) -> Architecture:
     """One of torchvision's residual networks for clips (Tran et al. 2017, arXiv 1711.11248).
 
     Args:
         name: the architecture's, and torchvision's for the function that builds it.
-        config: its options.
+        options_type: its options.
         kinetics400: address of torchvision's `KINETICS400_V1`, of clips of 16 frames.
     """
 
     def build(options: VideoOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
-        import torchvision.models.video
+        import torchvision.models.video_model
 
-        backbone = getattr(torchvision.models.video, name)(weights=None)
+        backbone = getattr(torchvision.models.video_model, name)(weights=None)
         backbone.fc = nn.Identity()  # (B, 3, T, H, W) to (B, 512)
         return VideoModel(options, backbone, 512, num_classes)
 
     return Architecture(
         name=name,
-        config=config,
+        options_type=options_type,
         build=build,
         frame_counts=range(2, 129),
         sizes=range(32, 513),
-        default=(16, 112),
-        mean=KINETICS[0],
-        std=KINETICS[1],
+        default_input=(16, 112),
+        mean=KINETICS_MEAN_STD[0],
+        std=KINETICS_MEAN_STD[1],
         stages=tuple(f"backbone.{part}." for part in ("stem", "layer1", "layer2", "layer3", "layer4")),
         pool=attrgetter("backbone.avgpool"),
-        weights={"kinetics400": Download(kinetics400)},
+        weights={"kinetics400": DownloadableWeights(kinetics400)},
     )

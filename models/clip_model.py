@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from models.options import ClipOptions
+from models.options import ModelOptions
 
 
-def less_mean_frame(frames: torch.Tensor) -> torch.Tensor:
+def remove_mean_frame(frames: torch.Tensor) -> torch.Tensor:
     """Frames `(B, T, 3, H, W)` less each clip's mean over time: a still background becomes zero, what moves stays."""
     return frames - frames.mean(1, keepdim=True)
 
@@ -16,13 +16,13 @@ def less_mean_frame(frames: torch.Tensor) -> torch.Tensor:
 class ClipModel(nn.Module):
     """What all architectures are: normalised frames to logits, by way of what moves if the options say so."""
 
-    def __init__(self, options: ClipOptions) -> None:
+    def __init__(self, options: ModelOptions) -> None:
         super().__init__()
         self.subtract_mean_frame = options.subtract_mean_frame
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Normalised float frames `(B, T, 3, H, W)` to logits `(B, K)`."""
-        return self.logits(less_mean_frame(frames) if self.subtract_mean_frame else frames)
+        return self.logits(remove_mean_frame(frames) if self.subtract_mean_frame else frames)
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """What an architecture makes of the frames that it is shown, `(B, T, 3, H, W)`: logits `(B, K)`."""
