@@ -45,9 +45,9 @@ def video_resnet(name: str, options_type: type[VideoOptions], kinetics400: str) 
     """
 
     def build(options: VideoOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
-        import torchvision.models.video_model
+        import torchvision.models.video
 
-        backbone = getattr(torchvision.models.video_model, name)(weights=None)
+        backbone = getattr(torchvision.models.video, name)(weights=None)
         backbone.fc = nn.Identity()  # (B, 3, T, H, W) to (B, 512)
         return VideoModel(options, backbone, 512, num_classes)
 

@@ -42,7 +42,7 @@ class _NormOfPlaces(nn.LayerNorm):
 
 
 def _build(config: MViTV2SOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
-    from torchvision.models.video_model import mvit_v2_s
+    from torchvision.models.video import mvit_v2_s
 
     # Built for the clips of its weights, whatever it will see: torchvision's attention stretches its tables of relative
     # positions (linearly) to the number of patches that it finds.

@@ -35,7 +35,7 @@ class _Pool(nn.Module):
 
 
 def _build(config: S3DOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
-    from torchvision.models.video_model import s3d
+    from torchvision.models.video import s3d
 
     backbone = s3d(weights=None)
     for module in backbone.modules():

@@ -21,7 +21,7 @@ class Swin3DTOptions(VideoOptions):
 
 
 def _build(config: Swin3DTOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
-    from torchvision.models.video_model import swin3d_t
+    from torchvision.models.video import swin3d_t
     from torchvision.ops import StochasticDepth
 
     backbone = swin3d_t(weights=None)

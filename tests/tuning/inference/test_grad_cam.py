@@ -57,7 +57,7 @@ def test_all_architectures_are_among_the_cases() -> None:
 
 
 def test_mvits_answers_and_keys_are_still_torchvisions() -> None:
-    from torchvision.models.video_model import mvit_v2_s
+    from torchvision.models.video import mvit_v2_s
 
     ours = small("mvit_v2_s", {"stochastic_depth": 0.0}, 4, 64).eval()
     plain = mvit_v2_s(weights=None)
