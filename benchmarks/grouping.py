@@ -18,7 +18,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from data.dataset.clips import read_groups, scan_clips
-from data.demo.synthetic import write_demo
+from data.demo import write_demo
 from data.quality.grouping import find_groups, pair_scores
 from data.quality.leakage import measure_leakage
 from data.quality.similarity import find_signatures

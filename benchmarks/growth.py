@@ -27,7 +27,7 @@ from benchmarks.process_tree import measured
 from benchmarks.spread import spread
 from data.clip import Clip
 from data.dataset.splits import make_split
-from data.demo.synthetic import write_demo
+from data.demo import write_demo
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 

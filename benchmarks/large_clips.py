@@ -16,7 +16,7 @@ import av
 import numpy as np
 from tqdm import tqdm
 
-from data.demo.synthetic import DemoClip, plan_demo, write_demo
+from data.demo import DemoClip, plan_demo, write_demo
 
 SHORT_SIDE = 720
 CLASSES = 6

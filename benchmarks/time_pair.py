@@ -15,7 +15,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from data.dataset.splits import read_split
-from data.demo.synthetic import TIME_PAIR, write_demo
+from data.demo import TIME_PAIR, write_demo
 from data.intervals import wilson_interval
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore

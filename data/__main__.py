@@ -119,11 +119,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from data.demo.synthetic import write_demo
+    from data.demo import write_demo
 
     clips = write_demo(args.out, classes=args.classes, clips_per_class=args.clips_per_class, seed=args.seed)
-    sources = len({clip.source for clip in clips})
-    print(f"{len(clips)} clips of {args.classes} classes from {sources} sources in {args.out}")
+    groups = len({clip.group for clip in clips})
+    print(f"{len(clips)} clips of {args.classes} classes in {groups} groups, in {args.out}")
     return 0
 
 

@@ -66,8 +66,8 @@ class _RayTogether(LoadScopeScheduling):
 
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with 27 generated clips of three classes, and `sources.csv`."""
-    from data.demo.synthetic import write_demo
+    """A folder with 21 generated clips of three classes, and `sources.csv`."""
+    from data.demo import write_demo
 
     folder = tmp_path_factory.mktemp("demo") / "clips"
     write_demo(folder, classes=3, clips_per_class=9, seed=0, progress=False)

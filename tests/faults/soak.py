@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from data.demo.synthetic import write_demo
+from data.demo import write_demo
 from tests.faults.clusters import FaultyCluster, alive, faulty_cluster, kill, spoil
 from tests.helpers.leaderboards import Undisturbed, assert_same
 from tests.helpers.sweep_runs import Workplace, succeeded

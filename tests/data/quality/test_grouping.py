@@ -11,7 +11,7 @@ from data.__main__ import main
 from data.clip import Clip
 from data.dataset.clips import read_groups, scan_clips
 from data.dataset.names import named_alike
-from data.demo.synthetic import write_demo
+from data.demo import write_demo
 from data.quality.grouping import Grouping, Link, find_groups, pair_scores, write_groups
 from data.quality.groups_page import write_groups_page
 from data.quality.leakage import LeakageReport, measure_leakage, probe

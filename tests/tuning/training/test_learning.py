@@ -16,7 +16,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from data.demo.synthetic import DemoClip, plan_demo, write_clips
+from data.demo import DemoClip, plan_demo, write_clips
 from data.loading.augment import Augment, Variety
 from data.loading.loaders import EvalDataset, TrainDataset, eval_loader, train_loader
 from data.loading.sampling import EpochSampler, FrameSelection
