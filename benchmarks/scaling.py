@@ -166,7 +166,7 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
     from tuning.search.algorithms import build_search
     from tuning.tracking.callbacks import TrackingCallback, TrialTable
     from tuning.tracking.outbox import Spool
-    from tuning.trial.driver import placement
+    from tuning.trial.driver import trial_resources
     from tuning.trial.spec import Slot
 
     rates = [0.001 * (1 + number / trials) for number in range(trials)]
@@ -180,7 +180,7 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
 
     trainable = tune.with_parameters(_trial, seconds=seconds, folder=str(folder))
     tune.Tuner(
-        tune.with_resources(trainable, placement(Slot(workers=1, cpus=1, gpus=0))),
+        tune.with_resources(trainable, trial_resources(Slot(workers=1, cpus=1, gpus=0))),
         param_space=search.space,
         tune_config=tune.TuneConfig(
             search_alg=search.algorithm, scheduler=search.scheduler, num_samples=search.samples, reuse_actors=True

@@ -135,12 +135,12 @@ def _plain_ray() -> Any:
 def _place(name: str) -> Any:
     from ray import tune
 
-    from tuning.trial.driver import placement
+    from tuning.trial.driver import trial_resources
     from tuning.trial.spec import Slot
 
     if name == "plain":
         return tune.PlacementGroupFactory([{"CPU": 0.01}])
-    return placement(Slot(workers=1, cpus=1, gpus=0))
+    return trial_resources(Slot(workers=1, cpus=1, gpus=0))
 
 
 def _worker(_: dict[str, Any]) -> None:
@@ -175,13 +175,13 @@ def train_as_a_sweep(worker: Callable[[dict[str, Any]], None], payload: dict[str
     from ray import tune
     from ray.train import RunConfig, ScalingConfig
 
-    from tuning.trial.ray_internals import GroupOfSeveral, ReportToTune, TrialTrainer
+    from tuning.trial.ray_internals import InProcessReportCallback, MultiWorkerTorchConfig, ReusingTorchTrainer
 
-    run = RunConfig(name=tune.get_context().get_trial_id(), storage_path=folder, callbacks=[ReportToTune()])
-    TrialTrainer(
+    run = RunConfig(name=tune.get_context().get_trial_id(), storage_path=folder, callbacks=[InProcessReportCallback()])
+    ReusingTorchTrainer(
         worker,
         train_loop_config=payload,
-        torch_config=GroupOfSeveral(backend="gloo"),
+        torch_config=MultiWorkerTorchConfig(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
         run_config=run,
     ).fit()

@@ -22,7 +22,7 @@ from tuning.tracking.events import Journal
 from tuning.tracking.mlflow_writer import Reporting, reporting
 from tuning.tracking.outbox import Spool
 from tuning.tracking.system_metrics import machine_watched
-from tuning.trial.driver import DRIVER_RESTARTS, placement, run_trial
+from tuning.trial.driver import DRIVER_RESTARTS, run_trial, trial_resources
 from tuning.trial.spec import Slot, TrialJob
 
 
@@ -47,6 +47,10 @@ def run_sweep(
         Interrupted: the sweep was stopped by a signal; a later call resumes it.
         SpoolBusy: another process works on the run.
     """
+    if not config.resources.reuse_workers:
+        # Ray Train reserves the workers' resources then: Tune can't know how many trials fit.
+        limited = config.resources.model_copy(update={"max_concurrent": max_concurrent})
+        config = config.model_copy(update={"resources": limited})
     # Tune's older output accepts a custom reporter; the newer one prints every trial's settings and results.
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     if config.resources.max_concurrent is not None:
@@ -116,7 +120,7 @@ class _Stage:
                 search_alg=search.algorithm,
                 scheduler=search.scheduler,
                 num_samples=search.samples,
-                reuse_actors=True,
+                reuse_actors=self.config.resources.reuse_workers,
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
@@ -136,4 +140,5 @@ def _restored(folder: Path, job: TrialJob) -> tune.Tuner | None:
 
 
 def _trainable(job: TrialJob) -> Any:
-    return tune.with_resources(tune.with_parameters(run_trial, job=job), placement(job.slot))
+    resources = trial_resources(job.slot, reuse_workers=job.sweep.resources.reuse_workers)
+    return tune.with_resources(tune.with_parameters(run_trial, job=job), resources)

@@ -332,6 +332,6 @@ def readers(file: Path) -> list[int]:
     return found
 
 
-def spoil(file: Path) -> None:
+def truncate(file: Path) -> None:
     """As a disk does that lost its power: the file is there, its end is not."""
     os.truncate(file, file.stat().st_size // 2)

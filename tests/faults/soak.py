@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data.demo import write_demo
-from tests.faults.clusters import FaultyCluster, alive, faulty_cluster, kill, spoil
+from tests.faults.clusters import FaultyCluster, alive, faulty_cluster, kill, truncate
 from tests.helpers.leaderboards import Undisturbed, assert_same
 from tests.helpers.sweep_runs import Workplace, succeeded
 
@@ -192,7 +192,7 @@ class Soak:
                 kill(process.pid, signal.SIGSTOP)
                 name = self.draws.choice(["training.pt", "model.pt", "checkpoint.json"])
                 with contextlib.suppress(FileNotFoundError):
-                    spoil(folders[-1] / name)
+                    truncate(folders[-1] / name)
                 kill(process.pid)
                 return f"{name} of {process.trial} cut in half, its worker killed"
         return "none there"

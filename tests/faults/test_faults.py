@@ -28,7 +28,7 @@ from tests.faults.clusters import (
     faulty_cluster,
     kill,
     readers,
-    spoil,
+    truncate,
     wait_for,
     watched_places,
 )
@@ -287,9 +287,9 @@ def stops(place: Workplace, cluster: FaultyCluster, undisturbed: Undisturbed) ->
         one, other = seen.unfinished["first kill"]
         for trial, name in ((one, "training.pt"), (other, "model.pt")):
             *_, before, last = sorted((run / "ray/trials" / trial).glob("checkpoint_*/"))
-            spoil(last / name)
+            truncate(last / name)
             seen.damaged[trial] = len(watch.epochs(trial)), read_manifest(before).epoch
-        spoil(run / "ray/trials" / other / "checkpoint_manager_snapshot.json")
+        truncate(run / "ray/trials" / other / "checkpoint_manager_snapshot.json")
         for sweep in go(resume, "second kill", 2, watch):
             os.killpg(sweep.pid, signal.SIGKILL)
         for sweep in go(resume, "Ctrl-C", 2, watch):

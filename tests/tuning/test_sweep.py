@@ -101,9 +101,9 @@ def test_stopped_trials_let_later_ones_start(asha_run: tuple[Path, str]) -> None
 
 JOB = """
 import json, sys
-from tuning.cluster.address import use_token_if_asked
+from tuning.cluster.address import use_token_if_required
 address = sys.argv[1] or None
-use_token_if_asked(address)
+use_token_if_required(address)
 import ray
 from ray.util import placement_group_table
 from tuning.cluster.connect import connected

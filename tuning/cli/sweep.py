@@ -66,12 +66,12 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.cluster.address import check_address, use_token_if_asked
+    from tuning.cluster.address import check_address, use_token_if_required
 
     config = _resumed_config(args) if args.resume else _new_config(args)
     address = args.address or os.environ.get("RAY_ADDRESS") or None
     check_address(address)
-    use_token_if_asked(address)
+    use_token_if_required(address)
 
     # These take seconds to import: only once the settings are known to be valid.
     from tuning.cluster.connect import connected
@@ -91,7 +91,7 @@ def execute(args: argparse.Namespace) -> int:
     scanned = scan(config.data)
     print_scan(scanned, config)
     print_weights(prepare_weights(config, scanned.num_classes))
-    with connected(address, verbose=args.verbose):
+    with connected(address, verbose=args.verbose, state_api=not config.resources.reuse_workers):
         prepared, plan = _prepare(args, run, config, scanned, on_cluster=address is not None)
         started = time.monotonic()
         try:
@@ -106,7 +106,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:
-    from tuning.cluster.submitted_job import refuse_lost_paths, working_copy
+    from tuning.cluster.submitted_job import check_lasting_paths, working_dir_copy
     from tuning.config.load import absolute_paths, load_config, refuse_unused
     from tuning.config.schema import ConfigError
 
@@ -125,7 +125,7 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
     refuse_unused(config)
     name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
     config = absolute_paths(config.model_copy(update={"name": name}))
-    refuse_lost_paths(config, working_copy(Path.cwd()))
+    check_lasting_paths(config, working_dir_copy(Path.cwd()))
     return config
 
 
@@ -240,11 +240,11 @@ def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *
 def _run_trials(
     run: RunFolder, config: SweepConfig, prepared: PreparedData, plan: Plan, *, verbose: bool
 ) -> list[TrialResult]:
-    from tuning.cluster.connect import head_address, told_when_gone
+    from tuning.cluster.connect import head_address, warn_if_head_stops
     from tuning.sweep import run_sweep
 
     lost = f"The Ray head node no longer responds. Once one runs again, {_resume_hint(run)}"
-    with told_when_gone(head_address(), lost):
+    with warn_if_head_stops(head_address(), lost):
         return run_sweep(run, config, prepared, plan.slot, plan.at_once, verbose=verbose)
 
 

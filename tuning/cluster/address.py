@@ -1,4 +1,4 @@
-"""Knocking at a Ray address before Ray is imported: is anybody there, and do they ask for a token?"""
+"""Check a Ray address before Ray is imported: does a server answer, and does it require a token?"""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ class ClusterError(TuningError):
 
 
 def check_address(address: str | None) -> None:
-    """See that somebody answers there: Ray itself tries for minutes before it gives up.
+    """Check that a server answers at `address`, since Ray itself retries for minutes.
+
+    Args:
+        address: `HOST:PORT`; None and `auto` are not checked.
 
     Raises:
-        ClusterError: it is no `HOST:PORT`, or nobody answers.
+        ClusterError: the address is not `HOST:PORT`, or no server answers.
     """
     if address is None or address == "auto":
         return
     if "://" in address:
         raise ClusterError(
-            f"Ray address {address!r} is not HOST:PORT: a sweep runs inside the cluster, send it there with "
+            f"Ray address {address!r} is not HOST:PORT: a sweep runs inside the cluster, submit it there with "
             "'ray job submit'"
         )
     host, _, port = address.rpartition(":")
@@ -35,31 +38,34 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
-            f"no Ray cluster answers at {address!r} ({error}): start one with 'ray start --head', or leave the "
-            "address out to run on this machine"
+            f"no Ray cluster answers at {address!r} ({error}): start one with 'ray start --head', or omit the address "
+            "to run on this machine"
         ) from None
 
 
-def use_token_if_asked(address: str | None) -> None:
-    """Send Ray's token to a cluster that asks for one; Ray itself does so at a named address only when told to.
+def use_token_if_required(address: str | None) -> None:
+    """Set RAY_AUTH_MODE for a cluster that requires a token, which Ray does not do itself for a given address.
 
-    Ray reads RAY_AUTH_MODE once, when it is imported. And it must be right: where just one side goes by tokens, the
-    head takes the sweep for dead.
+    Call this before Ray is imported, when it reads RAY_AUTH_MODE. The mode must match the cluster's: if only one side
+    uses tokens, the head takes the sweep for dead.
+
+    Args:
+        address: `HOST:PORT`; does nothing for None and `auto`.
 
     Raises:
-        ClusterError: the cluster asks for a token and there is none here.
+        ClusterError: the cluster requires a token and there is no token on this machine.
     """
-    if address is None or address == "auto" or "RAY_AUTH_MODE" in os.environ or not _asks_for_token(address):
+    if address is None or address == "auto" or "RAY_AUTH_MODE" in os.environ or not _requires_token(address):
         return
-    given = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if not given and not (Path.home() / ".ray" / "auth_token").is_file():
+    token = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if not token and not (Path.home() / ".ray" / "auth_token").is_file():
         raise ClusterError(
-            f"the Ray cluster at {address!r} asks for a token: copy ~/.ray/auth_token of its head to ~/.ray/ here"
+            f"the Ray cluster at {address!r} requires a token: copy ~/.ray/auth_token from its head to ~/.ray/ here"
         )
     os.environ["RAY_AUTH_MODE"] = "token"
 
 
-def _asks_for_token(address: str) -> bool:
+def _requires_token(address: str) -> bool:
     with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         check_alive = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
         try:

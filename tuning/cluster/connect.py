@@ -1,4 +1,4 @@
-"""How Ray is reached."""
+"""Start Ray on this machine or connect to a cluster, and watch its head."""
 
 from __future__ import annotations
 
@@ -12,99 +12,132 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from tuning.cluster.address import ClusterError
-from tuning.cluster.submitted_job import working_copy
+from tuning.cluster.submitted_job import working_dir_copy
+from tuning.errors import in_a_line
+from tuning.ports import find_free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 WORKER_ENV = {
-    # The default of 2 s is also how long each report of a trial waits before the scheduler sees it.
+    # Each report of a trial waits this long before the scheduler gets it; the default is 2 s.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
-    # A busy machine, or a node yet to start, may take longer than the default of 60 s to give a trial its place.
+    # A busy machine, or a node that is yet to start, may need longer than the default of 60 s.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
-    # The drivers' own class of callback watches for nodes that are taken away, without a process.
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    # A driver is given its next trial once the workers of the last one have stopped.
+    # A driver gets its next trial once the workers of the last one have stopped.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",
 }
+"""Environment of all processes of a sweep."""
 
-
-# Ray warns of more processes than it expects to start at once, which is one a core; each trial has three.
-_LOCAL: dict[str, Any] = {
-    "include_dashboard": False,
-    "_system_config": {"worker_maximum_startup_concurrency": 32},
-}
+_WATCH_INTERVAL_SECONDS = 2.0
+_WATCH_TIMEOUT_SECONDS = 5.0
+_STATE_API_TIMEOUT_SECONDS = 120.0
 
 
 @contextmanager
-def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
-    """Ray, started on this machine or reached at an address, for the time of a sweep.
+def connected(address: str | None, *, verbose: bool, state_api: bool = False) -> Iterator[None]:
+    """Start Ray on this machine or connect to a cluster; stop or disconnect on exit.
 
     Args:
         address: `HOST:PORT` or `auto`; None starts Ray on this machine.
-        verbose: show Ray's own log lines and the workers' output.
+        verbose: show Ray's log lines and the output of the workers.
+        state_api: the trials need Ray's State API, as Ray's own trainer does (`resources.reuse_workers: false`): start
+            the dashboard on this machine, or check that the cluster's answers.
 
     Raises:
-        ClusterError: Ray can't be started or joined.
+        ClusterError: Ray can't be started or connected to, or the State API does not answer.
     """
+    env = dict(WORKER_ENV)
+    options: dict[str, Any] = {}
+    if address is None:
+        # Ray warns of more than one process per core that starts; each trial starts three.
+        options = {"include_dashboard": state_api, "_system_config": {"worker_maximum_startup_concurrency": 32}}
+        if state_api:
+            options["dashboard_port"] = find_free_port()
+            env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{options['dashboard_port']}"
+    elif state_api and address != "auto":
+        # Without an address the State API uses the cluster that was started last on the machine, even one that is gone.
+        env["RAY_ADDRESS"] = address
     try:
         ray.init(
             address=address or "local",
-            **(_LOCAL if address is None else {}),
+            **options,
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
-            runtime_env=_runtime_env(address),
+            runtime_env=_runtime_env(address, env),
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = (
-            f"at {address!r} can't be joined; if it asks for a token, copy ~/.ray/auth_token of its head here"
+        problem = (
+            f"at {address!r} can't be joined; if it requires a token, copy ~/.ray/auth_token from its head here"
             if address
             else "can't be started here"
         )
-        raise ClusterError(f"Ray {where} ({' '.join(str(error).split())})") from None
+        raise ClusterError(f"Ray {problem} ({' '.join(str(error).split())})") from None
     try:
+        if state_api:
+            _check_state_api()
         yield
     finally:
         ray.shutdown()
 
 
-def _runtime_env(address: str | None) -> dict[str, Any]:
-    """Workers must import this project's `data` and `models`, whatever else bears those names there."""
+def _runtime_env(address: str | None, env: dict[str, str]) -> dict[str, Any]:
+    """Make workers import this project's `data` and `models`, even if other packages have these names there."""
     if address is None:
-        # In front of what the user has there, whose packages trials may need.
+        # Before the user's own PYTHONPATH, whose packages trials may need.
         path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {"env_vars": {**WORKER_ENV, "PYTHONPATH": path}}
-    if working_copy(PROJECT) is not None:
-        # A submitted job's working directory goes to its workers by itself, and Ray takes no second one.
-        return {"env_vars": WORKER_ENV}
-    return {"env_vars": WORKER_ENV, "working_dir": str(PROJECT)}
+        return {"env_vars": {**env, "PYTHONPATH": path}}
+    if working_dir_copy(PROJECT) is not None:
+        # Ray passes a submitted job's working directory on to its workers, and accepts no second one.
+        return {"env_vars": env}
+    return {"env_vars": env, "working_dir": str(PROJECT)}
+
+
+def _check_state_api() -> None:
+    """Raise ClusterError unless the State API answers on the head for this cluster, where Ray's trainer calls it."""
+    task = ray.remote(num_cpus=0, max_calls=1, resources={"node:__internal_head__": 0.001})(_state_api_nodes)
+    try:
+        found = ray.get(task.remote(), timeout=_STATE_API_TIMEOUT_SECONDS)
+    except RayError as error:
+        reason = in_a_line(error, 200)
+    else:
+        if not found.isdisjoint(node["NodeID"] for node in ray.nodes()):
+            return
+        reason = "the State API of another cluster answers"
+    raise ClusterError(
+        f"resources.reuse_workers=false needs Ray's State API, which does not answer here ({reason}): install "
+        "'ray[default]' and start the head with --include-dashboard=true, or set resources.reuse_workers=true"
+    )
+
+
+def _state_api_nodes() -> set[str]:
+    from ray.util.state import list_nodes
+
+    return {node.node_id for node in list_nodes()}
 
 
 def head_address() -> str:
-    """`HOST:PORT` of the connected cluster's head."""
+    """Return `HOST:PORT` of the connected cluster's head."""
     return str(ray.get_runtime_context().gcs_address)
 
 
-_PAUSE, _PATIENCE = 2.0, 5.0
-"""Seconds between two looks, and of one look."""
-
-
 @contextmanager
-def told_when_gone(address: str, what: str) -> Iterator[None]:
-    """While this runs, print what to do when the head no longer answers.
+def warn_if_head_stops(address: str, message: str) -> Iterator[None]:
+    """Print `message` once if the head of the cluster stops responding within the context.
 
     Args:
         address: `HOST:PORT` of the head.
-        what: a line.
+        message: one line that says what to do.
     """
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(_PAUSE):
-            # Twice: one look may fail on a busy machine.
-            if not _answers(address) and not _answers(address):
-                print(f"\n{what}", flush=True)
+        while not ended.wait(_WATCH_INTERVAL_SECONDS):
+            # Twice, since one attempt may fail on a busy machine.
+            if not _responds(address) and not _responds(address):
+                print(f"\n{message}", flush=True)
                 return
 
     thread = threading.Thread(target=watch, name="head", daemon=True)
@@ -116,10 +149,10 @@ def told_when_gone(address: str, what: str) -> Iterator[None]:
         thread.join()
 
 
-def _answers(address: str) -> bool:
+def _responds(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_WATCH_TIMEOUT_SECONDS).close()
     except OSError:
         return False
     return True

@@ -67,7 +67,7 @@ def plan_slots(resources: ResourcesConfig, nodes: Sequence[Node], measured: Meas
     if fitting == 0:
         asked = slot.memory is not None
         raise ClusterError(
-            f"no trial fits: it takes {slot.told}, the largest node has "
+            f"no trial fits: it takes {slot.summary}, the largest node has "
             f"{max(node.cpus for node in nodes):g} CPU and {max(node.gpus for node in nodes):g} GPU"
             f"{_largest_memory(nodes) if asked else ''}; lower resources.cpus, resources.gpus"
             f"{', resources.memory' if asked else ''} or resources.workers, or set resources.max_concurrent if nodes "

@@ -43,7 +43,7 @@ class Plan:
         finals = f", then {self.finalists} of finalists" if self.finalists else ""
         lines = [
             f"plan: {self.trials} trials{finals}, {min(self.at_once, self.trials)} at once on {self._where()}",
-            f"      each trial takes {self.slot.told}",
+            f"      each trial takes {self.slot.summary}",
         ]
         if self.seconds is not None:
             sooner = ", less where trials are stopped early" if self.ends_early else ""

@@ -1,4 +1,4 @@
-"""What is different in a job that `ray job submit --working-dir` has sent to a cluster."""
+"""A job that `ray job submit --working-dir` has sent to a cluster: it runs in a copy that Ray removes."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from models.registry import ARCHITECTURES
 from tuning.config.schema import ConfigError
 from tuning.config.sweep_config import SweepConfig
 
-COPIES = "working_dir_files"
-"""Ray unpacks working directories in here, each in a folder of its own, and removes them when no job uses them."""
+WORKING_DIRS = "working_dir_files"
+"""Name of the folder into which Ray unpacks working directories; it removes each when no job uses it any more."""
 
 
-def working_copy(here: Path) -> Path | None:
-    """The copy of the submitted working directory that `here` is or lies in; None where it lies in none."""
-    return next((folder for folder in (here, *here.parents) if folder.parent.name == COPIES), None)
+def working_dir_copy(path: Path) -> Path | None:
+    """Return the copy of a submitted working directory that contains `path`; None if there is no such copy."""
+    return next((folder for folder in (path, *path.parents) if folder.parent.name == WORKING_DIRS), None)
 
 
-def refuse_lost_paths(config: SweepConfig, copy: Path | None) -> None:
-    """Refuse to keep in a copy that goes with the job what a sweep writes, or what it reads again when it goes on.
+def check_lasting_paths(config: SweepConfig, copy: Path | None) -> None:
+    """Check that nothing that a sweep writes, or reads again on resume, is in a copy that Ray removes after the job.
 
-    Files that are read once, when a sweep begins (its config, a split, groups), may lie there.
+    Files that are read only once, when a sweep starts (its config, a split, groups), may be in the copy.
 
     Args:
-        config: with absolute paths.
-        copy: as of `working_copy`.
+        config: settings with absolute paths.
+        copy: result of `working_dir_copy` for the current directory.
 
     Raises:
-        ConfigError: such a path lies in the copy; says which setting.
+        ConfigError: such a path is in the copy; names the setting.
     """
     if copy is None:
         return
     for name, path in _lasting_paths(config):
-        place = Path(os.path.normpath(path))
-        if place.is_relative_to(copy.parent):
+        normalised = Path(os.path.normpath(path))
+        if normalised.is_relative_to(copy.parent):
             raise ConfigError(
-                f"{name} is {os.path.relpath(place, copy)!r}, which lies in a submitted job's own copy of the working "
-                "directory and goes with it: give an absolute path on storage that all nodes mount, such as "
-                f"/mnt/sweep/{place.name}"
+                f"{name} is {os.path.relpath(normalised, copy)!r}, inside a submitted job's copy of the working "
+                "directory, which Ray removes after the job: give an absolute path on storage that all nodes mount, "
+                f"such as /mnt/sweep/{normalised.name}"
             )
 
 
@@ -57,11 +57,14 @@ def _lasting_paths(config: SweepConfig) -> Iterator[tuple[str, str]]:
 
 
 def weight_paths(config: SweepConfig) -> list[tuple[str, str]]:
-    """Architectures and the files or folders that their trials start from, but for weights that have a name."""
-    found = {
+    """Return each architecture and path of weights (file or folder) that its trials start from.
+
+    Weights with a name, which the registry knows, have no path.
+    """
+    paths = {
         (subspace.arch, weights): None
         for subspace in config.subspaces()
         for weights in subspace.listed("weights")
         if weights not in ("none", *ARCHITECTURES[subspace.arch].weights)
     }
-    return list(found)
+    return list(paths)

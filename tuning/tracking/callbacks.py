@@ -16,7 +16,7 @@ from tuning.search.leaderboard import axis_text, axis_title, telling_axes
 from tuning.tracking.events import Journal
 from tuning.tracking.outbox import Spool
 from tuning.training.checkpoint import CheckpointError, read_manifest
-from tuning.trial.disk import has_room
+from tuning.trial.disk import has_disk_space
 
 
 class TrackingCallback(Callback):
@@ -98,7 +98,7 @@ class TrialTable(ProgressReporter):
         """Trials wait without a word: nothing that a worker prints is shown."""
         with contextlib.suppress(OSError):
             newest = max(self.checkpoints.glob("*/checkpoint_*/"), key=lambda folder: folder.name, default=None)
-            if not has_room(self.checkpoints, newest):
+            if not has_disk_space(self.checkpoints, newest):
                 tqdm.write(f"note: the disk of {self.checkpoints} is full: trials wait until there is room")
 
     def _row(self, trial: Any, axes: Sequence[str]) -> list[str]:

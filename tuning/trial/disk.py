@@ -1,4 +1,4 @@
-"""Waiting for room on a full disk: a trial that waits loses nothing, one that fails loses what it has not written."""
+"""Wait for free disk space: a trial that waits loses nothing, one that fails loses its latest epoch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import shutil
 import time
 from pathlib import Path
 
-_RESERVE = 4 * 2**20
-"""Bytes beside a checkpoint, for what Ray writes of it."""
-_PAUSE = 2.0
+_RESERVED_BYTES = 4 * 2**20
+"""For the files that Ray writes along with a checkpoint."""
+_POLL_SECONDS = 2.0
 
 
-def has_room(folder: Path, checkpoint: Path | None) -> bool:
-    """Whether the disk of a folder takes a checkpoint like this one."""
+def has_disk_space(folder: Path, checkpoint: Path | None) -> bool:
+    """Return whether the disk of `folder` has space for a copy of `checkpoint` (None: for Ray's own files)."""
     size = sum(file.stat().st_size for file in checkpoint.iterdir()) if checkpoint is not None else 0
-    return shutil.disk_usage(folder).free >= size + _RESERVE
+    return shutil.disk_usage(folder).free >= size + _RESERVED_BYTES
 
 
-def await_room(folder: Path, checkpoint: Path) -> None:
-    """Return once the disk of a folder takes the checkpoint."""
-    while not has_room(folder, checkpoint):
-        time.sleep(_PAUSE)
+def wait_for_disk_space(folder: Path, checkpoint: Path) -> None:
+    """Block until the disk of `folder` has space for a copy of `checkpoint`."""
+    while not has_disk_space(folder, checkpoint):
+        time.sleep(_POLL_SECONDS)

@@ -1,16 +1,20 @@
-"""How a trial's `TorchTrainer` runs with as few processes as it can, and lets go of its place at once.
+"""A `TorchTrainer` that starts fewer processes than Ray's own and reuses its workers for the next trial.
 
-Ray would start seven for a trial beside its driver: a controller, a queue from it to the driver, a watcher for nodes
-that are taken away, a cleaner for a controller that dies, a manager of Ray datasets, a barrier for the workers, and the
-worker. On a small machine their start takes longer than a small model's epoch. The first three are objects in the
-driver's process here; the cleaner has nothing to clean, since the workers' place is the trial's own, and the manager
-nothing to manage; the last two outlive the trial.
+The only module that imports private modules of Ray; `tests/tuning/trial/test_ray_contract.py` names each thing that it
+relies on. `resources.reuse_workers: false` runs a sweep without it.
+
+For each trial Ray starts seven processes besides the driver: the controller, a queue from it to the driver, a watcher
+of preemption notices, a cleaner of placement groups, a manager of Ray datasets, a barrier for the workers, and the
+worker. On a small machine starting them takes longer than an epoch of a small model. Here the first three are objects
+in the driver's process. The cleaner is not needed, since the workers run in the trial's own placement group, which Tune
+removes; nor is the manager, since no Ray dataset is used. The barrier and the worker outlive the trial.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -38,49 +42,46 @@ from ray.train.v2._internal.execution.worker_group import (
 )
 from ray.train.v2.api.result import Result
 
-from tuning.trial import stop as stopping
+from tuning.trial.stop import request_stop
 
-_WITHOUT_USE = (PlacementGroupCleanerCallback, DatasetsCallback)
+STOP_TIMEOUT_SECONDS = 20.0
+"""For the training step that a worker is in when it is requested to stop; after that it is killed."""
+
+_UNUSED_CALLBACKS = (PlacementGroupCleanerCallback, DatasetsCallback)
 
 
-class TrialTrainer(TorchTrainer):
-    """A `TorchTrainer` inside a Tune trial, whose controller runs in the trial's own process.
+class ReusingTorchTrainer(TorchTrainer):
+    """A `TorchTrainer` for a Tune trial whose controller runs in the driver's process.
 
-    Tune stops a trial by ending its thread at a report (`SystemExit`). With the controller in that thread the workers
-    are stopped before Tune goes on, and the process is fit for the next trial.
+    Tune stops a trial by ending the driver's thread at a report (`SystemExit`). Since the controller runs in this
+    thread, the workers have stopped before Tune continues, and the process is ready for the next trial.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = super()._create_default_callbacks()
-        return [*(each for each in callbacks if not isinstance(each, _WITHOUT_USE)), _WatchHere()]
+        used = [callback for callback in callbacks if not isinstance(callback, _UNUSED_CALLBACKS)]
+        return [*used, _InProcessPreemptionCallback()]
 
-    def _initialize_and_run_controller(self, **parts: Any) -> Result:
-        controller = _Controller(**parts | {"scaling_policy": _PlacedByTune(self.scaling_config)})
+    def _initialize_and_run_controller(self, **kwargs: Any) -> Result:
+        # The controller would add Ray's preemption callback, which starts a process.
+        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+        controller = _Controller(**kwargs | {"scaling_policy": _FixedByPlacementGroup(self.scaling_config)})
         try:
             asyncio.run(controller.run())
         except SystemExit:
-            _group(controller, KeptWorkerGroup.stop)
+            _end_workers(controller, ReusableWorkerGroup.stop)
             raise
         except BaseException:
-            _group(controller, KeptWorkerGroup.abort)
+            _end_workers(controller, ReusableWorkerGroup.abort)
             raise
         return controller.get_result()
 
 
-class GroupOfSeveral(TorchConfig):
-    """PyTorch's process group for several workers; a worker alone has nobody to agree with, and goes without."""
-
-    @property
-    def backend_cls(self) -> type[Backend]:
-        """What sets the group up."""
-        return _BackendOfSeveral
-
-
-class ReportToTune(UserCallback):
-    """Each report of the workers becomes one of the trial, in the thread that Tune knows."""
+class InProcessReportCallback(UserCallback):
+    """Pass each report of the workers to Tune, in the driver's thread."""
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Hand rank 0's metrics on, with the path of the checkpoint that came with them; returns once Tune has them.
+        """Report rank 0's metrics and the path of their checkpoint; return once Tune has them.
 
         Raises:
             SystemExit: the scheduler stops the trial.
@@ -88,22 +89,26 @@ class ReportToTune(UserCallback):
         ray.tune.report(metrics[0] | ({"checkpoint_path": checkpoint.path} if checkpoint else {}))
 
 
-class _BackendOfSeveral(_TorchBackend):
+class MultiWorkerTorchConfig(TorchConfig):
+    """A `TorchConfig` that sets up a process group only if there are several workers."""
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """The class that sets up the process group."""
+        return _MultiWorkerBackend
+
+
+class _MultiWorkerBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         if len(worker_group) > 1:
             super().on_start(worker_group, backend_config)
 
 
-def _group(controller: TrainController, end: Callable[[KeptWorkerGroup], None]) -> None:
-    group = controller.get_worker_group()
-    if group is not None and group.has_started():
-        end(group)
+class _FixedByPlacementGroup(FixedScalingPolicy):
+    """A fixed number of workers, without a request to the autoscaler.
 
-
-class _PlacedByTune(FixedScalingPolicy):
-    """As many workers as were asked for; the cluster's autoscaler knows of them by the trial's placement group.
-
-    Ray's own policy would ask the autoscaler for them a second time, by an actor that may be slow to answer.
+    The autoscaler knows of the workers by the trial's placement group. Ray's own policy would request them a second
+    time, through an actor that can be slow to answer.
     """
 
     def after_controller_start(self, train_run_context: Any) -> None:
@@ -119,21 +124,21 @@ class _PlacedByTune(FixedScalingPolicy):
         pass
 
 
-class _WatchHere(PreemptionCallback):
-    """Sees a node's drain notice from a thread of this process."""
+class _InProcessPreemptionCallback(PreemptionCallback):
+    """Watch for the drain notices of nodes from a thread of this process."""
 
-    _watcher: _Watcher | None
+    _watcher: _StoppableWatcher | None
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         self._stop_watcher()
-        nodes: dict[str, list[int]] = {}
-        workers = {}
+        ranks_by_node: dict[str, list[int]] = {}
+        actors_by_rank = {}
         for worker in worker_group.get_workers():
             rank = worker.distributed_context.world_rank
-            nodes.setdefault(worker.metadata.node_id, []).append(rank)
-            workers[rank] = worker.actor
-        self._watcher = _Watcher(
-            node_to_ranks=nodes, poll_interval_s=self._poll_interval_s, worker_actors_by_rank=workers
+            ranks_by_node.setdefault(worker.metadata.node_id, []).append(rank)
+            actors_by_rank[rank] = worker.actor
+        self._watcher = _StoppableWatcher(
+            node_to_ranks=ranks_by_node, poll_interval_s=self._poll_interval_s, worker_actors_by_rank=actors_by_rank
         )
 
     def _stop_watcher(self) -> None:
@@ -142,54 +147,56 @@ class _WatchHere(PreemptionCallback):
         self._watcher = None
 
 
-class _Watcher(PreemptionWatcher):
+class _StoppableWatcher(PreemptionWatcher):
     def stop(self) -> None:
         self._stop_event.set()
 
 
-SECONDS_TO_STOP = 20.0
-"""For the step in which a worker is when it is asked; one that takes longer is killed."""
+def _end_workers(controller: TrainController, end: Callable[[ReusableWorkerGroup], None]) -> None:
+    group = controller.get_worker_group()
+    if group is not None and group.has_started():
+        end(group)
 
 
-class _TrialsPlace(DefaultPlacementGroupHandle):
-    """The placement group of the trial, which is Tune's to free."""
+class _BorrowedPlacementGroup(DefaultPlacementGroupHandle):
+    """The placement group of the trial, which Tune removes."""
 
     def shutdown(self) -> None:
         pass
 
 
-_kept: WorkerGroupState | None = None
-"""Of this process's last trial; a driver has one trial at a time."""
+_idle_workers: WorkerGroupState | None = None
+"""Of this process's last trial, for its next one; a driver runs one trial at a time."""
 
 
-class KeptWorkerGroup(WorkerGroup):
-    """A worker group that begins with the workers that are kept, and keeps its own where they end well."""
+class ReusableWorkerGroup(WorkerGroup):
+    """A worker group that starts with the workers of the process's last trial, and leaves its own for the next one."""
 
-    _taken: WorkerGroupState | None = None
+    _reused: WorkerGroupState | None = None
 
     def stop(self) -> None:
-        """End training as soon as the workers' current step is done, and keep them; where that fails, end them."""
-        # Workers that wait for each other's gradients don't stop at the same step: one alone can be asked.
-        if len(self) == 1 and self._comes_to_an_end():
-            self._shut_down_keeping()
+        """End training after the workers' current step and keep the workers; kill them if that fails."""
+        # Several workers wait for each other's gradients and would not stop at the same step.
+        if len(self) == 1 and self._stops_in_time():
+            self._shutdown_but_keep_workers()
         else:
             self.abort()
 
     def shutdown(self) -> None:
-        """As Ray's, but workers that have finished without an error are kept."""
+        """Shut down as Ray does, but keep workers that have finished without an error."""
         status = self.get_latest_poll_status()
         if self.has_started() and status is not None and status.finished and not status.errors:
-            self._shut_down_keeping()
+            self._shutdown_but_keep_workers()
         else:
             super().shutdown()
 
-    def _comes_to_an_end(self) -> bool:
+    def _stops_in_time(self) -> bool:
         (worker,) = self.get_workers()
-        deadline = time.monotonic() + SECONDS_TO_STOP
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
         try:
-            ray.get(worker.execute_async(stopping.ask), timeout=SECONDS_TO_STOP)
-            # A poll also takes what the worker waits to report.
-            while ray.get(worker.actor.poll_status.remote(), timeout=SECONDS_TO_STOP).running:
+            ray.get(worker.execute_async(request_stop), timeout=STOP_TIMEOUT_SECONDS)
+            # A poll also takes the report that the worker waits to hand over.
+            while ray.get(worker.actor.poll_status.remote(), timeout=STOP_TIMEOUT_SECONDS).running:
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(0.02)
@@ -197,80 +204,82 @@ class KeptWorkerGroup(WorkerGroup):
             return False
         return True
 
-    def _shut_down_keeping(self) -> None:
+    def _shutdown_but_keep_workers(self) -> None:
         state = self.get_worker_group_state()
-        self._worker_group_state = _Keeping(**{each.name: getattr(state, each.name) for each in fields(state)})
+        self._worker_group_state = _KeptState(**{each.name: getattr(state, each.name) for each in fields(state)})
         super().shutdown()
 
     def _start_impl(self, worker_group_state_builder: Any) -> None:
-        self._taken = _take(self._worker_group_context.num_workers)
-        with _barrier_of(self._taken) if self._taken is not None else contextlib.nullcontext():
+        self._reused = _take_idle_workers(self._worker_group_context.num_workers)
+        with _reused_barrier(self._reused) if self._reused is not None else contextlib.nullcontext():
             super()._start_impl(worker_group_state_builder)
 
-    def _create_placement_group(self, *_: Any) -> _TrialsPlace:
-        place = ray.util.get_current_placement_group()
-        assert place is not None, "Tune gives each trial one"
-        return _TrialsPlace(place)
+    def _create_placement_group(self, *_: Any) -> _BorrowedPlacementGroup:
+        placement_group = ray.util.get_current_placement_group()
+        assert placement_group is not None, "Tune creates one for each trial"
+        return _BorrowedPlacementGroup(placement_group)
 
-    def _create_workers(self, num_workers: int, place: Any, resources: dict[str, float], **kwargs: Any) -> list[Worker]:
-        # The first bundle is the driver's.
+    def _create_workers(
+        self, num_workers: int, placement_group: Any, resources: dict[str, float], **kwargs: Any
+    ) -> list[Worker]:
+        # Bundle 0 is the driver's.
         bundles = list(range(1, num_workers + 1))
-        if self._taken is None:
-            return super()._create_workers(num_workers, place, resources, bundles, **kwargs)
-        again = [
-            Worker(each.actor, each.metadata, each.resources, placement_group_bundle_index=bundle)
-            for each, bundle in zip(self._taken.workers, bundles, strict=True)
+        if self._reused is None:
+            return super()._create_workers(num_workers, placement_group, resources, bundles, **kwargs)
+        workers = [
+            Worker(worker.actor, worker.metadata, worker.resources, placement_group_bundle_index=bundle)
+            for worker, bundle in zip(self._reused.workers, bundles, strict=True)
         ]
-        return WorkerGroup._assign_worker_ranks(again, 0, None, kwargs["replica_group_size"])
+        return WorkerGroup._assign_worker_ranks(workers, 0, None, kwargs["replica_group_size"])
 
 
-class _Keeping(WorkerGroupState):
-    """The state of a group, which is kept where it would be shut down."""
+class _Controller(TrainController):
+    worker_group_cls = ReusableWorkerGroup
+
+
+class _KeptState(WorkerGroupState):
+    """The state of a worker group; its workers become idle where Ray would end them."""
 
     def shutdown(self) -> None:
-        global _kept
-        _kept = self
+        global _idle_workers
+        _idle_workers = self
 
 
-def _take(num_workers: int) -> WorkerGroupState | None:
-    """The kept workers, if they are as many and alive; else they are ended."""
-    global _kept
-    kept, _kept = _kept, None
-    if kept is None:
+def _take_idle_workers(num_workers: int) -> WorkerGroupState | None:
+    """Return the idle workers if they are `num_workers` and alive; end them otherwise."""
+    global _idle_workers
+    idle, _idle_workers = _idle_workers, None
+    if idle is None:
         return None
     try:
-        ray.get([worker.actor.get_metadata.remote() for worker in kept.workers], timeout=10)
-        if len(kept.workers) == num_workers:
-            return kept
+        ray.get([worker.actor.get_metadata.remote() for worker in idle.workers], timeout=10)
+        if len(idle.workers) == num_workers:
+            return idle
     except RayError:
         pass  # A worker or its node is gone.
-    WorkerGroupState.shutdown(kept)
+    WorkerGroupState.shutdown(idle)
     return None
 
 
 @contextlib.contextmanager
-def _barrier_of(kept: WorkerGroupState) -> Iterator[None]:
-    """Ray makes the actor at which workers wait for each other from a name of its module: here it is the kept one."""
-    own = worker_group.SynchronizationActor
-    worker_group.SynchronizationActor = _Made(kept.sync_actor)
+def _reused_barrier(idle: WorkerGroupState) -> Iterator[None]:
+    """Make Ray use the barrier of the idle workers, by replacing the actor class that it creates one from."""
+    original = worker_group.SynchronizationActor
+    worker_group.SynchronizationActor = _ExistingActor(idle.sync_actor)
     try:
         yield
     finally:
-        worker_group.SynchronizationActor = own
+        worker_group.SynchronizationActor = original
 
 
 @dataclass(frozen=True)
-class _Made:
-    """An actor class whose only actor is there."""
+class _ExistingActor:
+    """Stands for an actor class; creating an actor returns the existing one."""
 
     actor: Any
 
-    def options(self, **_: Any) -> _Made:
+    def options(self, **_: Any) -> _ExistingActor:
         return self
 
     def remote(self, **_: Any) -> Any:
         return self.actor
-
-
-class _Controller(TrainController):
-    worker_group_cls = KeptWorkerGroup

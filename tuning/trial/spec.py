@@ -1,4 +1,4 @@
-"""What a sweep hands to its trials; plain values, light to import, since each trial starts several processes."""
+"""What a sweep hands to its trials: plain values, light to import, since each trial starts several processes."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from tuning.config.sweep_config import SweepConfig
 from tuning.training.trial_data import TrialData
 
 DRIVER_MEMORY = 256 * 2**20
-"""Bytes that a trial's driver asks for beside its workers."""
+"""Bytes of main memory that Ray reserves for a trial's driver, in addition to its workers."""
 
 
 class Slot(BaseModel):
-    """What one trial takes of the cluster."""
+    """Resources of one trial."""
 
     model_config = ConfigDict(frozen=True)
 
     workers: int
     cpus: float
-    """CPUs a worker."""
+    """CPUs per worker."""
     gpus: float
-    """GPUs a worker."""
+    """GPUs per worker."""
     memory: int | None = None
-    """Bytes a worker; None to ask for none."""
+    """Bytes of main memory per worker; None to reserve none."""
 
     @property
-    def of_worker(self) -> dict[str, float]:
-        """What a worker takes, as Ray names it."""
-        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory or 0)}
-        return {name: amount for name, amount in asked.items() if amount}
+    def worker_resources(self) -> dict[str, float]:
+        """Resources of one worker, by Ray's names."""
+        resources = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory or 0)}
+        return {name: amount for name, amount in resources.items() if amount}
 
     @property
-    def told(self) -> str:
-        """What a trial takes, for people."""
+    def summary(self) -> str:
+        """The resources as text for users."""
         memory = "" if self.memory is None else f" and {self.memory / 1e9:.2g} GB"
         return f"{self.workers} worker(s) of {self.cpus:g} CPU and {self.gpus:g} GPU{memory}"
 
@@ -46,4 +46,4 @@ class TrialJob(BaseModel):
     data: TrialData
     slot: Slot
     checkpoints: str
-    """Absolute folder, reached by all nodes, that holds a folder of checkpoints for each trial."""
+    """Absolute folder with one sub-folder of checkpoints per trial; all nodes reach it by this path."""

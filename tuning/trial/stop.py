@@ -1,4 +1,4 @@
-"""How a training process is asked to end its trial at the next step; light, since drivers import it too."""
+"""Ask a training process to end its trial at the next step; light to import, since trial drivers import it too."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
-_asked = threading.Event()
+_stop_requested = threading.Event()
 
 
-class Stopped(Exception):
-    """The trial was asked to end."""
+class TrialStopped(Exception):
+    """The trial that runs in this process was requested to stop."""
 
 
-def ask() -> None:
-    """End what trains in this process."""
-    _asked.set()
+def request_stop() -> None:
+    """Request that training in this process stops."""
+    _stop_requested.set()
 
 
-def begin() -> None:
-    """Forget what an earlier trial in this process was asked."""
-    _asked.clear()
+def clear_stop_request() -> None:
+    """Drop the request of an earlier trial in this process."""
+    _stop_requested.clear()
 
 
-def until_asked(batches: Iterable[_T]) -> Iterator[_T]:
-    """The same batches, as long as nobody asks for the end.
+def until_stopped(batches: Iterable[_T]) -> Iterator[_T]:
+    """Yield from `batches` until a stop is requested.
 
     Raises:
-        Stopped: somebody did.
+        TrialStopped: a stop was requested.
     """
     for batch in batches:
-        if _asked.is_set():
-            raise Stopped
+        if _stop_requested.is_set():
+            raise TrialStopped
         yield batch

@@ -1,4 +1,4 @@
-"""Inside `ray.train`: prepare, train and evaluate epoch by epoch, report each with a checkpoint."""
+"""The training function of a worker: train and validate epoch by epoch, report each epoch with a checkpoint."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from tuning.training.precision import choose_precision
 from tuning.training.predictions import Predictions, concatenate_predictions
 from tuning.training.timing import Stopwatch
 from tuning.training.trial_data import TrialData
-from tuning.trial import stop as stopping
-from tuning.trial.disk import await_room
+from tuning.trial.disk import wait_for_disk_space
+from tuning.trial.stop import TrialStopped, clear_stop_request, until_stopped
 
 
 @dataclass
-class _Training:
-    """One trial on its way. Folds go epoch by epoch together, so that the scheduler sees one score an epoch."""
+class _TrialState:
+    """A trial between two epochs. All folds train the same epoch, so that the scheduler gets one score per epoch."""
 
     trial: TrialConfig
     data: TrialData
@@ -62,38 +62,39 @@ class _Training:
     augment: Augment
     members: list[FoldTraining]
     micro_batch: int
-    """Most clips at once that memory has had room for."""
+    """Clips per forward and backward pass that fit into memory."""
     watch: Stopwatch
     validation: Predictions | None = None
-    """Answers of the latest epoch to the validation clips."""
+    """Predictions of the latest epoch for the validation clips."""
     earlier: list[torch.Tensor] = field(default_factory=list)
-    """Class indices, int16 `(N,)`, that each epoch before the latest gave to these clips."""
+    """Predicted class indices of each earlier epoch for the same clips, int16 `(N,)`."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Each epoch's metrics, those before a restart included."""
+    """Metrics of each epoch, including those before a restart."""
 
 
 def train(payload: dict[str, Any]) -> dict[str, Any] | None:
-    """Train one trial, as one of its workers.
+    """Train one trial as one of its workers.
 
     Args:
-        payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), `cpus` and `folder` (of its checkpoints).
+        payload: `trial` (a `TrialConfig`), `data` (a `TrialData`), `cpus` (of this worker) and `folder` (of the
+            trial's checkpoints).
 
     Returns:
-        What was reported of the epoch in which the trial diverged, if it did.
+        The report of the epoch in which the trial diverged; None if it did not.
     """
-    stopping.begin()
+    clear_stop_request()
     try:
         return _train(payload)
-    except stopping.Stopped:
+    except TrialStopped:
         return None
     finally:
-        _let_go(compiled=payload["trial"].train.compile)
+        _release_memory(compiled=payload["trial"].train.compile)
 
 
-def _let_go(*, compiled: bool) -> None:
-    """The process may train another trial: what this one had on the device must be free for it."""
+def _release_memory(*, compiled: bool) -> None:
+    """Free this trial's memory on the device, since the process may train another trial."""
     if compiled:
-        # Of one piece of code PyTorch compiles a few variants, and runs all later ones uncompiled.
+        # PyTorch compiles only a few variants of the same code and runs all later ones uncompiled.
         torch.compiler.reset()
     gc.collect()
     if torch.cuda.is_available():
@@ -104,49 +105,52 @@ def _train(payload: dict[str, Any]) -> dict[str, Any] | None:
     started = time.monotonic()
     trial, data = payload["trial"], payload["data"]
     configure_torch(int(payload["cpus"]))
-    own = _own_checkpoint(Path(payload["folder"]))
+    checkpoint = _latest_checkpoint(Path(payload["folder"]))
     watch = Stopwatch()
     with watch.phase("start"):
-        training = _prepare(trial, data, int(payload["cpus"]), own, watch)
-    if own is not None:
-        # Who was told of it may have been killed before the scheduler and the journal heard.
-        ray.train.report({**_row(training), "checkpoint_path": str(own)})
-    spent_before = training.history[-1]["seconds"] if training.history else 0.0
-    while not ended(training.history, trial):
-        epoch = len(training.history) + 1
+        state = _prepare(trial, data, int(payload["cpus"]), checkpoint, watch)
+    if checkpoint is not None:
+        # The driver may have been killed before it passed this report on to the scheduler and MLflow.
+        ray.train.report({**_epoch_report(state), "checkpoint_path": str(checkpoint)})
+    spent_before = state.history[-1]["seconds"] if state.history else 0.0
+    while not is_finished(state.history, trial):
+        epoch = len(state.history) + 1
         try:
-            metrics = _one_epoch(training, epoch)
-        except DivergenceError as fault:
-            return _report_diverged(trial, epoch, fault, spent_before + time.monotonic() - started)
+            metrics = _run_epoch(state, epoch)
+        except DivergenceError as error:
+            return _report_divergence(trial, epoch, error, spent_before + time.monotonic() - started)
         seconds = {"seconds": spent_before + time.monotonic() - started, **watch.collect()}
-        training.history.append(metrics | seconds)
+        state.history.append(metrics | seconds)
         with watch.phase("save"):
-            _report(training, Path(payload["folder"]))
+            _report(state, Path(payload["folder"]))
     return None
 
 
-def ended(history: Sequence[Mapping[str, float]], trial: TrialConfig) -> bool:
-    """Whether a trial has all its epochs, or `train.patience` of them without a better score than before."""
+def is_finished(history: Sequence[Mapping[str, float]], trial: TrialConfig) -> bool:
+    """Return whether a trial has trained all its epochs, or `train.patience` epochs without a better score."""
     scores = [epoch[trial.metric] for epoch in history]
-    waited = len(scores) - 1 - scores.index(max(scores)) if scores else 0
-    return len(scores) == trial.train.epochs or waited == trial.train.patience
+    epochs_since_best = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+    return len(scores) == trial.train.epochs or epochs_since_best == trial.train.patience
 
 
-def _own_checkpoint(run_folder: Path) -> Path | None:
-    """What a trial goes on from that was on its way before."""
+def _latest_checkpoint(trial_folder: Path) -> Path | None:
+    """Return the checkpoint from which a restarted trial resumes."""
     latest = ray.train.get_checkpoint()
-    return latest_intact_checkpoint(run_folder, Path(latest.path) if latest is not None else None)
+    return latest_intact_checkpoint(trial_folder, Path(latest.path) if latest is not None else None)
 
 
-def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None, watch: Stopwatch) -> _Training:
-    # Once a node, however many workers of however many trials ask for it.
+def _prepare(trial: TrialConfig, data: TrialData, cpus: int, checkpoint: Path | None, watch: Stopwatch) -> _TrialState:
+    # Copied once per node, however many workers of however many trials call this.
     data.store().fetch(data.digests(), progress=False)
     device = ray.train.torch.get_device()
     precision = choose_precision(trial.train.precision, device)
-    models = load_models(folder)[0] if folder else [initial_model(trial, data, fold) for fold in range(len(data.folds))]
+    if checkpoint is not None:
+        models = load_models(checkpoint)[0]
+    else:
+        models = [initial_model(trial, data, fold) for fold in range(len(data.folds))]
     arch = ARCHITECTURES[trial.arch]
     normalise = Normalise(arch.mean, arch.std).to(device)
-    training = _Training(
+    state = _TrialState(
         trial=trial,
         data=data,
         device=device,
@@ -159,7 +163,7 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None
                 trial,
                 data,
                 fold,
-                # Not wrapped for DDP: the loop itself averages the gradients of all workers.
+                # Not wrapped in DDP: the training loop averages the gradients of all workers itself.
                 ray.train.torch.prepare_model(model, parallel_strategy=None),
                 device=device,
                 precision=precision,
@@ -171,31 +175,31 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, folder: Path | None
         ],
         watch=watch,
     )
-    if folder:
-        _go_on(training, folder)
-    return training
+    if checkpoint is not None:
+        _resume(state, checkpoint)
+    return state
 
 
-def _go_on(training: _Training, folder: Path) -> None:
-    for member, state in zip(training.members, load_training(folder), strict=True):
-        member.learner.load_state(state)
-    training.history = list(read_manifest(folder).history)
-    training.validation, training.earlier = (
-        load_validation_predictions(folder),
-        list(load_epoch_predictions(folder)[:-1].short()),
+def _resume(state: _TrialState, checkpoint: Path) -> None:
+    for member, learner_state in zip(state.members, load_training(checkpoint), strict=True):
+        member.learner.load_state(learner_state)
+    state.history = list(read_manifest(checkpoint).history)
+    state.validation, state.earlier = (
+        load_validation_predictions(checkpoint),
+        list(load_epoch_predictions(checkpoint)[:-1].short()),
     )
-    training.micro_batch = int(training.history[-1]["micro_batch"])
+    state.micro_batch = int(state.history[-1]["micro_batch"])
 
 
-def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
-    sums = [_train_member(training, member, epoch) for member in training.members]
+def _run_epoch(state: _TrialState, epoch: int) -> dict[str, float]:
+    sums = [_train_member(state, member, epoch) for member in state.members]
     loss, correct, clips = (sum(getattr(part, name) for part in sums) for name in ("loss", "correct", "clips"))
-    lr = float(training.members[0].learner.schedule.get_last_lr()[0])
-    # Each clip is in one fold's validation part: together they are as many predictions as there are clips.
-    with training.watch.phase("val"):
-        predictions = concatenate_predictions([_validate_member(training, member) for member in training.members])
-    _keep_answers(training, predictions)
-    scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), training.data.classes)
+    lr = float(state.members[0].learner.schedule.get_last_lr()[0])
+    # Each clip is in the validation part of one fold.
+    with state.watch.phase("val"):
+        predictions = concatenate_predictions([_validate_member(state, member) for member in state.members])
+    _set_validation(state, predictions)
+    scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), state.data.classes)
     return {
         "train_loss": loss / clips,
         "train_accuracy": correct / clips,
@@ -203,45 +207,45 @@ def _one_epoch(training: _Training, epoch: int) -> dict[str, float]:
         "val_accuracy": scores.accuracy,
         "val_macro_f1": scores.macro_f1,
         "lr": lr,
-        "micro_batch": float(training.micro_batch),
+        "micro_batch": float(state.micro_batch),
     }
 
 
-def _keep_answers(training: _Training, predictions: Predictions) -> None:
-    before = training.validation
-    if before is not None:
-        assert before.clip_ids == predictions.clip_ids
-        training.earlier.append(before.logits.argmax(1).short())
-    training.validation = predictions
+def _set_validation(state: _TrialState, predictions: Predictions) -> None:
+    previous = state.validation
+    if previous is not None:
+        assert previous.clip_ids == predictions.clip_ids
+        state.earlier.append(previous.logits.argmax(1).short())
+    state.validation = predictions
 
 
-def _train_member(training: _Training, member: FoldTraining, epoch: int) -> EpochTotals:
-    # Seeded anew each epoch, so that a trial that goes on from a checkpoint ends as if it had not stopped.
+def _train_member(state: _TrialState, member: FoldTraining, epoch: int) -> EpochTotals:
+    # Seeded for each epoch, so that a resumed trial ends with the same figures as an undisturbed one.
     rank = ray.train.get_context().get_world_rank()
-    seed = derived_seed(training.trial.train.seed, epoch, rank, member.fold)
+    seed = derived_seed(state.trial.train.seed, epoch, rank, member.fold)
     torch.manual_seed(seed)
     member.sampler.set_epoch(epoch)
-    with training.watch.phase("train"):
+    with state.watch.phase("train"):
         sums = train_one_epoch(
             member.learner,
-            training.watch.wrap("vary", training.augment),
-            training.watch.iterate(stopping.until_asked(member.train_batches)),
+            state.watch.wrap("vary", state.augment),
+            state.watch.iterate(until_stopped(member.train_batches)),
             epoch=epoch,
             seed=seed,
-            micro_batch=training.micro_batch,
-            move=training.watch.wrap("copy", to_device),
+            micro_batch=state.micro_batch,
+            move=state.watch.wrap("copy", to_device),
         )
-    training.micro_batch = sums.micro_batch
-    return _add_over_ranks(sums, training.device)
+    state.micro_batch = sums.micro_batch
+    return _sum_over_ranks(sums, state.device)
 
 
-def _validate_member(training: _Training, member: FoldTraining) -> Predictions:
+def _validate_member(state: _TrialState, member: FoldTraining) -> Predictions:
     part = predict(
         member.learner.eval_model,
-        training.normalise,
-        training.watch.iterate(stopping.until_asked(member.val_batches)),
-        device=training.device,
-        precision=training.precision,
+        state.normalise,
+        state.watch.iterate(until_stopped(member.val_batches)),
+        device=state.device,
+        precision=state.precision,
     )
     if not dist.is_initialized():
         return part
@@ -250,7 +254,7 @@ def _validate_member(training: _Training, member: FoldTraining) -> Predictions:
     return concatenate_predictions([p for p in parts if p is not None])
 
 
-def _add_over_ranks(sums: EpochTotals, device: torch.device) -> EpochTotals:
+def _sum_over_ranks(sums: EpochTotals, device: torch.device) -> EpochTotals:
     if not dist.is_initialized():
         return sums
     total = torch.tensor([sums.loss, sums.correct, sums.clips], dtype=torch.float64, device=device)
@@ -259,47 +263,47 @@ def _add_over_ranks(sums: EpochTotals, device: torch.device) -> EpochTotals:
     return EpochTotals(loss, int(correct), int(clips), sums.micro_batch)
 
 
-def _report(training: _Training, run_folder: Path) -> None:
-    row = _row(training)
+def _report(state: _TrialState, trial_folder: Path) -> None:
+    metrics = _epoch_report(state)
     if ray.train.get_context().get_world_rank() != 0:
-        with training.watch.phase("report"):
-            ray.train.report(row)
+        with state.watch.phase("report"):
+            ray.train.report(metrics)
         return
     with tempfile.TemporaryDirectory() as folder:
-        _save(training, Path(folder))
-        await_room(run_folder, Path(folder))
-        with training.watch.phase("report"):
-            ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        _save(state, Path(folder))
+        wait_for_disk_space(trial_folder, Path(folder))
+        with state.watch.phase("report"):
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _row(training: _Training) -> dict[str, Any]:
-    return {"epoch": len(training.history), "status": "running", **training.history[-1]}
+def _epoch_report(state: _TrialState) -> dict[str, Any]:
+    return {"epoch": len(state.history), "status": "running", **state.history[-1]}
 
 
-def _save(training: _Training, folder: Path) -> None:
+def _save(state: _TrialState, folder: Path) -> None:
     manifest = Manifest(
-        trial=training.trial,
-        classes=training.data.classes,
-        split_sha256=training.data.split_sha256,
-        decode=training.data.decode,
-        folds=len(training.members),
-        precision=training.precision,
-        history=tuple(training.history),
+        trial=state.trial,
+        classes=state.data.classes,
+        split_sha256=state.data.split_sha256,
+        decode=state.data.decode,
+        folds=len(state.members),
+        precision=state.precision,
+        history=tuple(state.history),
     )
-    learners = [member.learner for member in training.members]
-    assert training.validation is not None
+    learners = [member.learner for member in state.members]
+    assert state.validation is not None
     save_checkpoint(
         folder,
         manifest,
         [learner.eval_model for learner in learners],
         [learner.state() for learner in learners],
-        training.validation,
-        training.earlier,
+        state.validation,
+        state.earlier,
     )
 
 
-def _report_diverged(trial: TrialConfig, epoch: int, fault: DivergenceError, seconds: float) -> dict[str, Any]:
-    """Tune's scheduler needs a number: 0 is the worst that the metric can be."""
-    row = {"epoch": epoch, "status": "diverged", "reason": str(fault), trial.metric: 0.0, "seconds": seconds}
-    ray.train.report(row)
-    return row
+def _report_divergence(trial: TrialConfig, epoch: int, error: DivergenceError, seconds: float) -> dict[str, Any]:
+    # Tune's scheduler needs a number: 0 is the worst value of the metric.
+    report = {"epoch": epoch, "status": "diverged", "reason": str(error), trial.metric: 0.0, "seconds": seconds}
+    ray.train.report(report)
+    return report

@@ -11,7 +11,7 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from tuning.cluster.address import ClusterError, check_address, use_token_if_asked
+from tuning.cluster.address import ClusterError, check_address, use_token_if_required
 from tuning.cluster.placement import alive_nodes, plan_slots
 from tuning.config.schema import ResourcesConfig
 from tuning.trial.spec import Slot
@@ -69,7 +69,7 @@ def test_what_is_no_address_is_refused_at_once(address: str) -> None:
 
 def test_a_token_is_sent_where_it_is_asked_for(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    use_token_if_asked(ray_address)
+    use_token_if_required(ray_address)
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
@@ -78,7 +78,7 @@ def test_a_missing_token_is_named(ray_address: str, monkeypatch: pytest.MonkeyPa
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ClusterError, match="asks for a token: copy ~/.ray/auth_token"):
-        use_token_if_asked(ray_address)
+        use_token_if_required(ray_address)
 
 
 def test_no_token_is_sent_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_no_token_is_sent_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatc
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        use_token_if_asked(f"127.0.0.1:{port}")
+        use_token_if_required(f"127.0.0.1:{port}")
     finally:
         server.stop(0)
     assert "RAY_AUTH_MODE" not in os.environ

@@ -25,9 +25,9 @@ PROJECT = Path(__file__).parents[3]
 CLUSTER_BUILDS = """
 import pickle, sys
 from pathlib import Path
-from tuning.cluster.address import use_token_if_asked
+from tuning.cluster.address import use_token_if_required
 address, clips, root, out, builds = sys.argv[1], *map(Path, sys.argv[2:5]), eval(sys.argv[5])
-use_token_if_asked(address)
+use_token_if_required(address)
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from data.errors import DataError

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.sweep_runs import succeeded
-from tuning.cluster.submitted_job import COPIES, refuse_lost_paths, weight_paths, working_copy
+from tuning.cluster.submitted_job import WORKING_DIRS, check_lasting_paths, weight_paths, working_dir_copy
 from tuning.config.load import absolute_paths, parse_config
 from tuning.config.schema import ConfigError
 from tuning.config.sweep_config import SweepConfig
@@ -130,21 +130,21 @@ def in_job(copy: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Swee
 def test_what_must_last_is_refused_in_a_copy(
     setting: dict[str, Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = tmp_path / COPIES / "_ray_pkg_1"
+    copy = tmp_path / WORKING_DIRS / "_ray_pkg_1"
     config = in_job(copy, monkeypatch, **setting)
     with pytest.raises(ConfigError, match=f"^{name}"):
-        refuse_lost_paths(config, working_copy(copy / "deep"))
+        check_lasting_paths(config, working_dir_copy(copy / "deep"))
 
 
 def test_what_is_read_once_may_lie_in_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = tmp_path / COPIES / "_ray_pkg_1"
+    copy = tmp_path / WORKING_DIRS / "_ray_pkg_1"
     data = {"dir": "/s/clips", "groups": "groups.csv:source"}
-    refuse_lost_paths(in_job(copy, monkeypatch, data=data), working_copy(copy))
+    check_lasting_paths(in_job(copy, monkeypatch, data=data), working_dir_copy(copy))
 
 
 def test_elsewhere_relative_paths_are_nothing_special(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert working_copy(tmp_path) is None
-    refuse_lost_paths(in_job(tmp_path, monkeypatch, runs_dir="runs"), working_copy(tmp_path))
+    assert working_dir_copy(tmp_path) is None
+    check_lasting_paths(in_job(tmp_path, monkeypatch, runs_dir="runs"), working_dir_copy(tmp_path))
 
 
 def test_weights_that_have_a_name_are_no_files() -> None:

@@ -119,7 +119,7 @@ ASKED = """
 import sys
 from pathlib import Path
 from data.store.build_report import LabelledFrames
-from tuning.cluster.address import use_token_if_asked
+from tuning.cluster.address import use_token_if_required
 from tuning.cluster.connect import connected
 from tuning.cluster.profile_task import measure_trials
 from tuning.config.load import parse_config
@@ -133,7 +133,7 @@ clips = TrialData.model_validate_json((place / "clips.json").read_text())
 gone = (LabelledFrames("gone.mp4", "f" * 64, 0),)
 lost = clips.model_copy(update={"folds": (FoldClips(train=gone, val=gone),)})
 slot = Slot(workers=1, cpus=1, gpus=0)
-use_token_if_asked(address)
+use_token_if_required(address)
 with connected(address, verbose=False):
     for name, data in (("found", clips), ("failed", lost)):
         (place / f"{name}.json").write_text(measure_trials(config, data, slot).model_dump_json())

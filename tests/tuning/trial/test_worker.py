@@ -4,7 +4,7 @@ import pytest
 
 from tests.tuning.training.test_checkpoint import TRIAL
 from tuning.config.schema import TrainConfig
-from tuning.trial.worker import ended
+from tuning.trial.worker import is_finished
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ def test_a_trial_ends_with_its_epochs_or_its_patience(
 ) -> None:
     trial = TRIAL.model_copy(update={"train": TrainConfig(epochs=6, patience=patience)})
     history = [{"val_macro_f1": score, "val_accuracy": place / 10} for place, score in enumerate(scores)]
-    assert ended(history, trial) == expected
+    assert is_finished(history, trial) == expected
