@@ -23,13 +23,13 @@ HEAD = {"CPU": 0.0}
 
 
 def plan(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **resources: float) -> tuple[Slot, int]:
-    """On clusters that this machine can't be, Ray's list of nodes is the one thing that is given."""
+    """Plan for a cluster of these nodes, by replacing Ray's list of nodes."""
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
     return plan_slots(ResourcesConfig.model_validate(resources), alive_nodes())
 
 
 @pytest.mark.parametrize(
-    ("nodes", "resources", "slot", "at_once"),
+    ("nodes", "resources", "slot", "max_concurrent"),
     [
         ([LAPTOP], {}, (1, 1.0, 0.0), 2),
         ([LAPTOP], {"workers": 2}, (2, 1.0, 0.0), 1),
@@ -43,46 +43,48 @@ def plan(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **resou
         ([HEAD], {"max_concurrent": 4, "gpus": 1, "cpus": 7}, (1, 7.0, 1.0), 4),
     ],
 )
-def test_trials_are_as_many_as_fit(
+def test_max_concurrent_trials_is_the_number_that_fits(
     monkeypatch: pytest.MonkeyPatch,
     nodes: list[dict[str, float]],
     resources: dict[str, float],
     slot: tuple[int, float, float],
-    at_once: int,
+    max_concurrent: int,
 ) -> None:
-    found, fitting = plan(monkeypatch, nodes, **resources)
-    assert (found.workers, found.cpus, found.gpus) == slot
-    assert fitting == at_once
+    planned, fitting = plan(monkeypatch, nodes, **resources)
+    assert (planned.workers, planned.cpus, planned.gpus) == slot
+    assert fitting == max_concurrent
 
 
 @pytest.mark.parametrize("resources", [{"cpus": 4}, {"gpus": 1}, {"workers": 3}])
-def test_a_trial_that_fits_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch, resources: dict[str, float]) -> None:
+def test_a_trial_that_fits_on_no_node_is_refused(monkeypatch: pytest.MonkeyPatch, resources: dict[str, float]) -> None:
     with pytest.raises(ClusterError, match="^no trial fits: .* the largest node has 2 CPU and 0 GPU; lower"):
         plan(monkeypatch, [LAPTOP], **resources)
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "127.0.0.1", ":6379", "host:port", "127.0.0.1:99999"])
-def test_what_is_no_address_is_refused_at_once(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(ClusterError, match=address.replace("ray://", "")):
         check_address(address)
 
 
-def test_a_token_is_sent_where_it_is_asked_for(ray_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_mode_is_set_for_a_cluster_that_requires_a_token(
+    ray_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     use_token_if_required(ray_address)
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
-def test_a_missing_token_is_named(ray_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_token_raises(ray_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ClusterError, match="asks for a token: copy ~/.ray/auth_token"):
+    with pytest.raises(ClusterError, match="requires a token: copy ~/.ray/auth_token"):
         use_token_if_required(ray_address)
 
 
-def test_no_token_is_sent_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a cluster without tokens no more is needed here than a server that answers otherwise."""
+def test_token_mode_is_not_set_for_a_cluster_without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any gRPC server stands for such a cluster: it does not answer that a token is missing."""
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     server = grpc.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -94,15 +96,15 @@ def test_no_token_is_sent_where_none_is_asked_for(monkeypatch: pytest.MonkeyPatc
     assert "RAY_AUTH_MODE" not in os.environ
 
 
-def prepared(file: str) -> dict[str, Any]:
-    """As `ray up` has it, after Ray's own checks."""
+def cluster_config(file: str) -> dict[str, Any]:
+    """The file as `ray up` reads it, checked by Ray."""
     config = prepare_config(yaml.safe_load((PROJECT / file).read_text()))
     validate_config(config)
     return config
 
 
-def test_the_cloud_has_a_head_without_trials_and_gpus_from_none() -> None:
-    config = prepared("cluster.yaml")
+def test_cloud_cluster_has_a_head_without_cpus_and_spot_gpu_workers_from_zero() -> None:
+    config = cluster_config("cluster.yaml")
     types = config["available_node_types"]
     head, worker = types.pop(config["head_node_type"]), types.popitem()[1]
     assert not types
@@ -111,7 +113,7 @@ def test_the_cloud_has_a_head_without_trials_and_gpus_from_none() -> None:
     assert (worker["min_workers"], worker["max_workers"]) == (0, config["max_workers"])
     assert worker["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert all(image.startswith(f"rayproject/ray:{_pinned('ray')}-py311") for image in images(config))
-    # Nothing that a launch would take for granted: what is one's own is to be written in, or the launch fails.
+    # Placeholders, so that a launch fails until the user has filled in what is theirs.
     assert {kind["node_config"]["ImageId"] for kind in (head, worker)} == {"ami-REPLACE"}
     assert any("fs-REPLACE" in command for command in config["initialization_commands"])
 
@@ -120,19 +122,19 @@ def images(config: dict[str, Any]) -> list[str]:
     return [config["docker"]["head_image"], config["docker"]["worker_image"]]
 
 
-def test_ones_own_machines_are_all_in_the_cluster_and_need_no_root() -> None:
-    config = prepared("cluster-onprem.yaml")
+def test_onprem_cluster_starts_all_machines_without_root() -> None:
+    config = cluster_config("cluster-onprem.yaml")
     (kind,) = config["available_node_types"].values()
     assert kind["min_workers"] == kind["max_workers"] == len(config["provider"]["worker_ips"])
-    commands = [command for name, found in config.items() if name.endswith("_commands") for command in found]
+    commands = [command for name, value in config.items() if name.endswith("_commands") for command in value]
     assert not any("sudo" in command for command in commands)
-    # Ray's newer autoscaler starts none of these machines.
+    # Ray's newer autoscaler does not start these machines.
     assert "RAY_enable_autoscaler_v2=0" in config["head_start_ray_commands"][-1]
 
 
 @pytest.mark.parametrize("file", ["cluster.yaml", "cluster-onprem.yaml"])
-def test_a_cluster_asks_for_a_token_that_is_no_part_of_its_file(file: str) -> None:
-    config = prepared(file)
+def test_cluster_requires_a_token_that_is_not_in_its_file(file: str) -> None:
+    config = cluster_config(file)
     token = next(remote for remote, local in config["file_mounts"].items() if local == "~/.ray/auth_token")
     assert f"chmod 600 {token}" in config["setup_commands"]
     everywhere = any("RAY_AUTH_MODE=token" in option for option in config.get("docker", {}).get("run_options", []))
@@ -144,8 +146,8 @@ def test_a_cluster_asks_for_a_token_that_is_no_part_of_its_file(file: str) -> No
 
 
 @pytest.mark.parametrize("file", ["cluster.yaml", "cluster-onprem.yaml"])
-def test_every_node_gets_what_is_required(file: str) -> None:
-    config = prepared(file)
+def test_every_node_installs_the_requirements(file: str) -> None:
+    config = cluster_config(file)
     (remote,) = [remote for remote, local in config["file_mounts"].items() if local == "requirements.txt"]
     assert any(command.endswith(f"-r {remote}") for command in config["setup_commands"])
 

@@ -1,4 +1,4 @@
-"""What `ray job submit --working-dir .` brings to a cluster, and what a job there refuses."""
+"""What `ray job submit --working-dir .` uploads to a cluster, and which paths a submitted job refuses."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PROJECT = Path(__file__).parents[3]
 PACKAGES = ("data", "models", "tuning")
 TOP_LEVEL_FILES = ("commandline.py", "requirements.txt")
 
-# What lies about in a folder in which sweeps ran; each would travel with each job.
-LEFT_AT_HOME = (
+# Files of earlier sweeps in the project's folder; each would be uploaded with each job.
+NOT_UPLOADED = (
     ".venv/bin/python",
     "runs/first/config.yaml",
     "frame_store/ab/abc.npy",
@@ -47,31 +47,31 @@ def where():
     return [str(Path(package.__file__).parent.relative_to(Path.cwd())) for package in (data, models, tuning)]
 
 files = sorted(str(path.relative_to(Path.cwd())) for path in Path.cwd().rglob("*") if path.is_file())
-with contextlib.redirect_stderr(io.StringIO()) as told:
+with contextlib.redirect_stderr(io.StringIO()) as stderr:
     code = main(["sweep", "--config", "configs/small.yaml", "--data", "/elsewhere", "--name", "first"])
 with connected(os.environ["RAY_ADDRESS"], verbose=False):
     found = ray.get(ray.remote(where).remote())
-print(json.dumps({"files": files, "code": code, "told": told.getvalue(), "where": found}))
+print(json.dumps({"files": files, "code": code, "stderr": stderr.getvalue(), "where": found}))
 """
 
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory, ray_address: str) -> dict[str, Any]:
-    """What a job finds that was submitted from a copy of this project in which much lies about."""
+    """Files, packages and the exit code of a job submitted from a copy of this project with files of earlier sweeps."""
     project = tmp_path_factory.mktemp("home") / "project"
     for name in (*PACKAGES, "configs"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (".gitignore", ".rayignore", *TOP_LEVEL_FILES):
         shutil.copy(PROJECT / name, project / name)
-    for name in LEFT_AT_HOME:
+    for name in NOT_UPLOADED:
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(b"x")
     (project / "job.py").write_text(JOB)
     done = submit(project, ray_address)
-    deadline = time.monotonic() + 120
-    # A cluster that has just started may not take jobs yet.
+    deadline = time.monotonic() + 600
+    # A cluster that has just started may not accept jobs yet.
     while "No available agent" in done.stderr and time.monotonic() < deadline:
-        time.sleep(2)
+        time.sleep(1)
         done = submit(project, ray_address)
     lines = succeeded(done).stdout.splitlines()
     return json.loads(next(line for line in lines if line.startswith('{"files"')))
@@ -89,26 +89,26 @@ def submit(project: Path, ray_address: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_code_goes_to_the_cluster_whole(job: dict[str, Any]) -> None:
+def test_job_uploads_all_code_and_nothing_else(job: dict[str, Any]) -> None:
     code = [path for name in (*PACKAGES, "configs") for path in (PROJECT / name).rglob("*") if path.is_file()]
     expected = {str(path.relative_to(PROJECT)) for path in code if "__pycache__" not in path.parts}
-    brought = {file for file in job["files"] if "__pycache__" not in file}
-    assert brought - {".gitignore", ".rayignore"} == expected | {*TOP_LEVEL_FILES, "job.py"}
+    uploaded = {file for file in job["files"] if "__pycache__" not in file}
+    assert uploaded - {".gitignore", ".rayignore"} == expected | {*TOP_LEVEL_FILES, "job.py"}
 
 
-def test_workers_of_a_job_import_this_projects_packages(job: dict[str, Any]) -> None:
+def test_workers_of_a_job_import_the_uploaded_packages(job: dict[str, Any]) -> None:
     assert job["where"] == list(PACKAGES)
 
 
-def test_a_job_refuses_to_keep_runs_in_what_goes_with_it(job: dict[str, Any]) -> None:
+def test_job_refuses_to_write_runs_into_its_working_dir(job: dict[str, Any]) -> None:
     assert job["code"] == 2
-    assert job["told"].startswith("error: runs_dir is 'runs', which lies in a submitted job's own copy of the working")
-    assert job["told"].endswith("such as /mnt/sweep/runs\n")
-    assert len(job["told"].splitlines()) == 1
+    assert job["stderr"].startswith("error: runs_dir is 'runs', inside a submitted job's copy of the working directory")
+    assert job["stderr"].endswith("such as /mnt/sweep/runs\n")
+    assert len(job["stderr"].splitlines()) == 1
 
 
 def in_job(copy: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> SweepConfig:
-    """Settings as they are in a job whose working directory is `copy`; all that must last is on storage by default."""
+    """Settings in a job whose working directory is `copy`; by default all lasting paths are on shared storage."""
     (copy / "deep").mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(copy)
     stored = {"data": {"dir": "/s/clips"}, "runs_dir": "/s/runs", "store": {"dir": "/s/frames"}}
@@ -127,7 +127,7 @@ def in_job(copy: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Swee
         ({"models": {"c3d": {"weights": "c3d.pt"}}}, "c3d's weights is 'c3d.pt', "),
     ],
 )
-def test_what_must_last_is_refused_in_a_copy(
+def test_lasting_paths_inside_the_working_dir_are_refused(
     setting: dict[str, Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = tmp_path / WORKING_DIRS / "_ray_pkg_1"
@@ -136,18 +136,18 @@ def test_what_must_last_is_refused_in_a_copy(
         check_lasting_paths(config, working_dir_copy(copy / "deep"))
 
 
-def test_what_is_read_once_may_lie_in_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_read_once_may_be_inside_the_working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / WORKING_DIRS / "_ray_pkg_1"
     data = {"dir": "/s/clips", "groups": "groups.csv:source"}
     check_lasting_paths(in_job(copy, monkeypatch, data=data), working_dir_copy(copy))
 
 
-def test_elsewhere_relative_paths_are_nothing_special(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_are_accepted_outside_a_submitted_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert working_dir_copy(tmp_path) is None
     check_lasting_paths(in_job(tmp_path, monkeypatch, runs_dir="runs"), working_dir_copy(tmp_path))
 
 
-def test_weights_that_have_a_name_are_no_files() -> None:
+def test_weight_paths_omit_named_weights() -> None:
     config = parse_config(
         {
             "models": {"resnet18": {"weights": "imagenet"}, "c3d": {"weights": "/s/c3d.pt"}},
