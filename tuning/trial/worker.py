@@ -60,7 +60,7 @@ class _TrialState:
     precision: str
     normalise: nn.Module
     augment: Augment
-    members: list[FoldTraining]
+    folds: list[FoldTraining]
     micro_batch: int
     """Clips per forward and backward pass that fit into memory."""
     watch: Stopwatch
@@ -158,7 +158,7 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, checkpoint: Path | 
         normalise=normalise,
         augment=Augment(normalise, len(data.classes), augmentation_settings(trial.train)),
         micro_batch=trial.train.at_once,
-        members=[
+        folds=[
             build_fold(
                 trial,
                 data,
@@ -181,23 +181,21 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, checkpoint: Path | 
 
 
 def _resume(state: _TrialState, checkpoint: Path) -> None:
-    for member, learner_state in zip(state.members, load_training(checkpoint), strict=True):
-        member.learner.load_state(learner_state)
+    for fold, learner_state in zip(state.folds, load_training(checkpoint), strict=True):
+        fold.learner.load_state(learner_state)
     state.history = list(read_manifest(checkpoint).history)
-    state.validation, state.earlier = (
-        load_validation_predictions(checkpoint),
-        list(load_epoch_predictions(checkpoint)[:-1].short()),
-    )
+    state.validation = load_validation_predictions(checkpoint)
+    state.earlier = list(load_epoch_predictions(checkpoint)[:-1].short())
     state.micro_batch = int(state.history[-1]["micro_batch"])
 
 
 def _run_epoch(state: _TrialState, epoch: int) -> dict[str, float]:
-    sums = [_train_member(state, member, epoch) for member in state.members]
+    sums = [_train_fold(state, fold, epoch) for fold in state.folds]
     loss, correct, clips = (sum(getattr(part, name) for part in sums) for name in ("loss", "correct", "clips"))
-    lr = float(state.members[0].learner.schedule.get_last_lr()[0])
+    lr = float(state.folds[0].learner.schedule.get_last_lr()[0])
     # Each clip is in the validation part of one fold.
     with state.watch.phase("val"):
-        predictions = concatenate_predictions([_validate_member(state, member) for member in state.members])
+        predictions = concatenate_predictions([_validate_fold(state, fold) for fold in state.folds])
     _set_validation(state, predictions)
     scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), state.data.classes)
     return {
@@ -219,17 +217,17 @@ def _set_validation(state: _TrialState, predictions: Predictions) -> None:
     state.validation = predictions
 
 
-def _train_member(state: _TrialState, member: FoldTraining, epoch: int) -> EpochTotals:
+def _train_fold(state: _TrialState, fold: FoldTraining, epoch: int) -> EpochTotals:
     # Seeded for each epoch, so that a resumed trial ends with the same figures as an undisturbed one.
     rank = ray.train.get_context().get_world_rank()
-    seed = derived_seed(state.trial.train.seed, epoch, rank, member.fold)
+    seed = derived_seed(state.trial.train.seed, epoch, rank, fold.fold)
     torch.manual_seed(seed)
-    member.sampler.set_epoch(epoch)
+    fold.sampler.set_epoch(epoch)
     with state.watch.phase("train"):
         sums = train_one_epoch(
-            member.learner,
+            fold.learner,
             state.watch.wrap("vary", state.augment),
-            state.watch.iterate(until_stopped(member.train_batches)),
+            state.watch.iterate(until_stopped(fold.train_batches)),
             epoch=epoch,
             seed=seed,
             micro_batch=state.micro_batch,
@@ -239,11 +237,11 @@ def _train_member(state: _TrialState, member: FoldTraining, epoch: int) -> Epoch
     return _sum_over_ranks(sums, state.device)
 
 
-def _validate_member(state: _TrialState, member: FoldTraining) -> Predictions:
+def _validate_fold(state: _TrialState, fold: FoldTraining) -> Predictions:
     part = predict(
-        member.learner.eval_model,
+        fold.learner.eval_model,
         state.normalise,
-        state.watch.iterate(until_stopped(member.val_batches)),
+        state.watch.iterate(until_stopped(fold.val_batches)),
         device=state.device,
         precision=state.precision,
     )
@@ -286,11 +284,11 @@ def _save(state: _TrialState, folder: Path) -> None:
         classes=state.data.classes,
         split_sha256=state.data.split_sha256,
         decode=state.data.decode,
-        folds=len(state.members),
+        folds=len(state.folds),
         precision=state.precision,
         history=tuple(state.history),
     )
-    learners = [member.learner for member in state.members]
+    learners = [fold.learner for fold in state.folds]
     assert state.validation is not None
     save_checkpoint(
         folder,
