@@ -24,7 +24,8 @@ from data.isolation import Lost, run_isolated
 from data.store.build_report import BuildReport, FailedClip, StoredClip
 from data.store.entries import CorruptEntryError, Entry
 from data.store.index import INDEX, CorruptIndexError, FileState, IndexRecord, StoreIndex, open_index, remove_index
-from data.video.decode import ClipFacts, DecodeSettings, UnusableClipError, decode_clip
+from data.video.container import UnusableClipError
+from data.video.decode import ClipFacts, DecodeSettings, decode_clip
 
 _DECODER = f"PyAV {av.__version__}"
 """Bytes that one version can't decode are tried again with another."""

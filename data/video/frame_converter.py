@@ -1,9 +1,10 @@
-"""How a decoded frame becomes a picture: one field, right colours, square pixels, small, upright, uint8 RGB."""
+"""Convert decoded frames to small, upright RGB arrays: deinterlace, scale, tone-map, rotate."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import cast
 
@@ -15,36 +16,42 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
 
-LONGEST_ASPECT = 4
-"""A picture's long side is at most this many short sides, so that one panorama can't fill the store."""
+MAX_ASPECT_RATIO = 4
+"""The long side is at most this multiple of the short side, so that a panorama can't fill the store."""
 
 _SCALING = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
-"""Every pixel of the frame counts (others alias at such factors), and each pixel has a colour of its own."""
+"""Area averaging, since other filters alias when scaling down this much; chroma at full horizontal resolution."""
 
-_UNTAGGED = 2
-"""FFmpeg's number for a colour matrix that the file does not name."""
+_UNSPECIFIED = 2
+"""FFmpeg's number for a colour matrix that the file does not specify."""
 
 
-class Developer:
-    """Makes pictures of one stream's frames."""
+class FrameConverter:
+    """Converts the frames of one video stream to RGB."""
 
     def __init__(self, short_side: int, pixel_aspect: Fraction | None) -> None:
+        """Create a converter.
+
+        Args:
+            short_side: maximum short side of the result in pixels; smaller frames are not enlarged.
+            pixel_aspect: width of a pixel divided by its height; None for square pixels.
+        """
         self._short_side = short_side
         self._pixel_aspect = float(pixel_aspect or 1)
         self._reformatter = VideoReformatter()
-        self._fields: tuple[tuple[object, ...], Graph, FilterContext, FilterContext] | None = None
+        self._field_filter: tuple[tuple[object, ...], Graph, FilterContext, FilterContext] | None = None
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """The frame as uint8 RGB `(H, W, 3)`; what is transparent is black."""
+        """Return the frame as uint8 RGB `(H, W, 3)`, upright, with transparent areas black."""
         width, height = self._size(frame)
         has_alpha = _has_alpha(frame.format)
-        source = self._one_field(frame) if frame.interlaced_frame else frame
+        source = self._upper_field(frame) if frame.interlaced_frame else frame
         pixels = self._reformatter.reformat(
             source,
             width=width,
             height=height,
             format="rgba" if has_alpha else "rgb24",
-            src_colorspace=_matrix(frame),
+            src_colorspace=_colour_matrix(frame),
             interpolation=_SCALING,
             threads=1,
         ).to_ndarray()
@@ -52,35 +59,36 @@ class Developer:
             pixels = (pixels[..., :3].astype(np.uint16) * pixels[..., 3:] // 255).astype(np.uint8)
         if frame.color_trc == ColorTrc.SMPTE2084:
             pixels = _pq_to_sdr()[pixels]
-        return np.ascontiguousarray(_turn(pixels, orientation(frame)))
+        return np.ascontiguousarray(_turn_upright(pixels, *orientation(frame)))
 
     def _size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Return width and height of the result before rotation, in square pixels."""
         wide = frame.width * self._pixel_aspect
         scale = min(1.0, self._short_side / min(wide, frame.height))
-        longest = LONGEST_ASPECT * self._short_side
+        longest = MAX_ASPECT_RATIO * self._short_side
         return (
             max(1, min(longest, round(wide * scale))),
             max(1, min(longest, round(frame.height * scale))),
         )
 
-    def _one_field(self, frame: VideoFrame) -> VideoFrame:
-        """The upper field: the two are of different instants, and both at once is a comb.
+    def _upper_field(self, frame: VideoFrame) -> VideoFrame:
+        """Return the upper field: the two fields are of different instants, and together they show a comb.
 
-        A kept frame is far smaller than the field, so there is nothing that a filter with neighbours in time (yadif,
-        bwdif) would bring back.
+        The result is scaled to less than a field's height, so that a deinterlacer with temporal neighbours (yadif,
+        bwdif) would restore nothing visible.
         """
         shape = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
-        if self._fields is None or self._fields[0] != shape:
-            self._fields = (shape, *_field_filter(frame))
-        _, _, source, sink = self._fields
+        if self._field_filter is None or self._field_filter[0] != shape:
+            self._field_filter = (shape, *_build_field_filter(frame))
+        _, _, source, sink = self._field_filter
         source.push(frame)
         field = sink.pull()
         assert isinstance(field, VideoFrame)
         return field
 
 
-def _field_filter(frame: VideoFrame) -> tuple[Graph, FilterContext, FilterContext]:
-    """Source and sink, and the graph that owns them: without it they dangle."""
+def _build_field_filter(frame: VideoFrame) -> tuple[Graph, FilterContext, FilterContext]:
+    """Return the filter graph, its source and its sink; the caller must keep the graph, which owns the other two."""
     graph = Graph()
     graph.threads = 1
     source = graph.add(
@@ -98,14 +106,14 @@ def _field_filter(frame: VideoFrame) -> tuple[Graph, FilterContext, FilterContex
 
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """Quarter turns clockwise by which a player turns the frame, and whether it mirrors it (left to right) before."""
+    """Return how a player displays the frame: quarter turns clockwise, and whether it mirrors left to right before."""
     try:
         matrix = np.frombuffer(bytes(cast(SideDataContainer, frame.side_data)[Type.DISPLAYMATRIX]), np.int32)
     except KeyError:
         return 0, False
-    except ValueError:  # PyAV does not know every kind of side data that FFmpeg does.
+    except ValueError:  # FFmpeg has kinds of side data that PyAV does not know.
         return round(-frame.rotation / 90) % 4, False
-    # A point (x, y) of the frame, y downwards, is shown at (a x + c y, b x + d y).
+    # A point (x, y) of the frame, with y pointing down, is displayed at (a x + c y, b x + d y).
     a, b, _, c, d = (int(value) for value in matrix[:5])
     mirrored = a * d - b * c < 0
     if mirrored:
@@ -113,27 +121,26 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     return round(math.atan2(b, a) / (math.pi / 2)) % 4, mirrored
 
 
-def _turn(pixels: np.ndarray, how: tuple[int, bool]) -> np.ndarray:
-    turns, mirrored = how
-    return np.rot90(pixels[:, ::-1] if mirrored else pixels, k=-turns)
+def _turn_upright(pixels: np.ndarray, quarter_turns: int, mirrored: bool) -> np.ndarray:
+    return np.rot90(pixels[:, ::-1] if mirrored else pixels, k=-quarter_turns)
 
 
 def _has_alpha(pixel_format: VideoFormat) -> bool:
     return pixel_format.name == "pal8" or any(component.is_alpha for component in pixel_format.components)
 
 
-def _matrix(frame: VideoFrame) -> Colorspace | None:
-    """As players do, untagged video of more than standard definition is taken for BT.709, all else as tagged."""
-    untagged = frame.colorspace == _UNTAGGED and not frame.format.is_rgb
-    return Colorspace.ITU709 if untagged and (frame.width >= 1280 or frame.height > 576) else None
+def _colour_matrix(frame: VideoFrame) -> Colorspace | None:
+    """Return BT.709 for unspecified video above standard definition, as players do; None for the frame's own."""
+    unspecified = frame.colorspace == _UNSPECIFIED and not frame.format.is_rgb
+    return Colorspace.ITU709 if unspecified and (frame.width >= 1280 or frame.height > 576) else None
 
 
 @functools.cache
 def _pq_to_sdr() -> np.ndarray:
-    """Codes of SMPTE ST 2084 (0 to 10,000 cd/m2) to those of a plain screen, uint8 `(256,)`.
+    """Return a table from SMPTE ST 2084 code values (0 to 10,000 cd/m2) to those of a standard screen, uint8 `(256,)`.
 
-    Reference white of 203 cd/m2 (ITU-R BT.2408) comes out at three quarters of the range; highlights are rolled off
-    up to 1,000 cd/m2 by Reinhard's curve (Reinhard et al., Photographic Tone Reproduction for Digital Images, 2002,
+    Reference white of 203 cd/m2 (ITU-R BT.2408) maps to three quarters of the range; highlights are compressed up to
+    1,000 cd/m2 with Reinhard's curve (Reinhard et al., Photographic Tone Reproduction for Digital Images, 2002,
     equation 4).
     """
     code = (np.arange(256) / 255) ** (1 / 78.84375)
@@ -141,3 +148,19 @@ def _pq_to_sdr() -> np.ndarray:
     relative, brightest = light / 203, 1000 / 203
     mapped = relative * (1 + relative / brightest**2) / (1 + relative)
     return (255 * np.clip(mapped, 0, 1) ** (1 / 2.4) + 0.5).astype(np.uint8)
+
+
+def stack_frames(frames: Sequence[np.ndarray], shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Stack RGB frames as uint8 `(F, H, W, 3)`; a stream can change its size, so all get that of the first.
+
+    Args:
+        frames: uint8 `(H, W, 3)`.
+        shape: of the stream's first frame, if that is not the first of these.
+    """
+    shape = shape or frames[0].shape
+    return np.stack([frame if frame.shape == shape else _resize(frame, shape) for frame in frames])
+
+
+def _resize(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    frame = VideoFrame.from_ndarray(pixels, format="rgb24")
+    return frame.reformat(width=shape[1], height=shape[0]).to_ndarray()

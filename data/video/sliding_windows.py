@@ -1,4 +1,4 @@
-"""A long video as windows over time, decoded once from its first picture to its last, in memory that does not grow."""
+"""Read a long video as sliding windows, decoding it once from start to end in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import DataError
-from data.video.container import container_errors
-from data.video.decode import UnusableClipError, opened, stacked
-from data.video.frame_converter import Developer
-from data.video.reach import Sampling
-from data.video.timeline import PacketReader, Timeline, read_timeline
+from data.video.container import UnusableClipError, open_video
+from data.video.frame_collector import FrameCollector
+from data.video.frame_converter import FrameConverter, stack_frames
+from data.video.packet_reader import PacketReader
+from data.video.scan import scan_video
+from data.video.timeline import Timeline
 
-_MOST_THREADS = 8
-"""To decode on: each holds some frames of full size."""
+_MAX_THREADS = 8
+"""Decoding threads: each holds some frames of full size."""
+
+_MAX_ERRORS = 3
+"""Errors to report; a corrupt file can cause many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,58 +29,60 @@ class Window:
     """A part of a video."""
 
     start: float
-    """Seconds from the first picture."""
+    """Seconds from the first frame."""
     end: float
+    """Seconds from the first frame."""
     frames: np.ndarray
-    """uint8 RGB `(T, H, W, 3)`, the pictures on screen at the places asked for."""
+    """uint8 RGB `(T, H, W, 3)`: the frames on screen at the requested positions."""
 
 
 def video_duration(path: Path) -> float:
-    """How long a video is, by the times of its packets; nothing is decoded.
+    """Return the duration of a video in seconds, from the time stamps of its packets; decode nothing.
 
     Raises:
-        UnusableClipError: it is no video.
-        OSError: it can't be opened.
+        UnusableClipError: the file is not a video.
+        OSError: the file can't be opened.
     """
-    return _read(path)[0].seconds
+    return _scan(path)[0].seconds
 
 
 class SlidingWindows:
-    """The windows of one video file, in order: each `hop` seconds a new one starts, the last ends with the video.
+    """Iterates over the windows of a video file: one starts every `hop` seconds, the last one ends with the video.
 
     A video that is shorter than a window is one window.
     """
 
-    def __init__(self, path: Path, *, seconds: float, hop: float, places: np.ndarray, short_side: int) -> None:
-        """Look at a video's packets; decoding waits for the iteration.
+    def __init__(self, path: Path, *, seconds: float, hop: float, positions: np.ndarray, short_side: int) -> None:
+        """Scan a video's packets; decoding starts with the iteration.
 
         Args:
             path: the video file.
             seconds: length of a window.
-            hop: from one window's start to the next's.
-            places: float `(T,)` within `[0, 1)`, in order: which pictures of a window are wanted.
-            short_side: of a picture in pixels.
+            hop: seconds from one window's start to the next.
+            positions: float `(T,)` in `[0, 1)`, ascending: which frames of a window to return.
+            short_side: maximum short side of a frame in pixels.
 
         Raises:
-            DataError: the length or the hop is not above 0, or the hop is longer than a window.
-            UnusableClipError: it is no video.
-            OSError: it can't be opened.
+            DataError: `seconds` or `hop` is not positive, or `hop` is longer than a window.
+            UnusableClipError: the file is not a video.
+            OSError: the file can't be opened.
         """
         if not 0 < hop <= seconds:
             raise DataError(
-                f"a window of {seconds:g} s each {hop:g} s: give times above 0, and no hop beyond the window"
+                f"can't read windows of {seconds:g} s with a hop of {hop:g} s: both must be above 0, and the hop at "
+                "most as long as the window"
             )
-        self._path, self._places, self._short_side = path, places, short_side
-        self._timeline, self._losses = _read(path)
+        self._path, self._positions, self._short_side = path, positions, short_side
+        self._timeline, self._read_errors = _scan(path)
         self.duration = self._timeline.seconds
-        """Seconds from the first picture to the end of the last."""
+        """Seconds from the first frame to the end of the last."""
         self.seconds = min(seconds, self.duration)
         """Length of a window."""
         count = int(np.ceil((self.duration - self.seconds) / hop - 1e-6)) + 1
         self.starts = np.minimum(np.arange(count) * hop, self.duration - self.seconds)
-        """float64 `(N,)`: seconds from the first picture."""
+        """float64 `(N,)`: seconds from the first frame."""
         self.damage = ""
-        """Once iterated over: what of the video does not decode; empty if all does."""
+        """What of the video did not decode, known after the iteration; empty if all of it did."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -87,50 +93,48 @@ class SlidingWindows:
         Raises:
             UnusableClipError: none of its frames decodes.
         """
-        stamps = self._stamps()
-        wanted = np.unique(stamps)
+        pts_of_windows = self._requested_pts()
+        requested: list[int] = np.unique(pts_of_windows).tolist()
+        decoded = zip(requested, self._decode(requested), strict=True)
         held: dict[int, np.ndarray] = {}
-        pictures = zip(wanted.tolist(), self._pictures(wanted.tolist()), strict=True)
         shape: tuple[int, ...] | None = None
-        for start, row in zip(self.starts.tolist(), stamps.tolist(), strict=True):
-            held = {stamp: picture for stamp, picture in held.items() if stamp >= row[0]}
+        for start, row in zip(self.starts.tolist(), pts_of_windows.tolist(), strict=True):
+            held = {pts: frame for pts, frame in held.items() if pts >= row[0]}
             while row[-1] not in held:
-                stamp, picture = next(pictures)
-                shape = shape or picture.shape
-                if stamp >= row[0]:
-                    held[stamp] = picture
-            yield Window(start, start + self.seconds, stacked([held[stamp] for stamp in row], shape))
-        for _ in pictures:
-            """Nothing is left, but what of the video was broken is known only now."""
+                pts, frame = next(decoded)
+                shape = shape or frame.shape
+                if pts >= row[0]:
+                    held[pts] = frame
+            yield Window(start, start + self.seconds, stack_frames([held[pts] for pts in row], shape))
+        for _ in decoded:
+            """No frame is left, but the damage is known only when the generator ends."""
 
-    def _stamps(self) -> np.ndarray:
-        """When the wanted pictures of each window are first shown, int64 ticks `(N, T)`."""
+    def _requested_pts(self) -> np.ndarray:
+        """Return the pts of the frames of each window, int64 `(N, T)`."""
         timeline = self._timeline
-        seconds = self.starts[:, None] + self._places * self.seconds
-        instants = int(timeline.shown[0]) + seconds / float(timeline.time_base)
-        return timeline.shown[np.maximum(np.searchsorted(timeline.shown, instants, side="right") - 1, 0)]
+        seconds = self.starts[:, None] + self._positions * self.seconds
+        return timeline.displayed_at(int(timeline.displayed[0]) + seconds / float(timeline.time_base))
 
-    def _pictures(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        with opened(self._path) as (container, stream):
+    def _decode(self, requested: list[int]) -> Iterator[np.ndarray]:
+        """Yield the frame for each requested pts, then record the damage."""
+        with open_video(self._path) as (container, stream):
             stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = min(_MOST_THREADS, os.cpu_count() or 1)
-            develop = Developer(self._short_side, stream.sample_aspect_ratio)
-            sampling = Sampling(wanted, develop, self._timeline, quick=False, sought=False)
+            stream.codec_context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+            converter = FrameConverter(self._short_side, stream.sample_aspect_ratio)
+            collector = FrameCollector(requested, converter, self._timeline, skip_unneeded=False, seeking=False)
             reader = PacketReader(container, stream)
-            yield from sampling.stream(stream.codec_context, (packet for packet, _, _ in reader))
-        troubles = list(dict.fromkeys([*sampling.troubles, *reader.losses, *self._losses]))
-        if sampling.first is None:
-            raise UnusableClipError("unreadable", ": ".join(["none of its frames decodes", *troubles[:3]]))
-        if sampling.found < len(wanted) or troubles:
-            missing, why = len(wanted) - sampling.found, ", ".join(troubles[:3]) or "it is cut short"
-            self.damage = f"{missing} of {len(wanted)} sampled frames don't decode ({why})"
+            yield from collector.iter_frames(stream.codec_context, (packet for packet, _, _ in reader))
+        errors = list(dict.fromkeys([*collector.errors, *reader.errors, *self._read_errors]))[:_MAX_ERRORS]
+        if collector.first_frame is None:
+            raise UnusableClipError("unreadable", ": ".join(["none of its frames decodes", *errors]))
+        missing = len(requested) - collector.num_exact
+        if missing or errors:
+            why = ", ".join(errors) or "it is cut short"
+            self.damage = f"{missing} of {len(requested)} sampled frames don't decode ({why})"
 
 
-def _read(path: Path) -> tuple[Timeline, list[str]]:
-    """The times of a video's packets, and what of the file is broken."""
-    with opened(path) as (container, stream), container_errors(container) as errors:
-        reader = PacketReader(container, stream)
-        timeline, _ = read_timeline(reader)
-    if timeline is None:
-        raise UnusableClipError("unreadable", ": ".join(["it has no video packets", *reader.losses]))
-    return timeline, [*reader.losses, *errors]
+def _scan(path: Path) -> tuple[Timeline, tuple[str, ...]]:
+    """Return a video's timeline and its read errors."""
+    with open_video(path) as (container, stream):
+        video = scan_video(path, container, stream)
+    return video.timeline, video.all_errors

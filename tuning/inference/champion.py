@@ -94,7 +94,7 @@ class Champion:
         places = (self.selection.eval_indices(stored) + 0.5) / stored
         try:
             return SlidingWindows(
-                file, seconds=seconds, hop=hop, places=places, short_side=self.manifest.decode.short_side
+                file, seconds=seconds, hop=hop, positions=places, short_side=self.manifest.decode.short_side
             )
         except OSError as error:
             raise DataError(f"it can't be opened ({error.strerror})") from None

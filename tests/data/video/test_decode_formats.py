@@ -1,4 +1,4 @@
-"""Every format that phones and the web produce: codecs, colours, fields, orientation, streams and names."""
+"""Formats that phones, cameras and the web produce: codecs, colours, interlacing, orientation, streams, file names."""
 
 from __future__ import annotations
 
@@ -12,15 +12,12 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from data.video.decode import DecodeSettings, UnusableClipError, decode_clip
+from data.video.container import UnusableClipError
+from data.video.decode import DecodeSettings, decode_clip
 from data.video.frame_converter import orientation
-from tests.helpers.video_files import grey_levels, moving_square, remux, write_frames, write_video
+from tests.helpers.video_files import brightness, grey_levels, moving_square, remux, write_frames, write_video
 
 SETTINGS = DecodeSettings(frames=8, short_side=32)
-
-
-def levels(frames: np.ndarray) -> np.ndarray:
-    return frames.mean(axis=(1, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +29,7 @@ def levels(frames: np.ndarray) -> np.ndarray:
         ("10-bit.mp4", "libx264", "yuv420p10le", {}),
         ("4-4-4.mp4", "libx264", "yuv444p", {}),
         ("b-frames.avi", "libx264", "yuv420p", {"bf": "2"}),
-        ("b-frames-too.avi", "mpeg4", "yuv420p", {"bf": "2"}),
+        ("mpeg4-b-frames.avi", "mpeg4", "yuv420p", {"bf": "2"}),
         ("transport.ts", "libx264", "yuv420p", {}),
         ("phone.3gp", "mpeg4", "yuv420p", {}),
         ("stream.h264", "libx264", "yuv420p", {}),
@@ -50,7 +47,7 @@ def levels(frames: np.ndarray) -> np.ndarray:
         ("animated.apng", "apng", "rgb24", {}),
     ],
 )
-def test_each_codec_gives_its_frames_in_order(
+def test_each_codec_yields_its_frames_in_order(
     tmp_path: Path, name: str, codec: str, pixels: str, options: dict[str, str]
 ) -> None:
     source = grey_levels(24, 64, 80)
@@ -58,10 +55,12 @@ def test_each_codec_gives_its_frames_in_order(
     assert decoded.frames.shape == (8, 32, 40, 3)
     assert (decoded.facts.packets, decoded.facts.damage) == (24, "")
     assert decoded.facts.duration == pytest.approx(24 / 25, abs=0.05)
-    np.testing.assert_allclose(levels(decoded.frames), [source[int((i + 0.5) * 3)].mean() for i in range(8)], atol=5)
+    np.testing.assert_allclose(
+        brightness(decoded.frames), [source[int((i + 0.5) * 3)].mean() for i in range(8)], atol=5
+    )
 
 
-def test_a_clip_made_for_a_test_leaves_the_tests_no_priority_over_what_they_start(tmp_path: Path) -> None:
+def test_write_video_restores_the_scheduling_policy(tmp_path: Path) -> None:
     write_video(tmp_path / "av1.mp4", grey_levels(4), codec="libsvtav1", options={"svtav1-params": "lp=1"})
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
@@ -75,17 +74,17 @@ def test_a_clip_made_for_a_test_leaves_the_tests_no_priority_over_what_they_star
         ("odd.mov", "qtrle", "rgb24"),
     ],
 )
-def test_odd_sizes_keep_their_shape(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
+def test_odd_sizes_keep_their_aspect_ratio(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
     file = write_video(tmp_path / name, grey_levels(4, 45, 63), codec=codec, pixels=pixels)
     assert decode_clip(file, SETTINGS).frames.shape[1:3] == (32, 45)
 
 
-def test_a_video_one_pixel_wide_is_no_special_case(tmp_path: Path) -> None:
+def test_video_one_pixel_wide_decodes(tmp_path: Path) -> None:
     tiny = write_video(tmp_path / "tiny.mov", grey_levels(4, 17, 1), codec="qtrle", pixels="rgb24")
     assert decode_clip(tiny, SETTINGS).frames.shape[1:3] == (17, 1)
 
 
-def test_one_picture_is_a_clip_of_one_frame(tmp_path: Path) -> None:
+def test_clip_of_one_frame_decodes(tmp_path: Path) -> None:
     decoded = decode_clip(write_video(tmp_path / "one.mp4", grey_levels(1)), SETTINGS)
     assert len(decoded.frames) == 8
     assert decoded.facts.frames == 1
@@ -98,28 +97,26 @@ def test_one_picture_is_a_clip_of_one_frame(tmp_path: Path) -> None:
         ("fields.ts", "mpeg2video", {"flags": "+ilme+ildct"}),
     ],
 )
-def test_interlaced_video_shows_no_comb(tmp_path: Path, name: str, codec: str, options: dict[str, str]) -> None:
+def test_interlaced_video_is_deinterlaced(tmp_path: Path, name: str, codec: str, options: dict[str, str]) -> None:
     progressive = moving_square(2, count=24, height=128, width=160)
-    # Each frame weaves two instants: the square of the lower field stands further on.
-    woven = [upper.copy() for upper in progressive[:-1:2]]
-    for frame, lower in zip(woven, progressive[1::2], strict=True):
+    # Each frame interleaves two instants: in the lower field the square is further along its path.
+    interleaved = [upper.copy() for upper in progressive[:-1:2]]
+    for frame, lower in zip(interleaved, progressive[1::2], strict=True):
         frame[1::2] = lower[1::2]
-    file = write_video(tmp_path / name, woven, codec=codec, options=options)
-    frames = decode_clip(file, DecodeSettings(frames=len(woven), short_side=128)).frames.astype(int)
+    file = write_video(tmp_path / name, interleaved, codec=codec, options=options)
+    frames = decode_clip(file, DecodeSettings(frames=len(interleaved), short_side=128)).frames.astype(int)
     for shown, upper, lower in zip(frames, progressive[::2], progressive[1::2], strict=True):
         assert np.abs(shown - upper).mean() < 0.5 * np.abs(shown - lower).mean()
-    comb = np.abs(frames[:, 1:-1] - (frames[:, :-2] + frames[:, 2:]) / 2).mean()
-    assert (
-        comb
-        < 0.5
-        * np.abs(
-            np.stack(woven).astype(int)[:, 1:-1] - (np.stack(woven)[:, :-2] / 2 + np.stack(woven)[:, 2:] / 2)
-        ).mean()
-    )
+    assert combing(frames) < 0.5 * combing(np.stack(interleaved).astype(int))
+
+
+def combing(frames: np.ndarray) -> float:
+    """Return how much each row differs from the mean of its neighbours, for int `(F, H, W, 3)`."""
+    return float(np.abs(frames[:, 1:-1] - (frames[:, :-2] + frames[:, 2:]) / 2).mean())
 
 
 def flat_frame(pixels: str, matrix: int, full: bool, rgb: tuple[int, int, int], size: tuple[int, int]) -> av.VideoFrame:
-    """A colour by the definition of its matrix (ITU-R BT.601, BT.709, BT.2020)."""
+    """Return a frame of one colour, encoded as its matrix defines (ITU-R BT.601, BT.709, BT.2020)."""
     red, blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
     r, g, b = (value / 255 for value in rgb)
     luma = red * r + (1 - red - blue) * g + blue * b
@@ -145,7 +142,7 @@ def flat_frame(pixels: str, matrix: int, full: bool, rgb: tuple[int, int, int], 
         (1, False, "yuv444p"),
     ],
 )
-def test_colours_follow_the_tags_of_matrix_and_range(tmp_path: Path, matrix: int, full: bool, pixels: str) -> None:
+def test_colours_follow_matrix_and_range_tags(tmp_path: Path, matrix: int, full: bool, pixels: str) -> None:
     colour = (200, 60, 30)
     frame = flat_frame(pixels, matrix, full, colour, (64, 48))
     frame.colorspace, frame.color_range = matrix, 2 if full else 1
@@ -154,7 +151,7 @@ def test_colours_follow_the_tags_of_matrix_and_range(tmp_path: Path, matrix: int
 
 
 @pytest.mark.parametrize(("size", "matrix"), [((1280, 720), 1), ((720, 576), 5)])
-def test_untagged_video_is_taken_for_hd_or_sd_by_its_size(tmp_path: Path, size: tuple[int, int], matrix: int) -> None:
+def test_untagged_colours_follow_the_frame_size(tmp_path: Path, size: tuple[int, int], matrix: int) -> None:
     colour = (200, 60, 30)
     file = write_frames(
         tmp_path / "plain.mp4", [flat_frame("yuv420p", matrix, False, colour, size)] * 2, codec="libx264"
@@ -162,8 +159,8 @@ def test_untagged_video_is_taken_for_hd_or_sd_by_its_size(tmp_path: Path, size: 
     np.testing.assert_allclose(decode_clip(file, SETTINGS).frames.reshape(-1, 3).mean(0), colour, atol=4)
 
 
-def test_hdr_white_is_as_bright_as_paper(tmp_path: Path) -> None:
-    # Reference white of 203 cd/m2 is code 0.58 of PQ: shown as is it would be a middling grey.
+def test_hdr_is_tone_mapped(tmp_path: Path) -> None:
+    # Reference white of 203 cd/m2 has PQ code 0.58: without tone mapping it would be a medium grey.
     frame = flat_frame("yuv420p10le", 9, False, (148, 148, 148), (64, 48))
     frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc = 9, 1, 9, 16
     options = {"x265-params": "log-level=none"}
@@ -171,7 +168,7 @@ def test_hdr_white_is_as_bright_as_paper(tmp_path: Path) -> None:
     assert 185 <= decode_clip(file, SETTINGS).frames.mean() <= 205
 
 
-def test_what_is_transparent_is_black(tmp_path: Path) -> None:
+def test_transparent_pixels_are_black(tmp_path: Path) -> None:
     pixels = np.full((48, 64, 4), 200, np.uint8)
     pixels[:, :32, 3], pixels[:, 32:, 3] = 0, 255
     frame = av.VideoFrame.from_ndarray(pixels, format="rgba").reformat(format="argb")
@@ -184,7 +181,7 @@ def test_what_is_transparent_is_black(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_all_eight_orientations_are_turned_upright(tmp_path: Path, rotation: int, mirrored: bool) -> None:
     stored = np.zeros((64, 96, 3), np.uint8)
-    stored[:32, :32], stored[:32, 64:] = 255, 120  # Marks at the upper corners, bright and dim.
+    stored[:32, :32], stored[:32, 64:] = 255, 120  # A bright and a dim mark in the upper corners.
     file = tmp_path / "turned.mp4"
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -204,10 +201,10 @@ def test_all_eight_orientations_are_turned_upright(tmp_path: Path, rotation: int
     assert decoded.facts.rotation in (0, 90, 180, 270)
 
 
-def two_streams(file: Path, second: Disposition, *, cover_alone: bool = False) -> Path:
+def write_two_streams(file: Path, second: Disposition, *, cover_only: bool = False) -> Path:
     with av.open(str(file), "w") as container:
         streams = []
-        if not cover_alone:
+        if not cover_only:
             streams.append((container.add_stream("libx264", rate=25), grey_levels(12)))
         other = container.add_stream("mjpeg", rate=25)
         other.disposition = second
@@ -215,7 +212,7 @@ def two_streams(file: Path, second: Disposition, *, cover_alone: bool = False) -
         for stream, frames in streams:
             stream.height, stream.width = frames[0].shape[:2]
             stream.pix_fmt = "yuvj420p" if stream is other else "yuv420p"
-        if cover_alone:
+        if cover_only:
             sound = container.add_stream("aac", rate=44100)
             silence = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
             silence.sample_rate = 44100
@@ -223,22 +220,22 @@ def two_streams(file: Path, second: Disposition, *, cover_alone: bool = False) -
             for pixels in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
             container.mux(stream.encode(None))
-        if cover_alone:
+        if cover_only:
             container.mux(sound.encode(silence))
             container.mux(sound.encode(None))
     return file
 
 
-def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
-    decoded = decode_clip(two_streams(tmp_path / "cover.mp4", Disposition.attached_pic), SETTINGS)
+def test_cover_art_is_ignored(tmp_path: Path) -> None:
+    decoded = decode_clip(write_two_streams(tmp_path / "cover.mp4", Disposition.attached_pic), SETTINGS)
     assert (decoded.facts.codec, decoded.facts.width, decoded.facts.packets) == ("h264", 64, 12)
     with pytest.raises(UnusableClipError, match="^it has no video stream$") as error:
-        decode_clip(two_streams(tmp_path / "song.mp4", Disposition.attached_pic, cover_alone=True), SETTINGS)
+        decode_clip(write_two_streams(tmp_path / "song.mp4", Disposition.attached_pic, cover_only=True), SETTINGS)
     assert error.value.defect == "no video stream"
 
 
-def test_of_several_video_streams_the_largest_is_shown(tmp_path: Path) -> None:
-    decoded = decode_clip(two_streams(tmp_path / "two.mkv", Disposition(0)), SETTINGS)
+def test_largest_of_several_video_streams_is_decoded(tmp_path: Path) -> None:
+    decoded = decode_clip(write_two_streams(tmp_path / "two.mkv", Disposition(0)), SETTINGS)
     assert (decoded.facts.codec, decoded.facts.width) == ("mjpeg", 640)
 
 
@@ -256,7 +253,7 @@ def test_of_several_video_streams_the_largest_is_shown(tmp_path: Path) -> None:
     ],
     ids=lambda name: ascii(name)[:20],
 )
-def test_any_name_can_be_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_file_name_can_be_read(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = write_video(tmp_path / "plain.mp4", moving_square(1))
     expected = decode_clip(plain, SETTINGS).frames
     plain.rename(tmp_path / name)
@@ -264,7 +261,7 @@ def test_any_name_can_be_read(tmp_path: Path, name: str, monkeypatch: pytest.Mon
     np.testing.assert_array_equal(decode_clip(Path(name), SETTINGS).frames, expected)
 
 
-def test_links_are_followed_and_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
+def test_symbolic_links_are_followed_and_broken_ones_raise(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", moving_square(1))
     (tmp_path / "link.mp4").symlink_to(clip)
     np.testing.assert_array_equal(
@@ -278,25 +275,25 @@ def test_links_are_followed_and_what_cannot_be_opened_says_why(tmp_path: Path) -
             decode_clip(tmp_path / name, SETTINGS)
 
 
-def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
+def test_file_without_permission_raises(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", moving_square(1))
     clip.chmod(0)
     user = os.geteuid()
     try:
         if user == 0:
-            os.seteuid(65534)  # Permissions do not bind root.
+            os.seteuid(65534)  # Root ignores permissions.
         with pytest.raises(PermissionError):
             decode_clip(clip, SETTINGS)
     finally:
         os.seteuid(user)
 
 
-def test_a_playlist_in_disguise_fetches_nothing(tmp_path: Path) -> None:
-    asked: list[str] = []
+def test_playlist_named_like_a_video_downloads_nothing(tmp_path: Path) -> None:
+    requests: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_error(404)
 
         def log_message(self, format: str, *args: object) -> None:
@@ -313,10 +310,10 @@ def test_a_playlist_in_disguise_fetches_nothing(tmp_path: Path) -> None:
             decode_clip(playlist, SETTINGS)
     finally:
         server.shutdown()
-    assert asked == []
+    assert requests == []
 
 
-def test_tags_in_another_encoding_are_no_reason_to_fail(tmp_path: Path) -> None:
+def test_metadata_in_another_encoding_is_accepted(tmp_path: Path) -> None:
     plain = write_video(tmp_path / "plain.mp4", moving_square(1))
     tagged = tmp_path / "tagged.mkv"
     with av.open(str(plain)) as source, av.open(str(tagged), "w") as target:
@@ -330,7 +327,7 @@ def test_tags_in_another_encoding_are_no_reason_to_fail(tmp_path: Path) -> None:
     assert decode_clip(tagged, SETTINGS).facts.packets == 12
 
 
-def test_a_remux_keeps_the_pixels(tmp_path: Path) -> None:
+def test_remuxed_file_decodes_to_the_same_pixels(tmp_path: Path) -> None:
     plain = write_video(tmp_path / "plain.mp4", moving_square(1, count=30))
     for name in ("other.mkv", "other.ts", "other.mov"):
         np.testing.assert_array_equal(

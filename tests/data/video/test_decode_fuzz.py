@@ -1,4 +1,4 @@
-"""Hundreds of torn files go through the frame store: each is stored or named, and nothing is left behind."""
+"""Fuzzing: hundreds of corrupted files are stored or reported, without leaking processes, memory or open files."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from data.video.decode import DecodeSettings
 from tests.helpers.video_files import moving_square, remux, textured, write_video
 
 SETTINGS = DecodeSettings(frames=4, short_side=32)
-CASES_A_FILE = 60
+CASES_PER_FILE = 60
 SEED = 20_240
 
 Mutation = Callable[[bytearray, np.random.Generator], None]
 
 
 def flip_header(data: bytearray, rng: np.random.Generator) -> None:
-    for place in rng.integers(0, min(len(data), 1200), rng.integers(1, 12)):
-        data[place] = rng.integers(256)
+    for position in rng.integers(0, min(len(data), 1200), rng.integers(1, 12)):
+        data[position] = rng.integers(256)
 
 
 def flip_anywhere(data: bytearray, rng: np.random.Generator) -> None:
-    for place in rng.integers(0, len(data), rng.integers(1, 60)):
-        data[place] = rng.integers(256)
+    for position in rng.integers(0, len(data), rng.integers(1, 60)):
+        data[position] = rng.integers(256)
 
 
 def extreme_numbers(data: bytearray, rng: np.random.Generator) -> None:
-    """Lengths and counts of four bytes become nothing or enormous, at a header's even places."""
-    for place in rng.integers(0, max(1, min(len(data), 2400) // 4), 3):
-        data[4 * place : 4 * place + 4] = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"][rng.integers(3)]
+    """Set some aligned four-byte numbers in the header, such as lengths and counts, to zero or a maximum."""
+    for position in rng.integers(0, max(1, min(len(data), 2400) // 4), 3):
+        data[4 * position : 4 * position + 4] = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"][rng.integers(3)]
 
 
 def overwrite(data: bytearray, rng: np.random.Generator) -> None:
@@ -91,7 +91,7 @@ def sources(folder: Path) -> list[Path]:
     return files
 
 
-def torn_files(folder: Path, seed: int, cases: int) -> list[str]:
+def corrupt_files(folder: Path, seed: int, cases: int) -> list[str]:
     """Each source torn in `cases` ways, some of them in two at once."""
     whole = folder / "whole"
     whole.mkdir()
@@ -109,10 +109,10 @@ def torn_files(folder: Path, seed: int, cases: int) -> list[str]:
 
 
 def children() -> set[int]:
-    """Processes started by this one, without multiprocessing's own that tracks its resources."""
+    """Return the ids of child processes, without the resource tracker of multiprocessing."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # A thread may end meanwhile.
+        with contextlib.suppress(OSError):  # The thread has ended.
             found |= {int(pid) for pid in (task / "children").read_text().split()}
     return {pid for pid in found if b"resource_tracker" not in _command(pid)}
 
@@ -121,11 +121,11 @@ def _command(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return b"resource_tracker"  # It is gone.
+        return b"resource_tracker"  # The process has ended.
 
 
-class Watch(threading.Thread):
-    """Memory and open files of the decoding processes, as they go."""
+class ProcessMonitor(threading.Thread):
+    """Records memory and open files of the decoding processes while they run."""
 
     def __init__(self, others: set[int]) -> None:
         super().__init__(daemon=True)
@@ -147,19 +147,19 @@ class Watch(threading.Thread):
 
 
 @pytest.fixture
-def watch() -> Watch:
-    return Watch(children())
+def monitor() -> ProcessMonitor:
+    return ProcessMonitor(children())
 
 
-def test_torn_files_cost_themselves_alone(tmp_path: Path, watch: Watch) -> None:
-    names = torn_files(tmp_path, SEED, CASES_A_FILE)
+def test_corrupt_files_fail_alone_and_leak_nothing(tmp_path: Path, monitor: ProcessMonitor) -> None:
+    names = corrupt_files(tmp_path, SEED, CASES_PER_FILE)
     assert len(names) >= 300
-    watch.start()
+    monitor.start()
     report = FrameStore(tmp_path / "store", SETTINGS).build(
         tmp_path, names, workers=2, seconds_per_clip=20, progress=False
     )
-    watch.over.set()
-    watch.join()
+    monitor.over.set()
+    monitor.join()
     stored, failed = {clip.path for clip in report.stored}, {clip.path for clip in report.failed}
     assert stored | failed == set(names)
     assert not stored & failed
@@ -169,9 +169,9 @@ def test_torn_files_cost_themselves_alone(tmp_path: Path, watch: Watch) -> None:
     store = FrameStore(tmp_path / "store", SETTINGS)
     for clip in report.stored:
         assert store.read(clip.digest).shape[0] == 4
-    assert children() == watch.others
-    for pid, sizes in watch.megabytes.items():
-        # From the first fifth on, when all that is loaded once is there.
+    assert children() == monitor.others
+    for pid, sizes in monitor.megabytes.items():
+        # Skip the first fifth, in which libraries are loaded.
         settled = len(sizes) // 5
         assert max(sizes[settled:]) - sizes[settled] < 150, (pid, sizes)
-        assert max(watch.files[pid][settled:]) - watch.files[pid][settled] <= 4, (pid, watch.files[pid])
+        assert max(monitor.files[pid][settled:]) - monitor.files[pid][settled] <= 4, (pid, monitor.files[pid])

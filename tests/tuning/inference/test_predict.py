@@ -20,7 +20,7 @@ import tuning.__main__
 from data.video.sliding_windows import video_duration
 from tests.helpers.champions import CLASSES, FPS, SECONDS, coloured_square, make_run
 from tests.helpers.small_models import one_seed_one_thread
-from tests.helpers.video_files import cut, remux, write_video
+from tests.helpers.video_files import remux, truncate, write_video
 from tuning.config.run_dir import RunFolder
 from tuning.inference.champion import Champion
 from tuning.inference.label import training_seconds
@@ -259,7 +259,7 @@ def test_a_long_video_that_is_cut_short_gives_what_is_there(
     threshold(0.0)
     frames = [*coloured_square("squat", 1, 30), *coloured_square("dip", 2, 30)]
     file = write_video(tmp_path / "torn.ts", frames, fps=FPS, options={"g": "10"})
-    rows = predict(cut(file, 0.5), "--format=csv").rows
+    rows = predict(truncate(file, 0.5), "--format=csv").rows
     assert rows[0]["label"] == "squat"
     assert float(rows[-1]["end"]) < 60
 
@@ -320,7 +320,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from data.video.sliding_windows import SlidingWindows
-video = SlidingWindows(Path(sys.argv[1]), seconds=5.0, hop=2.5, places=(np.arange(16) + 0.5) / 16, short_side=64)
+video = SlidingWindows(Path(sys.argv[1]), seconds=5.0, hop=2.5, positions=(np.arange(16) + 0.5) / 16, short_side=64)
 count = sum(1 for window in video if window.frames.shape == (16, 64, 96, 3))
 print(len(video), count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from tests.helpers.registered_models import CHOICE, CLASSES, answers_here, clips_of, elsewhere, finished_run
 from tests.helpers.servers import free_port
 from tests.helpers.small_models import one_seed_one_thread
-from tests.helpers.video_files import cut
+from tests.helpers.video_files import truncate
 from tuning.config.run_dir import RunFolder
 from tuning.export.graph import describe
 from tuning.export.pyfunc import ClipLabeller
@@ -75,7 +75,7 @@ def answers(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Answers
     files = clips_of(run)
     paths = [str(file) for file in files]
     contents = [base64.b64encode(file.read_bytes()).decode() for file in files]
-    broken = cut(files[0], 0.02)
+    broken = truncate(files[0], 0.02)
     with_faults = [paths[0], str(broken), "nowhere.mp4", paths[3], "", str(files[0].parent), "no clip"]
     asked = [
         [{"clip": paths}, None],
