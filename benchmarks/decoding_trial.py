@@ -26,9 +26,10 @@ from data.store.build_report import LabelledFrames
 from data.video.decode import DecodeSettings
 from models.registry import ARCHITECTURES
 from tuning.config.load import load_config
-from tuning.config.schema import StoreConfig
-from tuning.config.sweep_config import SweepConfig, TrialConfig
-from tuning.search.algorithms import grid_points
+from tuning.config.schema.store import StoreConfig
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
+from tuning.search.algorithms import grid_choices
 from tuning.training.epoch import predict, train_one_epoch
 from tuning.training.fold import FoldTraining, augmentation_settings, build_fold, configure_torch, initial_model
 from tuning.training.metrics import Scores, score
@@ -73,7 +74,7 @@ class Search:
 
     def trials(self) -> list[TrialConfig]:
         """Every combination."""
-        return [TrialConfig.choose(self.config, point) for point in grid_points(self.config)]
+        return [TrialConfig.from_choice(self.config, point) for point in grid_choices(self.config)]
 
 
 def read_search(config: str, clips: str, split: str) -> Search:
@@ -116,7 +117,12 @@ def train_trial(
         torch.manual_seed(seed)
         member.sampler.set_epoch(epoch)
         train_one_epoch(
-            member.learner, augment, member.train_batches, epoch=epoch, seed=seed, micro_batch=trial.train.at_once
+            member.learner,
+            augment,
+            member.train_batches,
+            epoch=epoch,
+            seed=seed,
+            micro_batch=trial.train.max_micro_batch,
         )
         found = predict(
             member.learner.eval_model, augment.normalise, member.val_batches, device=device, precision=precision

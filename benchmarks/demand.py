@@ -21,8 +21,9 @@ from tabulate import tabulate
 
 from benchmarks.training import CLASSES, Setting, device_at_hand, device_name, noise_clips, setting
 from models.registry import ARCHITECTURES
-from tuning.config.schema import StoreConfig, TrainConfig
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.schema.store import StoreConfig
+from tuning.config.schema.train import TrainConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.training.profile import TrialProfile, profile_trial
 from tuning.training.trial_data import FoldClips, TrialData
 

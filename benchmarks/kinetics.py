@@ -31,7 +31,7 @@ from data.clip import Clip
 from data.dataset.clips import scan_clips
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
-from tuning.config.schema import StoreConfig
+from tuning.config.schema.store import StoreConfig
 
 SECONDS = 10.0
 SHORT_SIDES = (256, 720)

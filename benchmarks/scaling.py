@@ -183,7 +183,7 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
         tune.with_resources(trainable, trial_resources(Slot(workers=1, cpus=1, gpus=0))),
         param_space=search.space,
         tune_config=tune.TuneConfig(
-            search_alg=search.algorithm, scheduler=search.scheduler, num_samples=search.samples, reuse_actors=True
+            search_alg=search.algorithm, scheduler=search.scheduler, num_samples=search.num_samples, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name="tune",

@@ -19,9 +19,10 @@ from data.demo import TIME_PAIR, write_demo
 from data.intervals import wilson_interval
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
-from tuning.config.run_dir import find_run
+from tuning.config.run_folder import find_run
 from tuning.inference.champion import Champion
-from tuning.search.leaderboard import TrialResult, rank
+from tuning.search.leaderboard import rank_trials
+from tuning.search.trial_result import TrialResult
 from tuning.search.tune_results import read_trials
 
 
@@ -47,7 +48,7 @@ def main() -> None:
 
 def _best_of_each(results: list[TrialResult]) -> list[TrialResult]:
     best: dict[str, TrialResult] = {}
-    for trial in rank([row for row in results if row.checkpoint], "val_macro_f1"):
+    for trial in rank_trials([row for row in results if row.checkpoint], "val_macro_f1"):
         best.setdefault(trial.arch, trial)
     return list(best.values())
 

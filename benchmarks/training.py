@@ -21,7 +21,7 @@ from data.store.entries import EntryFolder
 from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts, DecodeSettings
 from models.registry import build_model, get_architecture
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.training.epoch import train_one_epoch
 from tuning.training.learner import Learner, build_learner
 

@@ -16,8 +16,8 @@ from data.errors import DataError
 from tests.helpers.sweep_runs import PROJECT
 from tuning.__main__ import parse
 from tuning.config.load import parse_config
-from tuning.config.redact import scrubbed, without_secrets
-from tuning.config.schema import ConfigError
+from tuning.config.redact import redact_message, redact_uri
+from tuning.errors import ConfigError
 from tuning.evaluation.confusion_plot import plot_confusion
 from tuning.tracking.server import ui_command
 from tuning.training.metrics import score
@@ -109,14 +109,14 @@ def test_pages_are_served_to_this_machine_alone_unless_asked_otherwise() -> None
     ],
 )
 def test_an_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:
-    assert without_secrets(uri) == shown
-    assert without_secrets(shown) == shown
+    assert redact_uri(uri) == shown
+    assert redact_uri(shown) == shown
 
 
 def test_messages_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef")
     uri = "postgresql://anna:geheim@host/db"
-    text = scrubbed(f"can't connect to {uri} (anna, geheim, 0123456789abcdef)", uri)
+    text = redact_message(f"can't connect to {uri} (anna, geheim, 0123456789abcdef)", uri)
     assert text == "can't connect to postgresql://anna@host/db (anna, ***, ***)"
 
 

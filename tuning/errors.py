@@ -1,16 +1,28 @@
-"""What all errors of `tuning` that a user can mend have in common."""
+"""Errors that a user can fix, and one-line texts of other errors."""
+
+from __future__ import annotations
 
 
 class TuningError(ValueError):
-    """The message is one line that names the value and the mend: command lines print it without a traceback."""
+    """Base of the errors that a user can fix.
+
+    The message is one line that says what is wrong and how to fix it; the command line prints it without a traceback.
+    """
 
 
-def in_a_line(error: BaseException, most: int) -> str:
-    """An error's message, or that of what caused it on another node, in so many characters at most."""
-    return " ".join(str(getattr(error, "cause", None) or error).split())[:most]
+class ConfigError(TuningError):
+    """A setting that can't be used."""
+
+
+def error_line(error: BaseException, max_chars: int) -> str:
+    """Return the message of an error in one line, cut to `max_chars` characters.
+
+    For an error that Ray passes on from another node, it is the message of its cause.
+    """
+    return " ".join(str(getattr(error, "cause", None) or error).split())[:max_chars]
 
 
 def last_line(text: str) -> str:
-    """What a traceback ends with, which is what was raised."""
+    """Return the last non-empty line of a traceback, which names the exception, cut to 300 characters."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.evaluation.artifacts import TestReport
 from tuning.evaluation.evaluate import Contender, evaluate_run
 from tuning.report.findings import FindingsError, gather
 from tuning.report.page import write_report
-from tuning.search.leaderboard import TrialResult, champion, rank, usable
+from tuning.search.leaderboard import rank_trials, select_champion
+from tuning.search.trial_result import TrialResult, is_usable
 from tuning.search.tune_results import read_trials
 from tuning.tracking.mlflow_writer import reporting
 from tuning.training.checkpoint import copy_champion
@@ -45,7 +46,7 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
     patience = config.tracking.patience
     with reporting(run) as report:
         try:
-            winner = champion(results, config.search.metric, config.search.finalist_seeds)
+            winner = select_champion(results, config.search.metric, config.search.finalist_seeds)
         except ValueError:
             report.journal.end_sweep("FAILED")
             report.flush(patience)
@@ -55,7 +56,7 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         unsent = report.send(patience)
         test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
         report.journal.report_test(config.tracking.promote)
-        ranked = rank(results, config.search.metric)
+        ranked = rank_trials(results, config.search.metric)
         page = write_report(gather(run, ranked, winner))
         report.journal.report_page()
         report.journal.end_sweep("FINISHED")
@@ -72,7 +73,7 @@ def rebuild_report(run: RunFolder) -> Path:
         NoChampion: no trial ended with a usable model.
     """
     config = run.read_config()
-    if not run.tuner.exists():
+    if not run.search_state.exists():
         raise FindingsError(f"{run.path / 'ray'} is missing, which holds the trials: restore it to write the report")
     page = write_report(gather(run, *_finished_trials(run, config)))
     if run.tracking.exists():
@@ -85,14 +86,14 @@ def rebuild_report(run: RunFolder) -> Path:
 def contenders(results: Sequence[TrialResult], winner: TrialResult, metric: str) -> list[Contender]:
     """Return the best trial of each architecture other than the champion's."""
     best: dict[str, TrialResult] = {}
-    for row in rank([row for row in results if usable(row)], metric):
+    for row in rank_trials([row for row in results if is_usable(row)], metric):
         best.setdefault(row.arch, row)
     return [Contender(row.title, Path(row.checkpoint)) for arch, row in best.items() if arch != winner.arch]
 
 
 def read_contenders(run: RunFolder) -> list[Contender]:
     """Return the contenders of a finished sweep; none if its trials were deleted."""
-    if not run.tuner.exists():
+    if not run.search_state.exists():
         return []
     config = run.read_config()
     return contenders(*_finished_trials(run, config), config.search.metric)
@@ -100,5 +101,5 @@ def read_contenders(run: RunFolder) -> list[Contender]:
 
 def _finished_trials(run: RunFolder, config: SweepConfig) -> tuple[list[TrialResult], TrialResult]:
     """Return the trials of a finished sweep, best first, and its champion."""
-    ranked = rank(read_trials(run, config), config.search.metric)
-    return ranked, champion(ranked, config.search.metric, config.search.finalist_seeds)
+    ranked = rank_trials(read_trials(run, config), config.search.metric)
+    return ranked, select_champion(ranked, config.search.metric, config.search.finalist_seeds)

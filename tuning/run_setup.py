@@ -13,9 +13,9 @@ from pathlib import Path
 from data.dataset.splits import write_split
 from data.quality.grouping import write_groups
 from tuning.config.load import save_config
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import ConfigError
+from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
+from tuning.errors import ConfigError
 from tuning.prepare.clips import PreparedData
 from tuning.tracking.events import Journal
 from tuning.tracking.mlflow_writer import start_sweep
@@ -71,7 +71,7 @@ def check_writable(run: RunFolder) -> None:
 
 def has_ended(run: RunFolder) -> bool:
     """Return whether a sweep has written its report, so that nothing is left to resume."""
-    return run.spool.exists() and Journal(Spool(run.spool)).finished
+    return run.outbox.exists() and Journal(Spool(run.outbox)).finished
 
 
 def refuse_existing(run: RunFolder) -> None:
@@ -82,7 +82,7 @@ def refuse_existing(run: RunFolder) -> None:
     """
     if run.path.exists():
         raise ConfigError(
-            f"run {run.path.name!r} exists ({run.path}): resume it with --resume {run.named}, or give another --name"
+            f"run {run.path.name!r} exists ({run.path}): resume it with --resume {run.cli_name}, or give another --name"
         )
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.prepare.clips import PreparedData
-from tuning.search.algorithms import Search, build_search, finals_search
-from tuning.search.leaderboard import TrialResult, best_choices, rank, write_results
+from tuning.search.algorithms import TuneSearch, build_finals_search, build_search
+from tuning.search.leaderboard import best_choices, rank_trials, write_leaderboard
+from tuning.search.trial_result import TrialResult
 from tuning.search.tune_results import read_trials
 from tuning.tracking.callbacks import TrackingCallback, TrialTable
 from tuning.tracking.events import Journal
@@ -64,11 +65,11 @@ def run_sweep(
             # System metrics first: they import MLflow, and so does the sender's thread; importing it in two threads at
             # the same time can deadlock.
             with _system_metrics(report, config), report.sender.running():
-                results = stage.run(run.tuner, build_search(config))
+                results = stage.run(run.search_state, build_search(config))
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
                     if best:
-                        results = stage.run(run.finals, finals_search(config, best))
+                        results = stage.run(run.finals_state, build_finals_search(config, best))
         except Interrupted:
             report.flush(patience=0)
             raise
@@ -91,24 +92,24 @@ class _Stage:
     max_concurrent: int
     verbose: bool
 
-    def run(self, folder: Path, search: Search) -> list[TrialResult]:
+    def run(self, folder: Path, search: TuneSearch) -> list[TrialResult]:
         """Run all trials, or those that were left unfinished; return all trials of the run so far."""
-        print(f"{search.samples} trials, {min(self.max_concurrent, search.samples)} concurrently", flush=True)
+        print(f"{search.num_samples} trials, {min(self.max_concurrent, search.num_samples)} concurrently", flush=True)
         tuner = _restored(folder, self.job) or self._new_tuner(folder, search)
         tuner.fit()
         results = read_trials(self.sweep_folder, self.config)
-        write_results(rank(results, self.config.search.metric), self.sweep_folder.results)
+        write_leaderboard(rank_trials(results, self.config.search.metric), self.sweep_folder.results)
         # Read the journal again: Tune's callback has written to it in the meantime.
-        journal = Journal(Spool(self.sweep_folder.spool))
+        journal = Journal(Spool(self.sweep_folder.outbox))
         journal.end_trials(results)
         # Tune creates a trial when a slot is free: a missing one was never started.
         started = len(tune.ExperimentAnalysis(str(folder)).trials)
-        if started < search.samples or any(row.status == "unfinished" for row in results):
+        if started < search.num_samples or any(row.status == "unfinished" for row in results):
             journal.end_sweep("KILLED")
             raise Interrupted
         return results
 
-    def _new_tuner(self, folder: Path, search: Search) -> tune.Tuner:
+    def _new_tuner(self, folder: Path, search: TuneSearch) -> tune.Tuner:
         asha = isinstance(search.scheduler, AsyncHyperBandScheduler)
         return tune.Tuner(
             _trainable(self.job),
@@ -119,14 +120,16 @@ class _Stage:
                 mode=None if asha else "max",
                 search_alg=search.algorithm,
                 scheduler=search.scheduler,
-                num_samples=search.samples,
+                num_samples=search.num_samples,
                 reuse_actors=self.config.resources.reuse_workers,
             ),
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(folder.parent),
-                callbacks=[TrackingCallback(Spool(self.sweep_folder.spool))],
-                progress_reporter=TrialTable(self.config.search.metric, search.samples, self.sweep_folder.checkpoints),
+                callbacks=[TrackingCallback(Spool(self.sweep_folder.outbox))],
+                progress_reporter=TrialTable(
+                    self.config.search.metric, search.num_samples, self.sweep_folder.checkpoints
+                ),
                 verbose=2 if self.verbose else 1,
                 failure_config=tune.FailureConfig(max_failures=DRIVER_RESTARTS),
             ),

@@ -1,8 +1,8 @@
-"""How numbers are said in sentences."""
+"""Numbers in sentences."""
 
 from __future__ import annotations
 
 
-def counted(number: int, what: str) -> str:
-    """`1 pair`, `2 pairs`."""
-    return f"{number} {what}{'s' if number != 1 else ''}"
+def count_noun(number: int, noun: str) -> str:
+    """Return `1 pair` or `2 pairs` for the noun `pair`."""
+    return f"{number} {noun}{'s' if number != 1 else ''}"

@@ -16,10 +16,11 @@ from data.video.decode import decode_clip
 from models.architecture import KINETICS_MEAN_STD
 from models.registry import build_model
 from tests.helpers.video_files import write_video
-from tuning.config.load import absolute_paths, parse_config, save_config
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import TrainConfig
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.load import parse_config, save_config
+from tuning.config.paths import absolute_paths
+from tuning.config.run_folder import RunFolder
+from tuning.config.schema.train import TrainConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import Manifest, TrainingState, save_checkpoint
 from tuning.training.predictions import Predictions

@@ -16,9 +16,10 @@ from data.dataset.splits import read_split
 from models.registry import build_model
 from tests.helpers.video_files import moving_square, write_video
 from tests.tuning.training.test_checkpoint import TRIAL
-from tuning.config.load import absolute_paths, parse_config, save_config
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import TrainConfig
+from tuning.config.load import parse_config, save_config
+from tuning.config.paths import absolute_paths
+from tuning.config.run_folder import RunFolder
+from tuning.config.schema.train import TrainConfig
 from tuning.inference.champion import Champion
 from tuning.tracking.mlflow_writer import start_sweep
 from tuning.training.calibration import Calibration

@@ -37,8 +37,8 @@ from models.weights import WeightsReport, load_weights, read_weights
 from tests.helpers.small_models import SMALL, case, one_seed_one_thread, refusal, small
 from tests.tuning.training.test_checkpoint import ANSWERS
 from tuning.config.load import parse_config
-from tuning.config.schema import TrainConfig
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.schema.train import TrainConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.prepare.weights import prepare_weights
 from tuning.training.checkpoint import MANIFEST_FILE, MODEL_FILE, Manifest, TrainingState, load_model, save_checkpoint
 from tuning.training.fold import initial_model
@@ -531,7 +531,7 @@ def test_a_sweep_and_its_trials_start_from_the_files_of_a_folder(hub: Path, site
     (report,) = prepare_weights(config, num_classes=3).values()
     assert len(report.loaded) == 120
     (subspace,) = config.subspaces()
-    trial = TrialConfig.choose(config, {axis: subspace.listed(axis)[0] for axis in subspace.axes})
+    trial = TrialConfig.from_choice(config, {axis: subspace.values(axis)[0] for axis in subspace.axes})
     decode = config.store.decode_settings()
     data = TrialData(classes=("a", "b"), split_sha256="", frame_store=config.store, decode=decode, folds=())
     state = torch.load(site.file, weights_only=True)

@@ -19,7 +19,7 @@ from data.errors import DataError
 from tests.helpers.sweep_runs import Workplace, succeeded
 from tests.helpers.video_files import moving_square, write_video
 from tuning.config.load import parse_config
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.prepare.clips import prepare, scan
 from tuning.run_setup import new_run

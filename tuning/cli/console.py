@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from data.store.build_report import BuildReport
     from models.weights import WeightsReport
-    from tuning.config.run_dir import RunFolder
+    from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
     from tuning.evaluation.artifacts import AveragedScores
     from tuning.finish import Outcome
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 def print_scan(scanned: ScannedData, config: SweepConfig) -> None:
     """Print which files, clips, rows and settings are not used."""
     from data.dataset.split_report import NO_GROUPS
-    from tuning.config.load import unused_models
+    from tuning.config.unused import untried_architectures
 
     if config.data.split is None and config.data.groups is None:
         print(f"note: {NO_GROUPS}", flush=True)
     _print_named("skipped files or folders that are not clips of a class", scanned.ignored)
     _print_named("clips in the folder are not used, because the split does not list them", scanned.unlisted)
     _print_named("rows of the groups file do not name a clip of the folder", scanned.unmatched)
-    for arch in unused_models(config):
+    for arch in untried_architectures(config):
         print(f"note: settings for {arch} are ignored: space.arch does not list it")
 
 
@@ -87,7 +87,7 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
     """Print the leaderboard, the champion with its test scores, and the commands to use next."""
     from data.intervals import wilson_interval
     from tuning.cli.tables import finals_table, leaderboard_table
-    from tuning.search.leaderboard import finalists
+    from tuning.search.leaderboard import rank_finalists
 
     scores, best = outcome.test.scores, outcome.champion
     low, high = wilson_interval(round(scores.accuracy * scores.num_clips), scores.num_clips)
@@ -99,7 +99,7 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
             print(f"{row.status:<10} {row.id}: {row.reason}")
     if seeds is not None:
         print(f"finalists, each with {seeds} seeds that the search did not use\n")
-        print(f"{finals_table(finalists(outcome.ranked, metric, seeds), metric)}\n")
+        print(f"{finals_table(rank_finalists(outcome.ranked, metric, seeds), metric)}\n")
     why = f"by {metric}" if seeds is None else f"by mean {metric} over seeds; the median of its {seeds} trials"
     print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, {why})")
     print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
@@ -127,12 +127,12 @@ def averaged_text(averaged: AveragedScores) -> str:
 
 
 def _ui_hint(config: SweepConfig) -> str:
-    from tuning.config.redact import without_secrets
+    from tuning.config.redact import redact_uri
     from tuning.tracking.server import resolve_uri
 
     uri = resolve_uri(config.tracking, Path(config.runs_dir))
     if uri.startswith("http"):
-        return without_secrets(uri)
+        return redact_uri(uri)
     return f"python -m tuning ui --runs {shown(Path(config.runs_dir))}"
 
 

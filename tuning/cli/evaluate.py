@@ -17,7 +17,7 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.config.run_dir import find_run
+    from tuning.config.run_folder import find_run
     from tuning.evaluation.evaluate import evaluate_run
     from tuning.finish import read_contenders
     from tuning.tracking.mlflow_writer import reporting

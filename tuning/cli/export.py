@@ -18,7 +18,7 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.config.run_dir import find_run
+    from tuning.config.run_folder import find_run
     from tuning.export.exporter import GRAPH, ONNX, SETTINGS, TOLERANCE, export_champion
 
     exported = export_champion(find_run(str(args.run)).best, args.out)

@@ -19,7 +19,7 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.config.run_dir import find_run
+    from tuning.config.run_folder import find_run
     from tuning.finish import rebuild_report
 
     print(f"report in {shown(rebuild_report(find_run(str(args.run))))}")

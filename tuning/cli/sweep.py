@@ -16,11 +16,11 @@ from tuning.cli.console import print_build, print_nodes, print_outcome, print_sc
 if TYPE_CHECKING:
     from tuning.cluster.plan import Plan
     from tuning.cluster.profile_task import Measured
-    from tuning.config.run_dir import RunFolder
+    from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
     from tuning.prepare.clips import PreparedData, ScannedData
     from tuning.report.provenance import Process
-    from tuning.search.leaderboard import TrialResult
+    from tuning.search.trial_result import TrialResult
     from tuning.training.trial_data import TrialData
     from tuning.trial.spec import Slot
 
@@ -75,7 +75,7 @@ def execute(args: argparse.Namespace) -> int:
 
     # These take seconds to import: only once the settings are known to be valid.
     from tuning.cluster.connect import connected
-    from tuning.config.run_dir import RunFolder
+    from tuning.config.run_folder import RunFolder
     from tuning.finish import finish
     from tuning.prepare.clips import scan
     from tuning.prepare.weights import prepare_weights
@@ -100,15 +100,17 @@ def execute(args: argparse.Namespace) -> int:
             print(f"\nstopped before all trials ended; {_resume_hint(run)}")
             return EXIT_INTERRUPTED
         seconds = time.monotonic() - started
-    end_process(run.made, seconds, plan.at_once)
+    end_process(run.provenance, seconds, plan.at_once)
     print_outcome(finish(run, config, results), config, prepared.build)
     return 0
 
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:
     from tuning.cluster.submitted_job import check_lasting_paths, working_dir_copy
-    from tuning.config.load import absolute_paths, load_config, refuse_unused
-    from tuning.config.schema import ConfigError
+    from tuning.config.load import load_config
+    from tuning.config.paths import absolute_paths
+    from tuning.config.unused import check_given_settings
+    from tuning.errors import ConfigError
 
     if args.config is None:
         raise ConfigError("no settings: give --config FILE, such as configs/demo.yaml, or --resume NAME")
@@ -122,7 +124,7 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
     }
     overrides = [*args.overrides, *([f"data.folds={args.folds}"] if args.folds is not None else [])]
     config = load_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
-    refuse_unused(config)
+    check_given_settings(config)
     name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
     config = absolute_paths(config.model_copy(update={"name": name}))
     check_lasting_paths(config, working_dir_copy(Path.cwd()))
@@ -131,8 +133,8 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
 
 def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     """Return the run's own settings with its own split; other settings would mix two sweeps in one folder."""
-    from tuning.config.run_dir import find_run
-    from tuning.config.schema import ConfigError
+    from tuning.config.run_folder import find_run
+    from tuning.errors import ConfigError
 
     settings = ("config", "data", "split", "groups", "folds", "few_groups", "weights_dir", "name")
     given = [name for name in settings if getattr(args, name)]
@@ -152,7 +154,7 @@ def _report_ended(run: RunFolder) -> int:
     with reporting(run) as mlflow:
         unsent = mlflow.send(patience=0)
     print(f"{run.path.name} has ended: report in {shown(run.report)}; nothing was done")
-    print(f"to test its champion again, which is counted: python -m tuning evaluate --run {run.named}")
+    print(f"to test its champion again, which is counted: python -m tuning evaluate --run {run.cli_name}")
     if unsent:
         print(f"note: {unsent}")
     return 0
@@ -192,9 +194,9 @@ def _prepare(
     measured = _profile(run, config, data, slot, new=not args.resume)
     if not args.resume:
         new_run(run, config, prepared)
-    add_process(run.made, _this_process(args.words, prepared.build.decoded, seconds_decoding))
+    add_process(run.provenance, _this_process(args.words, prepared.build.decoded, seconds_decoding))
     if measured.demands:
-        keep(measured, run.demand)
+        keep(measured, run.profile)
     plan = make_plan(config, data, measured, alive_nodes())
     print(plan.text(), flush=True)
     return prepared, plan
@@ -224,7 +226,7 @@ def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *
 
     if not config.resources.measure:
         return Measured()
-    stored = kept(run.demand, slot)
+    stored = kept(run.profile, slot)
     if stored is not None:
         return stored
     if not trials_that_fit(slot, alive_nodes()):
@@ -249,7 +251,7 @@ def _run_trials(
 
 
 def _resume_hint(run: RunFolder) -> str:
-    return f"resume with: python -m tuning sweep --resume {run.named}"
+    return f"resume with: python -m tuning sweep --resume {run.cli_name}"
 
 
 def _this_process(words: list[str], decoded: int, seconds_decoding: float) -> Process:

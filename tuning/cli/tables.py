@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from tuning.search.leaderboard import Finalist, TrialResult, axis_text, axis_title, telling_axes
+from tuning.search.leaderboard import Finalist
+from tuning.search.titles import axis_text, axis_title, table_axes
+from tuning.search.trial_result import TrialResult
 
 
 def leaderboard_table(ranked: Sequence[TrialResult]) -> str:
     """Return a text table of the trials, best first."""
-    axes = telling_axes(row.choice for row in ranked)
+    axes = table_axes(row.choice for row in ranked)
     header = [
         "",
         "trial",
@@ -33,14 +35,14 @@ def leaderboard_table(ranked: Sequence[TrialResult]) -> str:
 
 def finals_table(ranked: Sequence[Finalist], metric: str) -> str:
     """Return a text table of the finalists, best mean first."""
-    axes = telling_axes(each.middle.choice for each in ranked)
+    axes = table_axes(each.median_trial.choice for each in ranked)
     header = ["", *(axis_title(axis) for axis in axes), "seeds", f"mean {metric}", "±", "worst", "best"]
     rows = [
         [
             place,
-            *(axis_text(axis, each.middle.choice[axis]) for axis in axes),
+            *(axis_text(axis, each.median_trial.choice[axis]) for axis in axes),
             len(each.trials),
-            *(f"{value:.3f}" for value in (each.mean, each.deviation, each.worst, each.best)),
+            *(f"{value:.3f}" for value in (each.mean, each.std, each.worst, each.best)),
         ]
         for place, each in enumerate(ranked, 1)
     ]

@@ -20,8 +20,9 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.config.redact import without_secrets
-    from tuning.config.schema import ConfigError, TrackingConfig
+    from tuning.config.redact import redact_uri
+    from tuning.config.schema.tracking import TrackingConfig
+    from tuning.errors import ConfigError
     from tuning.ports import check_port
     from tuning.tracking.server import check_reachable, resolve_uri, ui_command
 
@@ -29,7 +30,7 @@ def execute(args: argparse.Namespace) -> int:
     uri = resolve_uri(TrackingConfig(), runs)
     check_reachable(uri)
     if uri.startswith("http"):
-        print(f"MLFLOW_TRACKING_URI is a server already: open {without_secrets(uri)}")
+        print(f"MLFLOW_TRACKING_URI is a server already: open {redact_uri(uri)}")
         return 0
     check_port(args.host, args.port)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():

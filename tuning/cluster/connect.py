@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 
 from tuning.cluster.address import ClusterError
 from tuning.cluster.submitted_job import working_dir_copy
-from tuning.errors import in_a_line
+from tuning.errors import error_line
 from tuning.ports import find_free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -101,7 +101,7 @@ def _check_state_api() -> None:
     try:
         found = ray.get(task.remote(), timeout=_STATE_API_TIMEOUT_SECONDS)
     except RayError as error:
-        reason = in_a_line(error, 200)
+        reason = error_line(error, 200)
     else:
         if not found.isdisjoint(node["NodeID"] for node in ray.nodes()):
             return

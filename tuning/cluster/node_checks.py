@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuning.cluster.address import ClusterError
-from tuning.errors import in_a_line
+from tuning.errors import error_line
 
 PACKAGES = ("torch", "av", "ray")
 """Of the same version everywhere: others than these decode, train or pickle otherwise."""
@@ -165,7 +165,7 @@ def _answer(answer: ray.ObjectRef, node: _Node) -> list[str] | None:
     except RayError as error:
         if node.id not in {other.id for other in _alive()}:
             return None
-        reason = in_a_line(error, 300)
+        reason = error_line(error, 300)
         return [f"can't run this project: {reason}; set it up as the others ('ray up', requirements.txt)"]
 
 

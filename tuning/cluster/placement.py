@@ -10,7 +10,7 @@ import ray
 
 from tuning.cluster.address import ClusterError
 from tuning.cluster.profile_task import Measured
-from tuning.config.schema import ResourcesConfig
+from tuning.config.schema.resources import ResourcesConfig
 from tuning.training.profile import TrialProfile
 from tuning.trial.spec import DRIVER_MEMORY, Slot
 

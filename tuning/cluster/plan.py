@@ -112,7 +112,7 @@ def _kinds(config: SweepConfig, trials: int) -> list[tuple[str, int]]:
     listed = config.choices() if config.search.trials is None else None
     if listed is not None:
         return [(choice["arch"], choice["num_frames"]) for choice in listed]
-    drawn = [(space.arch, count) for space in config.subspaces() for count in space.listed("num_frames")]
+    drawn = [(space.arch, count) for space in config.subspaces() for count in space.values("num_frames")]
     return list(itertools.islice(itertools.cycle(drawn), trials))
 
 

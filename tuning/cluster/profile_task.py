@@ -13,8 +13,9 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data.files import write_atomically
-from tuning.config.sweep_config import SweepConfig, TrialConfig
-from tuning.errors import in_a_line
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
+from tuning.errors import error_line
 from tuning.training.profile import TrialProfile, heaviest_trials
 from tuning.training.trial_data import TrialData
 from tuning.trial.spec import Slot
@@ -130,7 +131,7 @@ def _answers(waiting: Sequence[ray.ObjectRef]) -> Iterator[tuple[ray.ObjectRef, 
         try:
             yield done[0], ray.get(done[0])
         except RayError as error:
-            yield done[0], in_a_line(error, 200)
+            yield done[0], error_line(error, 200)
 
 
 def _measure_here(trial: TrialConfig, data: TrialData, cpus: float, gpu: bool) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.registry import ARCHITECTURES
-from tuning.config.schema import ConfigError
 from tuning.config.sweep_config import SweepConfig
+from tuning.errors import ConfigError
 
 WORKING_DIRS = "working_dir_files"
 """Name of the folder into which Ray unpacks working directories; it removes each when no job uses it any more."""
@@ -64,7 +64,7 @@ def weight_paths(config: SweepConfig) -> list[tuple[str, str]]:
     paths = {
         (subspace.arch, weights): None
         for subspace in config.subspaces()
-        for weights in subspace.listed("weights")
+        for weights in subspace.values("weights")
         if weights not in ("none", *ARCHITECTURES[subspace.arch].weights)
     }
     return list(paths)

@@ -1,4 +1,5 @@
-"""The settings of a sweep: their schema, reading, validation, and where the files of a run lie.
+"""The settings of a sweep and of a trial: schema, validation, reading and writing, and the paths in a run folder.
 
-May import `data` and `models`, and no other package of `tuning`.
+May import `data`, `models` and `tuning.errors`, and no other package of `tuning`. `schema/` has a file per section of
+the YAML file; `docs/configuration.md` is generated from its docstrings by `document`.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with settings, in one line that names the value and the mend."""
+"""One-line error messages for invalid settings."""
 
 from __future__ import annotations
 
@@ -10,59 +10,77 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+_REMOVED = {
+    "search.pbt": "population-based training was removed: leave it out, and stop trials early by search.asha",
+}
+"""Settings of earlier versions, with what to do instead."""
 
-def first_fault(error: ValidationError, root: type[BaseModel]) -> str:
-    """Pydantic lists every fault over several lines; the first with its mend is what a person acts on."""
-    faults = error.errors(include_url=False)
-    # Of the faults that each branch of a union finds, these say most.
-    telling = {"extra_forbidden": 0, "value_error": 1, "greater_than_equal": 2}
-    fault = min(faults, key=lambda fault: telling.get(fault["type"], len(telling)))
-    place = [str(part) for part in fault["loc"] if not _is_union_branch(part)]
-    key = ".".join(place)
-    if fault["type"] == "extra_forbidden":
-        return f"unknown setting {key!r}{nearest(place[-1], _fields_at(place[:-1], root), prefix=place[:-1])}"
-    if fault["type"] == "value_error":
-        return (f"{key}: " if key else "") + str(fault["ctx"]["error"])
-    what = "it has characters that it may not have" if fault["type"] == "string_pattern_mismatch" else fault["msg"]
-    text = f"{key} is {fault['input']!r}: {one_line(what)}"
-    if fault["type"] == "literal_error":
-        valid = re.findall(r"'([^']+)'", fault["ctx"]["expected"])
-        text += nearest(str(fault["input"]), valid, prefix=[]) if valid else ""
-    return text
+
+def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
+    """Return one line on the most specific of the errors that pydantic found.
+
+    Args:
+        error: raised by validating settings.
+        root: the class of the settings, which knows the names of all others.
+    """
+    # A union reports the errors of all its branches: these types say most.
+    specific = {"extra_forbidden": 0, "value_error": 1, "greater_than_equal": 2}
+    details = min(error.errors(include_url=False), key=lambda each: specific.get(each["type"], len(specific)))
+    path = [str(part) for part in details["loc"] if not _is_union_branch(part)]
+    key = ".".join(path)
+    if details["type"] == "extra_forbidden":
+        if key in _REMOVED:
+            return f"{key}: {_REMOVED[key]}"
+        return f"unknown setting {key!r}{suggestion(path[-1], _fields_at(path[:-1], root), prefix=path[:-1])}"
+    if details["type"] == "value_error":
+        return (f"{key}: " if key else "") + str(details["ctx"]["error"])
+    pattern = details["type"] == "string_pattern_mismatch"
+    reason = "it contains characters that are not allowed" if pattern else one_line(details["msg"])
+    message = f"{key} is {details['input']!r}: {reason}"
+    if details["type"] == "literal_error":
+        valid = re.findall(r"'([^']+)'", details["ctx"]["expected"])
+        message += suggestion(str(details["input"]), valid, prefix=[]) if valid else ""
+    return message
 
 
 def _is_union_branch(part: int | str) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("LogRange", "constrained-int"))
 
 
-def _fields_at(place: Sequence[str], root: type[BaseModel]) -> list[str]:
+def _fields_at(path: Sequence[str], root: type[BaseModel]) -> list[str]:
     model = root
-    for name in place:
-        # A name that is no field is the key of a mapping or the place in a list, of the same kind throughout.
+    for name in path:
+        # A part that is not a field is a key of a mapping or an index of a list: the class stays the same.
         if name in model.model_fields:
-            model = _settings_in(model.model_fields[name].annotation) or model
+            model = _nested_model(model.model_fields[name].annotation) or model
     return list(model.model_fields)
 
 
-def _settings_in(annotation: Any) -> type[BaseModel] | None:
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next(filter(None, map(_settings_in, get_args(annotation))), None)
+    return next(filter(None, map(_nested_model, get_args(annotation))), None)
 
 
-def nearest(word: str, valid: Sequence[str], prefix: Sequence[str]) -> str:
-    """The end of a message on a word that is none of the valid ones."""
-    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {'.'.join([*prefix, near[0]])!r}?"
-    return f"; there are {', '.join(valid)}"
+def suggestion(word: str, valid: Sequence[str], prefix: Sequence[str]) -> str:
+    """Return the end of a message on an invalid word: the closest valid word, or all of them.
+
+    Args:
+        word: the invalid word.
+        valid: the valid words.
+        prefix: keys in front of the suggested word.
+    """
+    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {'.'.join([*prefix, close[0]])!r}?"
+    return f"; choose from {', '.join(valid)}"
 
 
 def one_line(text: str) -> str:
-    """The text without its line breaks."""
+    """Return the text without line breaks and repeated spaces."""
     return " ".join(text.split())
 
 
-def spelled(value: Any) -> str:
-    """As it is written in YAML."""
+def as_yaml(value: Any) -> str:
+    """Return a value as it is written in YAML."""
     return json.dumps(value).strip('"')

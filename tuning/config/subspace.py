@@ -1,4 +1,4 @@
-"""What is tried of one architecture."""
+"""The search space of one architecture."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.config.schema import LogRange
+from tuning.config.schema.space import LogRange
 
-Values = tuple[Any, ...] | LogRange
-"""What is tried on one axis."""
+AxisValues = tuple[Any, ...] | LogRange
+"""The values to try on one axis."""
 
 
-def own_part(choice: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The values on the axes whose names begin so, by the name of the setting or option."""
+def select_prefix(choice: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the items whose names start with `prefix`, with the prefix removed."""
     return {axis.removeprefix(prefix): value for axis, value in choice.items() if axis.startswith(prefix)}
 
 
 @dataclass(frozen=True, slots=True)
 class Subspace:
-    """One architecture with all that is tried of it; a sweep's space is the union of some."""
+    """The search space of one architecture. The space of a sweep is the union of its subspaces."""
 
     arch: str
-    place: str
-    """Where its settings stand, for messages."""
-    axes: dict[str, Values]
-    """What is tried on each axis. All subspaces of a sweep have the same axes, in the order of `AXES`, then those of
-    `train` as `train.NAME`, then options as `model.NAME`: None where an option stays as `models.ARCH` has it."""
+    key: str
+    """Key of its settings in the config, for error messages: `space` or `space.by_arch.ARCH`."""
+    axes: dict[str, AxisValues]
+    """The values of each axis. All subspaces of a sweep have the same axes in the same order: `AXES`, settings of
+    training as `train.NAME`, options of architectures as `model.NAME`. The value None keeps the option as
+    `models.ARCH` sets it."""
 
-    def named(self, prefix: str) -> list[str]:
-        """The axes whose names begin so: settings of `train`, or options."""
+    def axes_with(self, prefix: str) -> list[str]:
+        """Return the names of the axes that start with `prefix`."""
         return [axis for axis in self.axes if axis.startswith(prefix)]
 
-    def listed(self, axis: str) -> tuple[Any, ...]:
-        """The values of an axis that has no range."""
+    def values(self, axis: str) -> tuple[Any, ...]:
+        """Return the values of an axis, which must not be a range."""
         values = self.axes[axis]
         assert not isinstance(values, LogRange)
         return values
 
     def combinations(self, axes: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Each combination of the values of these axes, the last axis fastest."""
-        for values in itertools.product(*map(self.listed, axes)):
+        """Yield every combination of the values of these axes; the last axis varies fastest."""
+        for values in itertools.product(*map(self.values, axes)):
             yield dict(zip(axes, values, strict=True))

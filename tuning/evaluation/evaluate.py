@@ -10,8 +10,8 @@ from data.dataset.splits import Split, read_split
 from data.errors import DataError
 from data.store.build_report import FailedClip, LabelledFrames
 from data.store.frame_store import FrameStore
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import TestConfig
+from tuning.config.run_folder import RunFolder
+from tuning.config.schema.evaluation import TestConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.evaluation.artifacts import Answers, AveragedScores, Tested, TestReport, write_test_report
 from tuning.evaluation.frame_order import OrderProbe, probe

@@ -138,7 +138,7 @@ def _answers(
     reorder: Callable[[torch.Tensor, str], torch.Tensor],
 ) -> Predictions:
     dataset = EvalDataset(clips, store, selection=champion.selection, transform=champion.transform)
-    size = champion.manifest.trial.train.at_once
+    size = champion.manifest.trial.train.max_micro_batch
     batches = eval_loader(dataset, batch_size=size, workers=0, pin_memory=False)
 
     def reordered() -> Iterator[Batch]:

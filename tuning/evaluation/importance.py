@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuning.search.leaderboard import TrialResult, usable
+from tuning.search.trial_result import TrialResult, is_usable
 
 FEWEST = 4
 _SEEDS = 5
@@ -34,7 +34,7 @@ def importances(results: Sequence[TrialResult], metric: str) -> list[Importance]
     """
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    rows = [row for row in results if usable(row) and not math.isnan(getattr(row, metric))]
+    rows = [row for row in results if is_usable(row) and not math.isnan(getattr(row, metric))]
     axes = _varied([row.choice for row in rows])
     if len(rows) < FEWEST or not axes or len({getattr(row, metric) for row in rows}) == 1:
         return []

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from scipy import stats
 
-from tuning.search.leaderboard import TrialResult, trial_title, usable
-from tuning.text import counted
+from tuning.search.titles import trial_title
+from tuning.search.trial_result import TrialResult, is_usable
+from tuning.text import count_noun
 from tuning.training.bootstrap import Difference, GroupResampler, Interval, macro_f1s, mean_recalls, percentiles
 from tuning.training.checkpoint import load_epoch_predictions, load_validation_predictions
 
@@ -62,9 +63,9 @@ class Comparison:
             return f"No two trials differ in {self.axis} alone: this sweep can't tell {self.first} from {self.second}."
         rare = ""
         if self.rare_recall:
-            came = counted(self.rare_recordings, "recording")
+            came = count_noun(self.rare_recordings, "recording")
             rare = f"; recall of the rare classes {self.rare_recall.summary}, from {came}"
-        over = f"over {counted(len(self.pairs), 'pair')} of trials"
+        over = f"over {count_noun(len(self.pairs), 'pair')} of trials"
         if len(self.pairs) == 1:
             return (
                 f"These data can't tell: in the only pair of trials {self.second} minus {self.first} is "
@@ -136,7 +137,7 @@ def _pairs(
 ) -> list[tuple[str, tuple[TrialResult, TrialResult]]]:
     """By what they have in common; of several equal trials the first is taken on each side."""
     sides: dict[str, dict[tuple[str, ...], TrialResult]] = {first: {}, second: {}}
-    for row in filter(usable, results):
+    for row in filter(is_usable, results):
         value = str(row.choice[axis])
         if value in sides:
             rest = (str(row.seed), row.stage, *(f"{k}={v}" for k, v in row.choice.items() if k != axis))
@@ -150,7 +151,7 @@ def _pairs(
 
 def _common_title(row: TrialResult, axis: str) -> str:
     usual = {"sampler": "imbalanced", "loss": "plain"}
-    parts = trial_title(row.choice | {axis: usual.get(axis, row.choice[axis])}).split(" · ")
+    parts = trial_title({**row.choice, axis: usual.get(axis, row.choice[axis])}).split(" · ")
     seed = [f"seed {row.seed}"] if row.stage == "final" else []
     return " · ".join([*(part for part in parts if axis != "sampler" or part != "imbalanced"), *seed])
 
@@ -179,14 +180,14 @@ def _compared(
     given = [_best_answers(row, answers.clip_ids, metric, epochs) for row in (first, second)]
     draws = GroupResampler([groups[clip] for clip in answers.clip_ids])
     drawn = [draws.confusions(labels, one, num_classes) for one in given]
-    counted = [_confusion(labels, one, num_classes) for one in given]
+    confusions = [_confusion(labels, one, num_classes) for one in given]
     f1_draws = macro_f1s(drawn[1]) - macro_f1s(drawn[0])
-    f1 = Difference(float((macro_f1s(counted[1]) - macro_f1s(counted[0]))[0]), percentiles(f1_draws))
+    f1 = Difference(float((macro_f1s(confusions[1]) - macro_f1s(confusions[0]))[0]), percentiles(f1_draws))
     present = [index for index in rare if index in labels]
     recall_draws = mean_recalls(drawn[1], present) - mean_recalls(drawn[0], present) if present else np.empty(0)
     recall = None
     if present:
-        value = float((mean_recalls(counted[1], present) - mean_recalls(counted[0], present))[0])
+        value = float((mean_recalls(confusions[1], present) - mean_recalls(confusions[0], present))[0])
         recall = Difference(value, percentiles(recall_draws))
     right = [np.asarray(one) == np.asarray(labels) for one in given]
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
@@ -201,7 +202,7 @@ def _best_answers(row: TrialResult, clip_ids: Sequence[str], metric: str, epochs
     scores = [epoch[metric] for epoch in row.history[:epochs]]
     # Of equals the last, as the sweep itself goes by.
     best = max(range(epochs), key=lambda number: (scores[number], number))
-    latest = Path(row.latest)
+    latest = Path(row.latest_checkpoint)
     place = {clip: number for number, clip in enumerate(load_validation_predictions(latest).clip_ids)}
     given: torch.Tensor = load_epoch_predictions(latest)[best]
     return given[[place[clip] for clip in clip_ids]].tolist()

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from data.dataset.splits import Split
-from tuning.config.run_dir import RunFolder
-from tuning.text import counted
+from tuning.config.run_folder import RunFolder
+from tuning.text import count_noun
 
 Purpose = Literal["champion", "frame order"]
 
@@ -48,14 +48,16 @@ class Uses:
         of = (
             ""
             if self.evaluations == 1
-            else f", for {counted(self.champions, 'champion')} of {counted(self.runs, 'run')}"
+            else f", for {count_noun(self.champions, 'champion')} of {count_noun(self.runs, 'run')}"
         )
         more = ""
         if self.champions > 1:
             more = " Whoever picks the best of several champions by it flatters that one: its score is then no test."
         beside = ""
         if self.others:
-            beside = f" {counted(self.others, 'other model')} answered it to ask about time; none was chosen by that."
+            beside = (
+                f" {count_noun(self.others, 'other model')} answered it to ask about time; none was chosen by that."
+            )
         return f"This test split has been used {times}{of}.{more}{beside}"
 
 
@@ -68,7 +70,7 @@ def _hash_of_test(split: Split) -> str:
 def log_use(run: RunFolder, split: Split, checkpoint_sha256: str, purpose: Purpose) -> None:
     """Note that the test split is about to be used: one that fails midway has seen the labels, too."""
     use = Use(datetime.now(UTC).isoformat(timespec="seconds"), purpose, checkpoint_sha256, _hash_of_test(split))
-    with run.test_log.open("a", encoding="utf-8") as stream:
+    with run.usage_log.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(use)) + "\n")
 
 
@@ -93,10 +95,10 @@ def count_uses(run: RunFolder, split: Split) -> Uses:
 
 def _read(run: RunFolder) -> Iterator[Use]:
     """A line that a kill or a full disk cut short is an evaluation of which nothing else is known, and not counted."""
-    if not run.test_log.is_file():
+    if not run.usage_log.is_file():
         return
-    for line in run.test_log.read_text(encoding="utf-8").splitlines():
+    for line in run.usage_log.read_text(encoding="utf-8").splitlines():
         try:
             yield Use(**json.loads(line))
         except (ValueError, TypeError):
-            print(f"note: a damaged line of {run.test_log} is not counted", flush=True)
+            print(f"note: a damaged line of {run.usage_log} is not counted", flush=True)

@@ -68,7 +68,7 @@ def describe(manifest: Manifest, calibration: Calibration) -> dict[str, Any]:
         "selection": asdict(manifest.trial.frame_selection()),
         "size": manifest.trial.train.size,
         "precision": manifest.trial.train.precision,
-        "at_once": manifest.trial.train.at_once,
+        "at_once": manifest.trial.train.max_micro_batch,
         "temperature": calibration.temperature,
         "threshold": calibration.threshold,
         "checkpoint_sha256": manifest.model_sha256,

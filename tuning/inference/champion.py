@@ -18,9 +18,9 @@ from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from data.video.sliding_windows import SlidingWindows
 from models.registry import ARCHITECTURES
-from tuning.config.schema import AXES
+from tuning.config.schema.space import AXES
 from tuning.inference.grad_cam import grad_cam
-from tuning.search.leaderboard import trial_title
+from tuning.search.titles import trial_title
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import load_model
 from tuning.training.epoch import predict
@@ -61,7 +61,9 @@ class Champion:
         """Logits of one view and crop of clips whose frames are in the store."""
         transform = replace(self.transform, crop=crop, crops=crops)
         dataset = EvalDataset(clips, store, selection=self.selection, transform=transform, view=view, views=views)
-        batches = eval_loader(dataset, batch_size=self.manifest.trial.train.at_once, workers=0, pin_memory=False)
+        batches = eval_loader(
+            dataset, batch_size=self.manifest.trial.train.max_micro_batch, workers=0, pin_memory=False
+        )
         return predict(self.model, self.normalise, batches, device=self.device, precision=self.precision)
 
     def predict_averaged(

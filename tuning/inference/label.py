@@ -17,7 +17,7 @@ from data.dataset.splits import read_split
 from data.errors import DataError
 from data.loading.clip_view import Seen
 from data.video.sliding_windows import video_duration
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.inference.champion import Champion
 from tuning.inference.segments import Segment, VideoTimeline, cut, read_timeline
 

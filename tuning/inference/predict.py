@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TextIO
 
 from data.errors import DataError
-from tuning.config.run_dir import RunFolder, find_run
-from tuning.config.schema import ConfigError
+from tuning.config.run_folder import RunFolder, find_run
+from tuning.errors import ConfigError
 from tuning.inference.champion import Champion
 from tuning.inference.label import (
     Answer,
@@ -66,8 +66,8 @@ def open_champion(run: Path | None, model: Path | None) -> tuple[Champion, RunFo
         found = find_run(str(run))
         if not found.best.exists():
             raise ConfigError(
-                f"run {found.named!r} has no champion yet, since its sweep has not ended; go on with: "
-                f"python -m tuning sweep --resume {found.named}"
+                f"run {found.cli_name!r} has no champion yet, since its sweep has not ended; go on with: "
+                f"python -m tuning sweep --resume {found.cli_name}"
             )
         return Champion(found.best), found
     assert model is not None
@@ -90,7 +90,7 @@ def predict_files(run: Path | None, model: Path | None, options: PredictOptions)
         raise ConfigError(f"--top {options.top}: the champion knows {len(champion.classes)} classes")
     threshold = champion.calibration.threshold if options.abstain else 0.0
     cutting = _cutting(found, options)
-    batch = options.batch or champion.manifest.trial.train.at_once
+    batch = options.batch or champion.manifest.trial.train.max_micro_batch
     report = _Report(cutting)
     with _opened(options.out) as stream:
         if options.plot is None:

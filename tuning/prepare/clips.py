@@ -19,8 +19,10 @@ from data.quality.similarity import find_signatures
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
 from tuning.cluster.decode import build_on_cluster
-from tuning.config.schema import AUTO_GROUPS, ConfigError, DataConfig, StoreConfig
+from tuning.config.schema.data import AUTO_GROUPS, DataConfig
+from tuning.config.schema.store import StoreConfig
 from tuning.config.sweep_config import SweepConfig
+from tuning.errors import ConfigError
 from tuning.training.trial_data import FoldClips, TrialData
 
 

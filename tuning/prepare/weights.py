@@ -8,9 +8,9 @@ from pathlib import Path
 from models.errors import ModelError
 from models.registry import build_model
 from models.weights import WeightsReport, find_weights, load_weights, weights_available
-from tuning.config.schema import ConfigError
 from tuning.config.subspace import Subspace
 from tuning.config.sweep_config import SweepConfig
+from tuning.errors import ConfigError
 
 
 def check_weights_dir(weights_dir: str | None) -> None:
@@ -40,12 +40,12 @@ def prepare_weights(config: SweepConfig, num_classes: int) -> dict[tuple[str, st
     folder = Path(config.weights_dir) if config.weights_dir else None
     tried: dict[tuple[str, str], Subspace] = {}
     for subspace in config.subspaces():
-        for weights in subspace.listed("weights"):
+        for weights in subspace.values("weights"):
             if weights != "none":
                 tried.setdefault((subspace.arch, weights), subspace)
     _find_all(list(tried), folder)
     for (arch, weights), subspace in tried.items():
-        sizes = {"num_frames": subspace.listed("num_frames")[0], "size": config.trainings(subspace)[0].size}
+        sizes = {"num_frames": subspace.values("num_frames")[0], "size": config.train_configs(subspace)[0].size}
         model = build_model(arch, config.options(arch), num_classes=num_classes, **sizes)
         reports[arch, weights] = load_weights(model, arch, weights, folder)
         _check_backbone(arch, weights, reports[arch, weights])

@@ -41,7 +41,8 @@ from tuning.report.sweep_plots import (
     pareto,
     time_shares,
 )
-from tuning.search.leaderboard import TrialResult, axis_text, axis_title, telling_axes, usable
+from tuning.search.titles import axis_text, axis_title, table_axes
+from tuning.search.trial_result import TrialResult, is_usable
 from tuning.training.bootstrap import Difference, Interval
 from tuning.training.timing import PHASES
 
@@ -177,7 +178,7 @@ def _risk(found: Findings) -> Figure:
 
 def leaderboard(found: Findings) -> pd.DataFrame:
     """A row a trial, best first, with the axes that tell trials apart."""
-    axes = telling_axes([row.choice for row in found.trials])
+    axes = table_axes([row.choice for row in found.trials])
     rows = []
     for place, row in enumerate(found.trials, 1):
         intervals = row.intervals
@@ -205,12 +206,12 @@ def leaderboard(found: Findings) -> pd.DataFrame:
 
 
 def _scored(found: Findings) -> list[TrialResult]:
-    return [row for row in found.trials if usable(row) and not math.isnan(getattr(row, found.metric))]
+    return [row for row in found.trials if is_usable(row) and not math.isnan(getattr(row, found.metric))]
 
 
 def _parallel(found: Findings) -> Figure | None:
     rows = _scored(found)
-    axes = [axis for axis in telling_axes([row.choice for row in rows]) if _values(rows, axis) > 1]
+    axes = [axis for axis in table_axes([row.choice for row in rows]) if _values(rows, axis) > 1]
     if len(rows) < 2 or not axes:
         return None
     numeric = {axis: _is_numeric(rows, axis) for axis in axes}
@@ -352,7 +353,7 @@ def _over_frames(found: Findings) -> Figure | None:
     best: dict[tuple[str, int], TrialResult] = {}
     for row in _scored(found):
         if row.intervals is not None:
-            best.setdefault((row.arch, row.num_frames), row)
+            best.setdefault((row.arch, row.choice["num_frames"]), row)
     if len({frames for _, frames in best}) < 2:
         return None
     curves = []

@@ -12,8 +12,9 @@ import numpy as np
 
 from data.dataset.splits import LEFT_OUT, Split, read_split
 from models.cost import model_cost
-from tuning.config.run_dir import RunFolder
-from tuning.config.sweep_config import SweepConfig, TrialConfig
+from tuning.config.run_folder import RunFolder
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.errors import TuningError
 from tuning.evaluation.artifacts import METRICS, Answers, TestReportError, read_predictions, read_probes
 from tuning.evaluation.frame_order import OrderProbe
@@ -22,7 +23,7 @@ from tuning.evaluation.label_issues import LabelIssue, label_issues
 from tuning.evaluation.paired import Comparison, class_counts, compare, rare_classes
 from tuning.evaluation.usage_log import Uses, count_uses
 from tuning.report.provenance import Process, read_processes
-from tuning.search.leaderboard import TrialResult
+from tuning.search.trial_result import TrialResult
 from tuning.training.calibration import (
     Calibration,
     ReliabilityBin,
@@ -182,7 +183,7 @@ def gather(run: RunFolder, trials: Sequence[TrialResult], champion: TrialResult)
         label_issues=tuple(label_issues(validation.clip_ids, validation.labels.numpy(), tempered, classes)),
         uses=count_uses(run, split),
         flops=_flops(config, trials, len(classes)),
-        processes=tuple(read_processes(run.made)),
+        processes=tuple(read_processes(run.provenance)),
     )
 
 
@@ -256,7 +257,7 @@ def _flops(config: SweepConfig, trials: Sequence[TrialResult], num_classes: int)
     known: dict[str, int] = {}
     found = {}
     for row in trials:
-        trial = TrialConfig.choose(config, row.told)
+        trial = TrialConfig.from_choice(config, row.choice_with_seed)
         sizes = {"num_classes": num_classes, "num_frames": trial.num_frames, "size": trial.train.size}
         key = f"{trial.arch} {sorted(trial.options.items())} {sizes}"
         if key not in known:

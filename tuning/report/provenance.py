@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from data.files import write_atomically
-from tuning.config.redact import without_secrets
+from tuning.config.redact import redact_uri
 from tuning.errors import TuningError
-from tuning.text import counted
+from tuning.text import count_noun
 
 _PACKAGES = ("torch", "torchvision", "ray", "av", "numpy", "scikit-learn", "mlflow", "optuna")
 
@@ -54,7 +54,7 @@ def command_line(argv: Sequence[str]) -> str:
 
     def plain(word: str) -> str:
         key, equals, value = word.partition("=")
-        return f"{key}{equals}{without_secrets(value)}" if equals else without_secrets(word)
+        return f"{key}{equals}{redact_uri(value)}" if equals else redact_uri(word)
 
     return shlex.join(["python", "-m", "tuning", *map(plain, argv)])
 
@@ -63,7 +63,7 @@ def cluster_text(nodes: Sequence[Mapping[str, float]]) -> str:
     """`1 node, 2 CPUs` of the resources of each node, GPUs with their kind."""
     cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
     kinds = sorted({key.partition(":")[2] for node in nodes for key in node if key.startswith("accelerator_type:")})
-    parts = [counted(len(nodes), "node"), f"{cpus:g} CPUs"]
+    parts = [count_noun(len(nodes), "node"), f"{cpus:g} CPUs"]
     if gpus:
         parts.append(f"{gpus:g} GPUs{' (' + ', '.join(kinds) + ')' if kinds else ''}")
     return ", ".join(parts)

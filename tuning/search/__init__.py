@@ -1,4 +1,4 @@
-"""What is tried next, what is stopped early, and how trials are ranked.
+"""The search for the best trial: search algorithms, scheduler, results of trials and their ranking.
 
-May import `tuning.training` and `tuning.config`.
+May import `tuning.training`, `tuning.config`, `tuning.errors` and Ray Tune.
 """

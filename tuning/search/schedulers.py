@@ -8,12 +8,12 @@ from tuning.config.sweep_config import SweepConfig
 
 
 def build_scheduler(sweep: SweepConfig) -> TrialScheduler:
-    """ASHA, or a scheduler that stops no trial where `search.asha` is null."""
+    """Return ASHA as set by `search.asha`, or a scheduler that stops no trial if that is null."""
     asha = sweep.search.asha
     if asha is None:
         return FIFOScheduler()
     return AsyncHyperBandScheduler(
-        # By our own epoch: Tune counts reports from 1 again when a trial's driver is restarted.
+        # Not Tune's `training_iteration`: that counts from 1 again when a trial's driver is restarted.
         time_attr="epoch",
         metric=sweep.search.metric,
         mode="max",

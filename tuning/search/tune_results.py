@@ -10,9 +10,9 @@ from pathlib import Path
 from ray import tune
 
 from data.dataset.splits import read_split
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
-from tuning.search.leaderboard import TrialResult, summarise_trial
+from tuning.search.trial_result import TrialResult, summarise_trial
 from tuning.training.bootstrap import ScoreIntervals, score_intervals
 from tuning.training.checkpoint import CheckpointError, Manifest, load_validation_predictions, verify_checkpoint
 
@@ -22,7 +22,9 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
     groups = read_split(run.split).groups
     # It warns about each trial that has not reported yet.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    stages = [tune.ExperimentAnalysis(str(folder)) for folder in (run.tuner, run.finals) if folder.exists()]
+    stages = [
+        tune.ExperimentAnalysis(str(folder)) for folder in (run.search_state, run.finals_state) if folder.exists()
+    ]
     rows = [
         summarise_trial(
             trial.trial_id,

@@ -12,7 +12,7 @@ from ray.tune import Callback, ProgressReporter
 from tabulate import tabulate
 from tqdm import tqdm
 
-from tuning.search.leaderboard import axis_text, axis_title, telling_axes
+from tuning.search.titles import axis_text, axis_title, table_axes
 from tuning.tracking.events import Journal
 from tuning.tracking.outbox import Spool
 from tuning.training.checkpoint import CheckpointError, read_manifest
@@ -79,7 +79,7 @@ class TrialTable(ProgressReporter):
     def report(self, trials: list[Any], done: bool, *sys_info: Any) -> None:
         """Print the table."""
         self.last_shown = time.monotonic()
-        axes = telling_axes(trial.config for trial in trials)
+        axes = table_axes(trial.config for trial in trials)
         rows = [self._row(trial, axes) for trial in trials]
         ended = sum(trial.status in ("TERMINATED", "ERROR") for trial in trials)
         tqdm.write(f"\ntrials: {ended} of {self.total} ended")

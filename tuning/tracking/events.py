@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from tuning.search.leaderboard import TrialResult, trial_title
+from tuning.search.titles import trial_title
+from tuning.search.trial_result import TrialResult
 from tuning.tracking.outbox import Spool
 from tuning.training.timing import TIME_METRICS
 
@@ -161,7 +162,7 @@ class Journal:
             if row.id not in self._epochs:
                 if not row.history:
                     continue
-                self.start_trial(row.id, row.told)
+                self.start_trial(row.id, row.choice_with_seed)
             for epoch, metrics in enumerate(row.history, 1):
                 self.log_epoch(row.id, epoch, metrics)
             best = {

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuning.config.redact import with_secrets, without_secrets
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import AXES
+from tuning.config.redact import redact_uri, restore_uri
+from tuning.config.run_folder import RunFolder
+from tuning.config.schema.space import AXES
 from tuning.config.sweep_config import SweepConfig
 from tuning.tracking.events import (
     ChampionChosen,
@@ -68,14 +68,14 @@ class Tracking:
 
     def save(self, file: Path) -> None:
         """Write what a resumed sweep and `evaluate` need to find the runs again, without a password."""
-        plain = asdict(self) | {"uri": without_secrets(self.uri)}
+        plain = asdict(self) | {"uri": redact_uri(self.uri)}
         file.write_text(json.dumps(plain, indent=1) + "\n")
 
     @classmethod
     def load(cls, file: Path) -> Tracking:
         """Read what `save` wrote; a password comes from MLFLOW_TRACKING_URI."""
         plain = json.loads(file.read_text())
-        return cls(**plain | {"uri": with_secrets(plain["uri"])})
+        return cls(**plain | {"uri": restore_uri(plain["uri"])})
 
     def trial_runs(self, trial_id: str) -> list[Any]:
         """A trial's child runs: one, unless the server had stopped while it was asked for it.
@@ -318,12 +318,10 @@ def reporting(run: RunFolder) -> Iterator[Reporting]:
     Raises:
         SpoolBusy: another process is at work on the run.
     """
-    spool, tracking = Spool(run.spool), Tracking.load(run.tracking)
+    spool, tracking = Spool(run.outbox), Tracking.load(run.tracking)
     with spool.alone():
         writer = Writer(tracking, run)
-        yield Reporting(
-            Journal(spool), writer, Sender(spool, writer.write, f"MLflow at {without_secrets(tracking.uri)}")
-        )
+        yield Reporting(Journal(spool), writer, Sender(spool, writer.write, f"MLflow at {redact_uri(tracking.uri)}"))
 
 
 def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], config_file: Path) -> Tracking:
@@ -347,7 +345,7 @@ def start_sweep(name: str, config: SweepConfig, params: Mapping[str, Any], confi
         if "split_sha256" in params:
             client.log_inputs(run.info.run_id, [_dataset(Path(config.data.dir), params)])
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"MLflow at {without_secrets(uri)} refuses: {one_line(error, uri)}") from None
+        raise TrackingError(f"MLflow at {redact_uri(uri)} refuses: {one_line(error, uri)}") from None
     return Tracking(uri, experiment_id, run.info.run_id)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from data.dataset.splits import Split, read_split
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.training.bootstrap import Interval, ScoreIntervals, score_intervals
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import Manifest, load_validation_predictions, read_manifest

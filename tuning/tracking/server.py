@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tuning.config.redact import VARIABLE, scrubbed, without_secrets
-from tuning.config.schema import TrackingConfig
+from tuning.config.redact import TRACKING_URI_VARIABLE, redact_message, redact_uri
+from tuning.config.schema.tracking import TrackingConfig
 from tuning.errors import TuningError
 from tuning.tracking.outbox import Away, Refused
 
@@ -33,7 +33,7 @@ class TrackingError(TuningError):
 
 def resolve_uri(tracking: TrackingConfig, runs_dir: Path) -> str:
     """The configured server or database, else MLFLOW_TRACKING_URI, else SQLite under `runs_dir`."""
-    return tracking.uri or os.environ.get(VARIABLE) or f"sqlite:///{runs_dir / 'mlflow.db'}"
+    return tracking.uri or os.environ.get(TRACKING_URI_VARIABLE) or f"sqlite:///{runs_dir / 'mlflow.db'}"
 
 
 def check_reachable(uri: str) -> None:
@@ -45,14 +45,14 @@ def check_reachable(uri: str) -> None:
     reason = silent(uri)
     if reason:
         raise TrackingError(
-            f"no MLflow server answers at {without_secrets(uri)} ({reason}): start it, or unset {VARIABLE} and "
+            f"no MLflow server answers at {redact_uri(uri)} ({reason}): start it, or unset {TRACKING_URI_VARIABLE} and "
             "tracking.uri to keep runs in a local database"
         )
 
 
 def silent(uri: str) -> str:
     """Why nobody answers there; empty if somebody does, or if it is a file."""
-    shown = without_secrets(uri)
+    shown = redact_uri(uri)
     try:
         if uri.startswith(("http://", "https://")):
             urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=5).close()
@@ -125,7 +125,7 @@ def away_or_refused(uri: str) -> Iterator[None]:
 def one_line(error: Exception, uri: str) -> str:
     """What it says, without a password."""
     first = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return scrubbed(first, uri)[:300]
+    return redact_message(first, uri)[:300]
 
 
 @contextmanager

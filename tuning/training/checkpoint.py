@@ -23,7 +23,7 @@ from data.files import file_sha256
 from data.video.decode import DecodeSettings
 from models.ensemble import Ensemble
 from models.registry import build_model
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.errors import TuningError
 from tuning.training.calibration import calibrate
 from tuning.training.learner import TrainingState, to_channels_last

@@ -16,8 +16,8 @@ from data.loading.sampling import EpochSampler, class_weights, derived_seed
 from data.loading.transforms import EvalTransform, TrainTransform
 from models.registry import ARCHITECTURES, build_model
 from models.weights import load_weights
-from tuning.config.schema import TrainConfig
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.schema.train import TrainConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.training.learner import Learner, build_learner
 from tuning.training.trial_data import TrialData
 
@@ -94,7 +94,7 @@ def build_fold(
         precision=precision,
         class_weights=class_weights(labels, len(data.classes)) if trial.loss == "weighted" else None,
     )
-    val_batches = eval_loader(val_set, batch_size=trial.train.at_once, **loading, **ranks)
+    val_batches = eval_loader(val_set, batch_size=trial.train.max_micro_batch, **loading, **ranks)
     return FoldTraining(fold, learner, sampler, train_batches, val_batches)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 
 
 def stage_index(parameter: str, stages: Sequence[str]) -> int:

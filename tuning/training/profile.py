@@ -25,9 +25,11 @@ from data.loading.loaders import BATCHES_AHEAD, Batch, EvalDataset, TrainDataset
 from data.loading.sampling import EpochSampler
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES
-from tuning.config.schema import MODEL_AXIS, LogRange, TrainConfig
+from tuning.config.schema.space import MODEL_PREFIX, LogRange
+from tuning.config.schema.train import TrainConfig
 from tuning.config.subspace import Subspace
-from tuning.config.sweep_config import SweepConfig, TrialConfig
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.training.epoch import predict, train_one_epoch
 from tuning.training.fold import (
     FoldTraining,
@@ -83,7 +85,9 @@ def heaviest_trials(sweep: SweepConfig) -> list[TrialConfig]:
     """For each architecture the trial that takes most memory and time, as far as settings tell."""
     largest: dict[str, tuple[float, TrialConfig]] = {}
     for subspace in sweep.subspaces():
-        load, trial = max((_weighed(sweep, subspace, train) for train in sweep.trainings(subspace)), key=lambda w: w[0])
+        load, trial = max(
+            (_weighed(sweep, subspace, train) for train in sweep.train_configs(subspace)), key=lambda w: w[0]
+        )
         if subspace.arch not in largest or load > largest[subspace.arch][0]:
             largest[subspace.arch] = load, trial
     return [trial for _, trial in largest.values()]
@@ -94,7 +98,7 @@ def _weighed(sweep: SweepConfig, subspace: Subspace, train: TrainConfig) -> tupl
     choice = {axis: _largest(values) for axis, values in subspace.axes.items() if not axis.startswith("train.")}
     trial = TrialConfig(
         arch=subspace.arch,
-        options=sweep.options(subspace.arch, {k: v for k, v in choice.items() if k.startswith(MODEL_AXIS)}),
+        options=sweep.options(subspace.arch, {k: v for k, v in choice.items() if k.startswith(MODEL_PREFIX)}),
         weights="none",
         sampler="imbalanced",
         loss="plain",
@@ -105,7 +109,7 @@ def _weighed(sweep: SweepConfig, subspace: Subspace, train: TrainConfig) -> tupl
         train=train.model_copy(update={"compile": False}),
         metric=sweep.search.metric,
     )
-    kept = trial.train.at_once * trial.num_frames * trial.train.size**2
+    kept = trial.train.max_micro_batch * trial.num_frames * trial.train.size**2
     # Where a backbone is frozen, what it computes is not kept for the way back.
     trained = 1.0 if train.trainable == "all" or train.unfreeze_every else 0.2 if train.trainable == "head" else 0.5
     return kept * trained * (0.4 if train.checkpoint_activations else 1.0), trial
@@ -147,7 +151,7 @@ def profile_trial(
         arch=trial.arch,
         num_frames=trial.num_frames,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        at_once=trial.train.at_once,
+        at_once=trial.train.max_micro_batch,
         micro_batch=steps.micro_batch,
         memory=steps.memory,
         folds=len(data.folds),
@@ -186,7 +190,7 @@ class _Trainer:
     loader_memory: int = 0
 
     def __post_init__(self) -> None:
-        self.at_once = self.trial.train.at_once
+        self.at_once = self.trial.train.max_micro_batch
         self.precision = choose_precision(self.trial.train.precision, self.device)
         self.loaders = num_loader_workers(self.trial.train, self.device, self.cpus)
         arch = ARCHITECTURES[self.trial.arch]
@@ -308,7 +312,7 @@ def _computing_seconds(trainer: _Trainer) -> float | None:
 
 
 def _on_cpu(trainer: _Trainer, seconds: float) -> _Steps:
-    most = trainer.trial.train.at_once
+    most = trainer.trial.train.max_micro_batch
     deadline = time.monotonic() + seconds
     clips = min(2, most)
     for fold in range(len(trainer.members)):  # Each fold's moments of the gradients are there.

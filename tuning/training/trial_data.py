@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
-from tuning.config.schema import StoreConfig
+from tuning.config.schema.store import StoreConfig
 
 
 class FoldClips(BaseModel):

@@ -20,7 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune import PlacementGroupFactory
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.errors import last_line
 from tuning.trial.spec import DRIVER_MEMORY, Slot, TrialJob
 
@@ -52,7 +52,7 @@ def run_trial(choice: dict[str, Any], job: TrialJob) -> None:
         choice: one value per axis of the space.
         job: what all trials of the sweep share.
     """
-    trial = TrialConfig.choose(job.sweep, choice)
+    trial = TrialConfig.from_choice(job.sweep, choice)
     try:
         _fit(job, trial)
     except TrainingFailedError as error:

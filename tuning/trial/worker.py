@@ -21,7 +21,7 @@ from data.loading.augment import Augment
 from data.loading.sampling import derived_seed
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.training.checkpoint import (
     Manifest,
     latest_intact_checkpoint,
@@ -157,7 +157,7 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, checkpoint: Path | 
         precision=precision,
         normalise=normalise,
         augment=Augment(normalise, len(data.classes), augmentation_settings(trial.train)),
-        micro_batch=trial.train.at_once,
+        micro_batch=trial.train.max_micro_batch,
         folds=[
             build_fold(
                 trial,

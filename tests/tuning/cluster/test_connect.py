@@ -13,7 +13,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tuning.cluster.address import ClusterError, check_address, use_token_if_required
 from tuning.cluster.placement import alive_nodes, plan_slots
-from tuning.config.schema import ResourcesConfig
+from tuning.config.schema.resources import ResourcesConfig
 from tuning.trial.spec import Slot
 
 PROJECT = Path(__file__).parents[3]

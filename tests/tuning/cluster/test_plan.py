@@ -13,8 +13,10 @@ from tuning.cluster.placement import Node, needed_memory, plan_slots
 from tuning.cluster.plan import Plan, make_plan, spoken
 from tuning.cluster.profile_task import Failure, Measured
 from tuning.config.load import parse_config
-from tuning.config.schema import ConfigError, ResourcesConfig, StoreConfig
+from tuning.config.schema.resources import ResourcesConfig
+from tuning.config.schema.store import StoreConfig
 from tuning.config.sweep_config import SweepConfig
+from tuning.errors import ConfigError
 from tuning.training.profile import TrialProfile
 from tuning.training.trial_data import FoldClips, TrialData
 from tuning.trial.spec import DRIVER_MEMORY, Slot

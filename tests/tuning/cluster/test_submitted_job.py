@@ -15,9 +15,10 @@ import pytest
 
 from tests.helpers.sweep_runs import succeeded
 from tuning.cluster.submitted_job import WORKING_DIRS, check_lasting_paths, weight_paths, working_dir_copy
-from tuning.config.load import absolute_paths, parse_config
-from tuning.config.schema import ConfigError
+from tuning.config.load import parse_config
+from tuning.config.paths import absolute_paths
 from tuning.config.sweep_config import SweepConfig
+from tuning.errors import ConfigError
 
 PROJECT = Path(__file__).parents[3]
 PACKAGES = ("data", "models", "tuning")

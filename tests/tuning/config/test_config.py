@@ -9,9 +9,16 @@ import pytest
 
 from data.dataset.splits import FEW_GROUPS
 from data.loading.sampling import SAMPLERS, SELECTIONS
-from tuning.config.load import absolute_paths, load_config, parse_config, refuse_unused, save_config, unused_models
-from tuning.config.schema import AXES, ConfigError, DataConfig, LogRange, SpaceConfig
-from tuning.config.sweep_config import SweepConfig, TrialConfig
+from tuning.config.load import load_config, parse_config, save_config
+from tuning.config.paths import absolute_paths
+from tuning.config.run_folder import RunFolder
+from tuning.config.schema.data import DataConfig
+from tuning.config.schema.search import AshaConfig
+from tuning.config.schema.space import AXES, LogRange, SpaceConfig
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
+from tuning.config.unused import check_given_settings, untried_architectures
+from tuning.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -42,7 +49,7 @@ def test_overrides_are_typed_and_one_value_stands_for_a_list_of_one() -> None:
         ("trian.epochs=3", "unknown setting 'trian'; did you mean 'train'?"),
         ("train.epoch=3", "unknown setting 'train.epoch'; did you mean 'train.epochs'?"),
         ("search.asha.grace=3", "unknown setting 'search.asha.grace'; did you mean 'search.asha.grace_epochs'?"),
-        ("train.zzz=3", "unknown setting 'train.zzz'; there are epochs, batch_size"),
+        ("train.zzz=3", "unknown setting 'train.zzz'; choose from epochs, batch_size"),
         ("train.epochs=many", "train.epochs is 'many': Input should be a valid integer"),
         ("train.epochs=2.5", "train.epochs is 2.5: Input should be a valid integer"),
         ("train.flip=1", "train.flip is 1: Input should be a valid boolean"),
@@ -130,10 +137,10 @@ def test_a_balanced_sampler_with_a_weighted_loss_must_be_asked_for_by_name() -> 
         (["train.batch_size=1", "train.mixup=0.2"], "mixup has no effect on batches of one clip"),
         (["train.batch_size=1", "train.cutmix=1"], "cutmix has no effect on batches of one clip"),
         (["train.min_span=0.5", "space.selection=dense"], "train.min_span has no effect on dense frames"),
-        (["train.compile=true", "train.checkpoint_activations=true"], "compile does not go with checkpoint_activ"),
+        (["train.compile=true", "train.checkpoint_activations=true"], "compile does not work with checkpoint_activ"),
         (
             ["train.compile=true", "train.trainable=head", "train.unfreeze_every=2"],
-            "compile does not go with unfreeze_every",
+            "compile does not work with unfreeze_every",
         ),
     ],
 )
@@ -148,8 +155,11 @@ PRETRAINED = {"models": {"resnet18": {"weights": "imagenet"}, "c3d": {"weights":
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"train": {"trainable": "head"}}, "train.trainable=head would keep what resnet18 has of its random start"),
-        ({"train": {"frozen_statistics": True}}, "train.frozen_statistics=true would keep what resnet18 has of its"),
+        ({"train": {"trainable": "head"}}, "train.trainable=head would freeze random weights of resnet18"),
+        (
+            {"train": {"frozen_statistics": True}},
+            "train.frozen_statistics=true would freeze random weights of resnet18",
+        ),
         ({**PRETRAINED, "train": {"trainable": 6}}, "train.trainable is 6, but c3d's backbone has 5 stages"),
         (
             {**PRETRAINED, "train": {"trainable": 5, "unfreeze_every": 2}},
@@ -175,7 +185,7 @@ def test_fine_tuning_from_weights_is_accepted(train: dict[str, Any]) -> None:
     assert parse_config({**PRETRAINED, "train": train}).train.model_dump(include=set(train)) == train
 
 
-NO_EFFECT = "weights_dir has no effect: no trial starts from named weights"
+NO_EFFECT = "weights_dir has no effect: no trial starts from weights that are downloaded"
 
 
 @pytest.mark.parametrize(
@@ -209,10 +219,10 @@ def test_settings_of_training_can_be_axes() -> None:
     for subspace in sweep.subspaces():
         assert subspace.axes["train.mixup"] == (0, 0.2)
         assert [*subspace.axes] == [*AXES, "train.mixup", "train.ema", "train.size"]
-        assert len(sweep.trainings(subspace)) == 8
+        assert len(sweep.train_configs(subspace)) == 8
     choice = dict(zip(AXES, ("c3d", "none", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
     further = {"train.mixup": 0.2, "train.ema": None, "train.size": 64}
-    trial = TrialConfig.choose(sweep, choice | further | {"seed": 7})
+    trial = TrialConfig.from_choice(sweep, choice | further | {"seed": 7})
     assert trial.train == sweep.train.model_copy(update={"mixup": 0.2, "ema": None, "size": 64, "seed": 7})
     assert trial.train.mixup == 0.2
 
@@ -228,13 +238,13 @@ def test_settings_of_training_can_be_axes() -> None:
         (["space.train.flip=[true,0]"], "space.train has flip=0: flip is 0: Input should be a valid boolean"),
         (["space.train.epochs=[3,5]"], "space.train.epochs can't be tried: the scheduler and the leaderboard"),
         (["space.train.seed=[0,1]"], "space.train.seed can't be tried: a lucky seed would win"),
-        (["space.train.ema=[0.9,0.99]", "train.ema=0.5"], "train.ema=0.5 has no effect where space.train.ema tries"),
+        (["space.train.ema=[0.9,0.99]", "train.ema=0.5"], "train.ema=0.5 has no effect: space.train.ema tries"),
         (
             ["space.train.trainable=[all,head]", "space.train.backbone_lr=[1,0.1]"],
             "space.train has trainable=head, backbone_lr=0.1: backbone_lr has no effect where the head alone trains",
         ),
         (["space.train.size=[48,40]"], "c3d can't take frames of size 40"),
-        (["space.train.trainable=[all,head]"], "train.trainable=head would keep what resnet18 has of its random"),
+        (["space.train.trainable=[all,head]"], "train.trainable=head would freeze random weights of resnet18"),
         (
             ["space.train.stride=[1,2]", "space.selection=[uniform,dense]"],
             "space.train.stride has no effect on uniform frames",
@@ -285,7 +295,7 @@ def test_an_architecture_may_have_spaces_of_its_own() -> None:
 def test_a_trial_of_such_a_space_has_its_own_settings() -> None:
     sweep = parse_config({"space": OWN, "models": {"resnet18": {"hidden": 8, "temporal": "lstm"}}})
     first, second, _ = sweep.subspaces()
-    chosen = [TrialConfig.choose(sweep, next(space.combinations([*space.axes]))) for space in (first, second)]
+    chosen = [TrialConfig.from_choice(sweep, next(space.combinations([*space.axes]))) for space in (first, second)]
     assert [trial.weights for trial in chosen] == ["none", "imagenet"]
     assert [trial.options for trial in chosen] == [
         {"hidden": 8, "temporal": "lstm"},
@@ -304,14 +314,14 @@ def test_a_trial_of_such_a_space_has_its_own_settings() -> None:
         ({"c3e": {"lr": 0.1}}, "no architecture is called 'c3e'; did you mean 'c3d'?"),
         ({"c3d": {"lrs": 0.1}}, "'space.by_arch.c3d.0.lrs'; did you mean 'space.by_arch.c3d.0.lr'?"),
         ({"c3d": {"num_frames": 12}}, "c3d can't take 12 frames"),
-        ({"c3d": {"num_frames": 64}}, "space.by_arch.c3d.num_frames 64 is more than the 32 frames"),
+        ({"c3d": {"num_frames": 64}}, "space.by_arch.c3d.num_frames 64 is more than the 32 frames stored per clip"),
         ({"c3d": {"weights": "kinetics"}}, "c3d has no weights 'kinetics'"),
         ({"c3d": {"lr": {"low": 0.1, "high": 1}}}, "space.by_arch.c3d.lr is a range, which a grid can't try"),
         ({"c3d": {"train": {"mixupp": 1}}}, "did you mean 'space.by_arch.c3d.train.mixup'?"),
         ({"c3d": {"train": {"seed": 1}}}, "space.by_arch.c3d.train.seed can't be tried"),
         ({"c3d": [{"train": {"epochs": 3}}, {"lr": 0.5}]}, "space.by_arch.c3d.train.epochs can't be tried"),
         ({"c3d": {"train": {"mixup": -1}}}, "space.by_arch.c3d.train has mixup=-1: mixup is -1"),
-        ({"c3d": {"train": {"trainable": "head"}}}, "trainable=head would keep what c3d has of its random start"),
+        ({"c3d": {"train": {"trainable": "head"}}}, "trainable=head would freeze random weights of c3d"),
         ({"c3d": {"options": {"temporal": "lstm"}}}, "c3d has no option 'temporal'"),
         ({"c3d": [{"lr": 0.1}, {"lr": [0.1, 0.2]}]}, "two spaces of space.by_arch.c3d have the same choice"),
     ],
@@ -326,13 +336,15 @@ def test_spaces_of_one_architecture_that_cannot_be_tried_are_refused(own: dict[s
 
 def test_values_that_no_space_tries_are_refused() -> None:
     own = {"arch": "c3d", "by_arch": {"c3d": {"weights": "a/c3d.pt", "train": {"mixup": [0, 1]}}}}
-    with pytest.raises(ConfigError, match="models.c3d.weights=sports1m has no effect where space.by_arch.c3d.weights"):
+    with pytest.raises(
+        ConfigError, match="models.c3d.weights=sports1m has no effect: space.by_arch.c3d.weights tries other"
+    ):
         parse_config({"space": own, "models": {"c3d": {"weights": "sports1m"}}})
-    with pytest.raises(ConfigError, match="train.mixup=0.3 has no effect where space.by_arch.c3d.train.mixup"):
+    with pytest.raises(ConfigError, match="train.mixup=0.3 has no effect: space.by_arch.c3d.train.mixup tries other"):
         parse_config({"space": own, "train": {"mixup": 0.3}})
-    with pytest.raises(ConfigError, match="space.lr has no effect where space.by_arch has one for each"):
-        refuse_unused(parse_config({"space": {"arch": "c3d", "lr": 0.1, "by_arch": {"c3d": {"lr": 0.2}}}}))
-    refuse_unused(parse_config({"space": {"lr": 0.1, "by_arch": {"c3d": {"lr": 0.2}}}}))
+    with pytest.raises(ConfigError, match="space.lr has no effect: space.by_arch sets it for every architecture"):
+        check_given_settings(parse_config({"space": {"arch": "c3d", "lr": 0.1, "by_arch": {"c3d": {"lr": 0.2}}}}))
+    check_given_settings(parse_config({"space": {"lr": 0.1, "by_arch": {"c3d": {"lr": 0.2}}}}))
 
 
 def test_frozen_statistics_are_tried_where_all_have_some() -> None:
@@ -346,8 +358,8 @@ def test_a_trial_selects_frames_by_the_settings_of_its_kind() -> None:
     overrides = ["space.selection=[uniform,dense]", "train.min_span=0.5", "train.stride=1"]
     sweep = load_config(CONFIGS / "demo.yaml", overrides)
     choice = dict(zip(AXES, ("c3d", "none", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
-    assert TrialConfig.choose(sweep, choice).frame_selection().min_span == 0.5
-    dense = TrialConfig.choose(sweep, choice | {"selection": "dense"}).frame_selection()
+    assert TrialConfig.from_choice(sweep, choice).frame_selection().min_span == 0.5
+    dense = TrialConfig.from_choice(sweep, choice | {"selection": "dense"}).frame_selection()
     assert (dense.kind, dense.min_span) == ("dense", 1.0)
 
 
@@ -370,15 +382,15 @@ def test_a_dense_window_must_fit_into_what_is_stored() -> None:
 )
 def test_settings_that_others_make_void_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        refuse_unused(load_config(CONFIGS / "demo.yaml", overrides))
-    refuse_unused(load_config(CONFIGS / "demo.yaml", overrides[:1]))
+        check_given_settings(load_config(CONFIGS / "demo.yaml", overrides))
+    check_given_settings(load_config(CONFIGS / "demo.yaml", overrides[:1]))
 
 
 def test_a_file_that_is_missing_or_no_yaml_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no config file"):
         load_config(tmp_path / "none.yaml")
     (tmp_path / "broken.yaml").write_text("train: [1, 2\nspace: }")
-    with pytest.raises(ConfigError, match="can't be read") as caught:
+    with pytest.raises(ConfigError, match="can't read") as caught:
         load_config(tmp_path / "broken.yaml")
     assert "\n" not in str(caught.value)
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
@@ -394,13 +406,34 @@ def test_a_saved_config_is_whole_and_reads_back(tmp_path: Path) -> None:
     assert "weight_decay" in (tmp_path / "config.yaml").read_text()
 
 
-def test_null_pbt_in_the_config_of_an_older_run_is_ignored(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text("search: {pbt: null, trials: 3, algorithm: random}\n")
-    assert load_config(file).search.trials == 3
-    file.write_text("search: {pbt: {interval_epochs: 2}}\n")
-    with pytest.raises(ConfigError, match=r"unknown setting 'search\.pbt'"):
-        load_config(file)
+OLD_RUN_CONFIG = Path(__file__).with_name("run_config_with_pbt.yaml")
+"""config.yaml of a run made before population-based training was removed."""
+
+
+def old_run(folder: Path, pbt: str) -> RunFolder:
+    run = RunFolder(folder)
+    run.config.write_text(OLD_RUN_CONFIG.read_text().replace("pbt: null", f"pbt: {pbt}"))
+    return run
+
+
+def test_config_of_an_old_run_may_have_null_for_population_based_training(tmp_path: Path) -> None:
+    config = old_run(tmp_path, "null").read_config()
+    assert (config.name, config.search.asha) == ("demo-20261129-112628", AshaConfig(grace_epochs=4, reduction_factor=2))
+    assert config.options("c3d")["width"] == 16
+
+
+def test_config_of_an_old_run_with_population_based_training_is_refused(tmp_path: Path) -> None:
+    run = old_run(tmp_path, "{interval_epochs: 2}")
+    with pytest.raises(
+        ConfigError, match="config.yaml sets search.pbt, but population-based training was removed: read"
+    ):
+        run.read_config()
+
+
+@pytest.mark.parametrize("pbt", ["null", "{interval_epochs: 2}"])
+def test_new_config_with_population_based_training_is_refused(pbt: str) -> None:
+    with pytest.raises(ConfigError, match="^search.pbt: population-based training was removed: leave it out"):
+        load_config(CONFIGS / "demo.yaml", [f"search.pbt={pbt}"])
 
 
 def test_paths_are_made_absolute_but_names_of_weights_are_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -427,7 +460,7 @@ def test_paths_are_made_absolute_but_names_of_weights_are_not(monkeypatch: pytes
 
 def test_a_trial_gets_the_settings_of_its_architecture_alone() -> None:
     sweep = load_config(CONFIGS / "demo.yaml")
-    trial = TrialConfig.choose(
+    trial = TrialConfig.from_choice(
         sweep, dict(zip(AXES, ("c3d", "none", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
     )
     assert (trial.arch, trial.weights, trial.options["width"]) == ("c3d", "none", sweep.options("c3d")["width"])
@@ -442,7 +475,7 @@ def test_what_was_switched_off_can_be_switched_on_by_one_of_its_settings(tmp_pat
 
 
 def test_models_that_are_set_but_not_tried_are_named() -> None:
-    assert unused_models(load_config(CONFIGS / "demo.yaml", ["space.arch=c3d"])) == ["resnet18"]
+    assert untried_architectures(load_config(CONFIGS / "demo.yaml", ["space.arch=c3d"])) == ["resnet18"]
 
 
 def test_the_choices_are_those_of_the_data_package() -> None:

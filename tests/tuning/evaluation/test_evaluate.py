@@ -16,9 +16,10 @@ from models.registry import build_model
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import moving_square, write_video
 from tests.tuning.training import test_checkpoint
-from tuning.config.load import absolute_paths, parse_config, save_config
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import TrainConfig
+from tuning.config.load import parse_config, save_config
+from tuning.config.paths import absolute_paths
+from tuning.config.run_folder import RunFolder
+from tuning.config.schema.train import TrainConfig
 from tuning.evaluation.evaluate import evaluate_run
 from tuning.inference.champion import Champion
 from tuning.training.checkpoint import Manifest, TrainingState, save_checkpoint

@@ -18,7 +18,7 @@ from models.registry import ARCHITECTURES, build_model
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import write_video
 from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.evaluation.frame_order import ORDERS, OrderProbe, OrderRow, _permutation, probe, sentence
 from tuning.inference.champion import Champion
 from tuning.training.bootstrap import Difference, Interval

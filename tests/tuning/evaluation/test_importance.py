@@ -6,18 +6,17 @@ import itertools
 
 import pytest
 
-from tests.tuning.search.test_leaderboard import result
+from tests.helpers.trial_results import trial_result
 from tuning.evaluation.importance import importances
-from tuning.search.leaderboard import TrialResult
+from tuning.search.trial_result import TrialResult
 
 
 def trials(lrs: tuple[float, ...] = (0.1, 0.01, 0.001)) -> list[TrialResult]:
     """The score is made by the architecture, a little by the learning rate, and by the sampler not at all."""
-    from dataclasses import replace
-
     return [
-        replace(
-            result(f"{arch}-{lr}-{sampler}", 0.4 + 0.4 * (arch == "c3d") + (0.05 if lr == lrs[0] else 0.0)),
+        trial_result(
+            f"{arch}-{lr}-{sampler}",
+            0.4 + 0.4 * (arch == "c3d") + (0.05 if lr == lrs[0] else 0.0),
             arch=arch,
             lr=lr,
             sampler=sampler,
@@ -38,4 +37,4 @@ def test_the_axis_that_makes_the_score_comes_first() -> None:
 
 def test_says_nothing_of_too_few_trials_or_of_equal_ones() -> None:
     assert importances(trials()[:3], "val_macro_f1") == []
-    assert importances([result(str(number), 0.5) for number in range(8)], "val_macro_f1") == []
+    assert importances([trial_result(str(number), 0.5) for number in range(8)], "val_macro_f1") == []

@@ -12,9 +12,10 @@ import torch
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as known_mcnemar
 
+from tests.helpers.trial_results import CHOICE
 from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
 from tuning.evaluation.paired import Comparison, class_counts, compare, mcnemar, rare_classes
-from tuning.search.leaderboard import TrialResult
+from tuning.search.trial_result import TrialResult
 from tuning.training.checkpoint import save_checkpoint
 from tuning.training.learner import TrainingState
 from tuning.training.metrics import score
@@ -48,12 +49,21 @@ class Bench:
         save_checkpoint(folder, manifest, [torch.nn.Linear(1, 1)], [TrainingState({}, {}, {})], answers, earlier)
         self.rows.append(
             TrialResult(
-                id=name, arch="c3d", weights="none", sampler=sampler, loss=loss, lr=lr, num_frames=8,
-                selection="uniform", seed=0, stage="search", epochs=len(epochs), val_accuracy=0.0, val_macro_f1=0.0,
-                seconds=1.0, status=status, best_epoch=len(epochs), checkpoint=str(folder), latest=str(folder),
+                id=name,
+                choice=CHOICE | {"sampler": sampler, "loss": loss, "lr": lr, "num_frames": 8},
+                seed=0,
+                stage="search",
+                epochs=len(epochs),
+                val_accuracy=0.0,
+                val_macro_f1=0.0,
+                seconds=1.0,
+                status=status,
+                best_epoch=len(epochs),
+                checkpoint=str(folder),
+                latest_checkpoint=str(folder),
                 history=history,
             )
-        )  # fmt: skip
+        )
 
     def compared(self, axis: str = "sampler", first: str = "imbalanced", second: str = "balanced") -> Comparison:
         return compare(self.rows, axis, first, second, metric="val_macro_f1", groups=GROUPS, train_clips=TRAIN)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data.clip import Clip
 from data.dataset.splits import Assigned, Split
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.evaluation.usage_log import count_uses, log_use
 
 
@@ -45,7 +45,7 @@ def test_champions_of_several_runs_on_the_same_test_clips(tmp_path: Path) -> Non
 def test_a_line_cut_short_is_named(tmp_path: Path, capsys: object) -> None:
     first = run(tmp_path, "first")
     log_use(first, split(), "one", "champion")
-    with first.test_log.open("a") as stream:
+    with first.usage_log.open("a") as stream:
         stream.write('{"time": ')
     assert count_uses(first, split()).evaluations == 1
     assert "a damaged line of" in capsys.readouterr().out  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from tests.helpers.small_models import SMALL, Case, one_seed_one_thread
 from tests.tuning.training.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
 from tuning.__main__ import main
 from tuning.config.load import parse_config, save_config
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.export import exporter as export
 from tuning.export.exporter import ExportError, export_champion
 from tuning.training.calibration import Calibration

@@ -22,7 +22,7 @@ from tests.helpers.servers import free_port
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.sweep_runs import PROJECT
 from tests.helpers.video_files import write_video
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.inference.app.server import labelled
 from tuning.inference.champion import Champion
 from tuning.training.calibration import Calibration

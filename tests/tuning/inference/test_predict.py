@@ -21,7 +21,7 @@ from data.video.sliding_windows import video_duration
 from tests.helpers.champions import CLASSES, FPS, SECONDS, coloured_square, make_run
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import remux, truncate, write_video
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.inference.champion import Champion
 from tuning.inference.label import training_seconds
 from tuning.training.calibration import Calibration

@@ -8,9 +8,11 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
 
 from tuning.config.load import parse_config
-from tuning.config.schema import AXES, ConfigError
-from tuning.config.sweep_config import SweepConfig, TrialConfig
-from tuning.search.algorithms import build_search, finals_search, grid_points, random_points, trial_count
+from tuning.config.schema.space import AXES
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
+from tuning.errors import ConfigError
+from tuning.search.algorithms import build_finals_search, build_search, count_trials, grid_choices, random_choices
 
 GRID = {"lr": [0.1, 0.01, 0.001], "num_frames": [8, 16]}
 RANGE = {"lr": {"low": 0.001, "high": 0.1}}
@@ -22,7 +24,7 @@ def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
     algorithm = search.algorithm
     algorithm = SearchGenerator(algorithm) if isinstance(algorithm, Searcher) else algorithm
     algorithm.add_configurations(
-        Experiment("grid", run=lambda config: None, config=search.space, num_samples=search.samples)
+        Experiment("grid", run=lambda config: None, config=search.space, num_samples=search.num_samples)
     )
     trials: list[tuple[Any, ...]] = []
     while (trial := algorithm.next_trial()) is not None:
@@ -33,8 +35,8 @@ def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
 def test_a_grid_has_every_combination() -> None:
     sweep = parse_config({"space": GRID})
     search = build_search(sweep)
-    assert trial_count(sweep) == search.samples == 2 * 2 * 3 * 2
-    points = grid_points(sweep)
+    assert count_trials(sweep) == search.num_samples == 2 * 2 * 3 * 2
+    points = grid_choices(sweep)
     assert [tuple(point) for point in points] == [AXES] * 24
     assert len({tuple(point.values()) for point in points}) == 24
     assert {point["lr"] for point in points} == {0.1, 0.01, 0.001}
@@ -52,8 +54,8 @@ def test_tune_tries_the_points_of_a_grid_once_each_and_nothing_else() -> None:
         {"space": GRID | {"loss": ["plain", "weighted"], "balanced_and_weighted": "leave-out", "arch": "c3d"}}
     )
     trials = tried(sweep)
-    assert sorted(trials) == sorted(tuple(point.values()) for point in grid_points(sweep))
-    assert len(trials) == trial_count(sweep) == 3 * 3 * 2
+    assert sorted(trials) == sorted(tuple(point.values()) for point in grid_choices(sweep))
+    assert len(trials) == count_trials(sweep) == 3 * 3 * 2
     assert ("balanced", "weighted") not in {(sampler, loss) for _, sampler, loss, *_ in trials}
 
 
@@ -63,7 +65,7 @@ WEIGHTS = {"c3d": {"weights": "c3d.pt"}}
 
 def test_settings_of_training_are_axes_of_a_grid() -> None:
     sweep = parse_config({"space": FURTHER, "models": WEIGHTS})
-    points = grid_points(sweep)
+    points = grid_choices(sweep)
     assert [tuple(point) for point in points] == [(*AXES, "train.mixup", "train.ema", "train.trainable")] * 64
     assert len({tuple(point.values()) for point in points}) == 64
     assert tried(sweep) == [tuple(point.values()) for point in points]
@@ -77,32 +79,32 @@ def test_random_search_draws_values_of_training_as_they_are_written() -> None:
     place = list(sweep.subspaces()[0].axes).index("train.mixup")
     assert {repr(values[place:]) for values in drawn} >= {"(0.2, None, 2)", "(0, 0.9, 'all')"}
     for values in drawn:
-        assert TrialConfig.choose(sweep, dict(zip(sweep.subspaces()[0].axes, values, strict=True)))
+        assert TrialConfig.from_choice(sweep, dict(zip(sweep.subspaces()[0].axes, values, strict=True)))
 
 
 def test_finalists_keep_their_values_of_training() -> None:
     sweep = parse_config({"space": FURTHER, "models": WEIGHTS, "search": {"finalists": {"top": 2, "seeds": 2}}})
-    search = finals_search(sweep, [grid_points(sweep)[number] for number in (0, 63)])
+    search = build_finals_search(sweep, [grid_choices(sweep)[number] for number in (0, 63)])
     assert search.space["train.trainable"].categories == ["all", 2]
     assert search.space["train.ema"].categories == [None, 0.9]
-    assert search.samples == 4
+    assert search.num_samples == 4
 
 
 def test_random_search_draws_as_many_as_asked_and_the_same_for_a_seed() -> None:
     sweep = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 3}})
     search = build_search(sweep)
-    assert trial_count(sweep) == search.samples == 7
-    drawn = random_points(sweep)
-    assert drawn == random_points(sweep)
+    assert count_trials(sweep) == search.num_samples == 7
+    drawn = random_choices(sweep)
+    assert drawn == random_choices(sweep)
     assert len({point["lr"] for point in drawn}) == 7
     assert all(0.001 <= point["lr"] <= 0.1 for point in drawn)
     other = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 4}})
-    assert random_points(other) != drawn
+    assert random_choices(other) != drawn
 
 
 def test_random_search_draws_no_choice_twice_and_no_more_than_there_are() -> None:
     few = {"space": {"lr": 0.1, "num_frames": 8}, "search": {"algorithm": "random", "trials": 4}}
-    assert len({tuple(point.values()) for point in random_points(parse_config(few))}) == 4
+    assert len({tuple(point.values()) for point in random_choices(parse_config(few))}) == 4
     with pytest.raises(ConfigError, match="search.trials is 5, but there are 4 choices: set search.algorithm=grid"):
         parse_config({**few, "search": {"algorithm": "random", "trials": 5}})
 
@@ -126,7 +128,7 @@ def test_each_architecture_is_searched_in_its_own_space(algorithm: str) -> None:
     assert len(trials) == 40
     kinds = set()
     for trial in trials:
-        assert TrialConfig.choose(sweep, trial)
+        assert TrialConfig.from_choice(sweep, trial)
         kinds.add((trial["arch"], trial["weights"], trial["train.trainable"]))
         low, high = (1e-5, 1e-4) if trial["weights"] == "imagenet" else (0.001, 0.1)
         assert low <= trial["lr"] <= high
@@ -143,8 +145,8 @@ def test_a_grid_of_own_spaces_is_their_union() -> None:
     own = {**OWN, "lr": [0.1, 0.2], "num_frames": [8, 16]}
     own["by_arch"] = {"resnet18": [{"num_frames": 4}, {"weights": "imagenet", "lr": 0.3, "num_frames": 2}]}
     sweep = parse_config({"space": own})
-    assert trial_count(sweep) == 2 * 2 + 2 + 2 * 2 * 2
-    assert tried(sweep) == [tuple(point.values()) for point in grid_points(sweep)]
+    assert count_trials(sweep) == 2 * 2 + 2 + 2 * 2 * 2
+    assert tried(sweep) == [tuple(point.values()) for point in grid_choices(sweep)]
 
 
 def test_optuna_keeps_to_the_trials_at_once() -> None:
@@ -165,16 +167,16 @@ def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
 
 def test_finals_try_each_choice_with_seeds_that_the_search_did_not_use() -> None:
     sweep = parse_config({"space": GRID, "train": {"seed": 5}, "search": {"finalists": {"top": 2, "seeds": 3}}})
-    choices = grid_points(sweep)[:2]
-    search = finals_search(sweep, choices)
-    assert search.samples == 6
+    choices = grid_choices(sweep)[:2]
+    search = build_finals_search(sweep, choices)
+    assert search.num_samples == 6
     assert isinstance(search.scheduler, FIFOScheduler)
     search.algorithm.add_configurations(
-        Experiment("finals", run=lambda config: None, config=search.space, num_samples=search.samples)
+        Experiment("finals", run=lambda config: None, config=search.space, num_samples=search.num_samples)
     )
     trials = []
     while (trial := search.algorithm.next_trial()) is not None:
         trials.append(trial.config)
     assert {trial["seed"] for trial in trials} == {6, 7, 8}
     assert [{axis: trial[axis] for axis in AXES} for trial in trials[::3]] == choices
-    assert TrialConfig.choose(sweep, trials[0]).train.seed == 6
+    assert TrialConfig.from_choice(sweep, trials[0]).train.seed == 6

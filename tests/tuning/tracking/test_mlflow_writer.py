@@ -17,11 +17,11 @@ from mlflow import MlflowClient
 
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
-from tests.tuning.search.test_leaderboard import result
+from tests.helpers.trial_results import trial_result
 from tests.tuning.training.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
 from tuning.config.load import parse_config
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import TrackingConfig
+from tuning.config.run_folder import RunFolder
+from tuning.config.schema.tracking import TrackingConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.tracking.events import METRICS
 from tuning.tracking.mlflow_writer import Reporting, Tracking, Writer, reporting, start_sweep
@@ -129,7 +129,7 @@ def test_a_run_that_a_stopped_server_made_twice_is_one_at_the_end(
     first = tracking.trial_runs("twin")[0].info.run_id
     tags = {"mlflow.parentRunId": tracking.parent_run_id, "trial_id": "twin"}
     client.create_run(tracking.experiment_id, 0, tags)
-    report.journal.end_trials([replace(result("twin", 0.5), history=(figures(),))])
+    report.journal.end_trials([replace(trial_result("twin", 0.5), history=(figures(),))])
     # By a process that goes on and has not made the run itself.
     writer = Writer(tracking, run)
     for line, _ in report.journal.spool.lines(report.journal.spool.sent()):
@@ -154,14 +154,14 @@ def test_epochs_are_steps_and_a_restarted_trials_are_logged_once(
 
 def test_the_end_of_each_trial_is_told(report: Reporting, tracking: Tracking) -> None:
     rows = [
-        result("done", 0.5),
-        result("diverged", 0.1, "diverged"),
-        replace(result("error", math.nan, "error", ""), best_epoch=0),
-        result("unfinished", 0.2, "unfinished"),
+        trial_result("done", 0.5),
+        trial_result("diverged", 0.1, "diverged"),
+        replace(trial_result("error", math.nan, "error", ""), best_epoch=0),
+        trial_result("unfinished", 0.2, "unfinished"),
     ]
     for row in rows:
         report.journal.start_trial(row.id, CHOICE)
-    report.journal.end_trials([*rows, result("never-started", 0.1)])
+    report.journal.end_trials([*rows, trial_result("never-started", 0.1)])
     before = report.journal.spool.size()
     report.journal.end_trials(rows)
     assert report.journal.spool.size() == before, "told once"
@@ -184,7 +184,7 @@ def test_epochs_that_were_not_heard_of_are_logged_at_the_end(
     history = tuple(dict.fromkeys(METRICS, float(epoch)) for epoch in (1, 2, 3))
     report.journal.start_trial("gap", CHOICE)
     report.journal.log_epoch("gap", 2, history[1])
-    report.journal.end_trials([replace(result(trial, 0.5), history=history) for trial in ("gap", "unheard")])
+    report.journal.end_trials([replace(trial_result(trial, 0.5), history=history) for trial in ("gap", "unheard")])
     sent(report)
     for trial in ("gap", "unheard"):
         points = client.get_metric_history(tracking.trial_runs(trial)[0].info.run_id, "val_loss")

@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from data.dataset.splits import read_split
 from data.intervals import wilson_interval
 from tests.helpers.registered_models import CHOICE, finished_run
-from tests.tuning.search.test_leaderboard import result
-from tuning.config.run_dir import RunFolder
+from tests.helpers.trial_results import trial_result
+from tuning.config.run_folder import RunFolder
 from tuning.evaluation.evaluate import evaluate_run
 from tuning.tracking.events import METRICS
 from tuning.tracking.mlflow_writer import Tracking, Writer, reporting
@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFolder]:
         with machine_watched(journal.see_machine, interval=0.05):
             for trial, choice in {"a": CHOICE, "b": OTHER, "c": CHOICE | {"seed": 7}}.items():
                 journal.start_trial(trial, choice)
-            journal.end_trials([replace(result(trial, 0.5), history=(epoch,)) for trial in "abc"])
+            journal.end_trials([replace(trial_result(trial, 0.5), history=(epoch,)) for trial in "abc"])
         journal.choose_champion("a", "exercises")
         evaluate_run(run, progress=False)
         journal.report_test()

@@ -22,7 +22,7 @@ from tests.helpers.registered_models import CHOICE, CLASSES, answers_here, clips
 from tests.helpers.servers import free_port
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import truncate
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.export.graph import describe
 from tuning.export.pyfunc import ClipLabeller
 from tuning.tracking.mlflow_writer import Tracking, reporting

@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from tests.helpers.servers import POSTGRES, MlflowServer, mlflow_server, postgresql
-from tests.tuning.search.test_leaderboard import CHOICE, result
+from tests.helpers.trial_results import CHOICE, trial_result
 from tuning.config.load import parse_config
-from tuning.config.run_dir import RunFolder
+from tuning.config.run_folder import RunFolder
 from tuning.tracking.events import METRICS
 from tuning.tracking.mlflow_writer import Reporting, reporting, start_sweep
 
@@ -62,7 +62,7 @@ def test_a_server_that_freezes_then_dies_has_all_of_it_in_the_end(
     server.start()
     trials = ["before", "frozen", "dead"]
     with reporting(run) as report:
-        report.journal.end_trials([result(trial, 0.5) for trial in trials])
+        report.journal.end_trials([trial_result(trial, 0.5) for trial in trials])
         report.journal.end_sweep("FINISHED")
         assert report.send(patience=60) == ""
     served = MlflowClient(tracking_uri=server.uri)

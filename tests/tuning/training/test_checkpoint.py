@@ -22,8 +22,8 @@ from data.video.decode import DecodeSettings
 from models.registry import ARCHITECTURES, build_model
 from tests.helpers.small_models import SMALL, Case, one_seed_one_thread, small
 from tests.helpers.video_files import moving_square, write_video
-from tuning.config.schema import TrainConfig
-from tuning.config.sweep_config import TrialConfig
+from tuning.config.schema.train import TrainConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.training.checkpoint import (
     MANIFEST_FILE,
     MODEL_FILE,

@@ -16,7 +16,7 @@ from data.loading.augment import Augment, Variety
 from data.loading.loaders import Batch
 from data.loading.sampling import class_weights
 from data.loading.transforms import Normalise
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.training.epoch import DivergenceError, EpochTotals, clip_losses, predict, to_device, train_one_epoch
 from tuning.training.learner import Learner, build_learner
 from tuning.training.precision import choose_precision

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.registry import ARCHITECTURES, build_model
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.training.freezing import first_trained_stage, freeze_for_epoch, parameter_groups, stage_index
 
 STAGES = ("stem.", "body.1.", "body.10.")

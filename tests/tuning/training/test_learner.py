@@ -12,7 +12,7 @@ from data.loading.loaders import Batch
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
 from tests.tuning.training.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.training.checkpoint import load_models, load_training, save_checkpoint
 from tuning.training.epoch import train_one_epoch
 from tuning.training.learner import Learner, build_learner

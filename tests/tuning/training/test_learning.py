@@ -25,7 +25,7 @@ from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from models.registry import ARCHITECTURES, build_model
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.training.epoch import predict, train_one_epoch
 from tuning.training.learner import build_learner
 from tuning.training.predictions import Predictions

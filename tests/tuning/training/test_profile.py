@@ -17,7 +17,8 @@ from benchmarks.training import noise_clips, setting
 from data.store.frame_store import FrameStore
 from tuning.cluster.profile_task import Measured, keep, kept
 from tuning.config.load import parse_config
-from tuning.config.sweep_config import SweepConfig, TrialConfig
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
 from tuning.training.profile import TrialProfile, heaviest_trials, peak_memory, profile_trial
 from tuning.training.trial_data import FoldClips, TrialData
 from tuning.trial.spec import Slot

@@ -14,7 +14,7 @@ from torch import multiprocessing, nn
 from data.loading.augment import Augment, Variety
 from data.loading.loaders import Batch
 from data.loading.transforms import Normalise
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.training.epoch import DivergenceError, train_one_epoch
 from tuning.training.learner import build_learner
 

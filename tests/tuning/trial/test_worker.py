@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tuning.training.test_checkpoint import TRIAL
-from tuning.config.schema import TrainConfig
+from tuning.config.schema.train import TrainConfig
 from tuning.trial.worker import is_finished
 
 

@@ -17,9 +17,8 @@ from data.dataset.splits import read_split
 from data.errors import DataError
 from data.page import load_template, overlay_heat_map, square_jpeg
 from models.errors import ModelError
-from tuning.config.run_dir import RunFolder
-from tuning.config.schema import ConfigError
-from tuning.errors import TuningError
+from tuning.config.run_folder import RunFolder
+from tuning.errors import ConfigError, TuningError
 from tuning.inference.champion import Champion
 from tuning.inference.label import LONG, training_seconds
 from tuning.inference.output import ranked

@@ -1,0 +1,61 @@
+"""Absolute paths for worker processes, which run in other directories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.registry import ARCHITECTURES
+from tuning.config.schema.data import AUTO_GROUPS
+from tuning.config.schema.space import ArchSpaceConfig
+from tuning.config.sweep_config import SweepConfig
+
+
+def absolute_paths(config: SweepConfig) -> SweepConfig:
+    """Return the settings with relative paths resolved against the current directory."""
+    data, store = config.data, config.store
+    updates = {
+        "runs_dir": _absolute(config.runs_dir),
+        "weights_dir": _absolute(config.weights_dir) if config.weights_dir else None,
+        "data": data.model_copy(
+            update={
+                "dir": _absolute(data.dir) if data.dir else "",
+                "split": _absolute(data.split) if data.split else None,
+                "groups": _absolute(data.groups) if data.groups not in (None, AUTO_GROUPS) else data.groups,
+            }
+        ),
+        "store": store.model_copy(
+            update={
+                "dir": store.dir if store.in_bucket else _absolute(store.dir),
+                "local": _absolute(store.local) if store.local else None,
+            }
+        ),
+        "models": {
+            arch: {**settings, "weights": _absolute_weights(arch, settings["weights"])}
+            if "weights" in settings
+            else settings
+            for arch, settings in config.models.items()
+        },
+        "space": config.space.model_copy(
+            update={
+                "by_arch": {
+                    arch: tuple(_with_absolute_weights(arch, space) for space in spaces)
+                    for arch, spaces in config.space.by_arch.items()
+                }
+            }
+        ),
+    }
+    return config.model_copy(update=updates)
+
+
+def _with_absolute_weights(arch: str, space: ArchSpaceConfig) -> ArchSpaceConfig:
+    if space.weights is None:
+        return space
+    return space.model_copy(update={"weights": tuple(_absolute_weights(arch, each) for each in space.weights)})
+
+
+def _absolute_weights(arch: str, weights: str) -> str:
+    return weights if weights in ("none", *ARCHITECTURES[arch].weights) else _absolute(weights)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
