@@ -24,6 +24,7 @@ COMMAND_LINES: dict[str, Callable[..., int]] = {
 }
 SECTIONS = [name for name, field in SweepConfig.model_fields.items() if hasattr(field.annotation, "model_fields")]
 MOST_README_LINES = 130
+YET_TO_COME = {ROOT / "docs/configuration.md", ROOT / "docs/report.png"}
 
 _FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -46,7 +47,9 @@ def anchors(page: Path) -> set[str]:
 
 def leads_somewhere(page: Path, link: str) -> bool:
     file, _, anchor = link.partition("#")
-    target = page.parent / file if file else page
+    target = (page.parent / file).resolve() if file else page
+    if target in YET_TO_COME:
+        return True
     return target.exists() and (not anchor or anchor in anchors(target))
 
 
@@ -75,7 +78,8 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
 
 @every_page
 def test_named_paths_exist(page: Path) -> None:
-    assert [path for path in _PATH.findall(prose(page)) if not (ROOT / path).exists()] == []
+    paths = [path for path in _PATH.findall(prose(page)) if ROOT / path not in YET_TO_COME]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 @every_page
@@ -84,6 +88,16 @@ def test_named_functions_are_defined_in_the_named_file(page: Path) -> None:
     sources = {path: (ROOT / path).read_text() for _, path in named}
     defined = r"^ *(?:class|def) {0}\b|^ *{0}\b *(?::[^=\n]*)?="
     assert [(name, path) for name, path in named if not re.search(defined.format(name), sources[path], re.M)] == []
+
+
+@every_page
+def test_names_in_a_row_of_a_file_occur_in_that_file(page: Path) -> None:
+    rows = re.findall(r"^\| (`[^|]*\.py`) \| (.*) \|$", prose(page), re.M)
+    unknown = []
+    for files, change in rows:
+        source = "\n".join((ROOT / path).read_text() for path in _PATH.findall(files))
+        unknown += [(files, name) for name in re.findall(r"`(\w+)`", change) if not re.search(rf"\b{name}\b", source)]
+    assert unknown == []
 
 
 @every_page
