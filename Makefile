@@ -3,7 +3,7 @@
 # make test-fast  unit tests and one small sweep
 # make test       check, then all tests but those of make faults
 # make faults     sweeps whose processes and nodes are killed
-# make check      lint, types, import contracts
+# make check      lint, types, import contracts, and whether docs/configuration.md is up to date
 # make audit      known vulnerabilities of the installed packages (sends their names to pypi.org)
 # make clean      remove .venv, the demo clips and the decoded frames; runs/ stays
 
@@ -35,6 +35,7 @@ check: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tuning.config.document --check docs/configuration.md
 
 audit: .venv/.installed-dev
 	$(BIN)/pip-audit --local --strict --progress-spinner off || (echo "a package that was not found on PyPI was not audited: the index that pip uses here may not be pypi.org" >&2; exit 1)

@@ -131,7 +131,7 @@ def test_messages_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> 
         ({"tracking": {"model_name": "x' or name = 'y"}}, "tracking.model_name is"),
         ({"tracking": {"model_name": "a" * 201}}, "at most 200 characters"),
         ({"tracking": {"experiment": "a\x1b[2J"}}, r"tracking.experiment is 'a\x1b[2J'"),
-        ({"tracking": {"uri": "https://anna:geheim@host"}}, "tracking: uri holds a password or token"),
+        ({"tracking": {"uri": "https://anna:geheim@host"}}, "tracking: uri contains a password or token"),
     ],
 )
 def test_a_name_that_leads_elsewhere_or_a_password_in_the_settings_is_refused(

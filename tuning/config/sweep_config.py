@@ -52,7 +52,7 @@ class SweepConfig(Settings):
     """How the champion is evaluated on the test split."""
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """For each architecture its options and its `weights`: `none`, a name such as `imagenet`, a file, or the `best`
-    folder of another run. `python -m models list` prints the options and the names of weights."""
+    folder of another run. docs/models.md lists the options and the names of weights."""
     weights_dir: str | None = Field(None, min_length=1)
     """Folder of pretrained weight files; missing ones are downloaded into it. On a cluster a folder that all nodes
     mount. `null`: PyTorch's own folder, under TORCH_HOME. `--weights-dir` sets it."""

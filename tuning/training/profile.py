@@ -25,7 +25,7 @@ from data.loading.loaders import BATCHES_AHEAD, Batch, EvalDataset, TrainDataset
 from data.loading.sampling import EpochSampler
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES
-from tuning.config.schema.space import MODEL_PREFIX, LogRange
+from tuning.config.schema.space import TRAIN_PREFIX, LogRange
 from tuning.config.schema.train import TrainConfig
 from tuning.config.subspace import Subspace
 from tuning.config.sweep_config import SweepConfig
@@ -95,20 +95,11 @@ def heaviest_trials(sweep: SweepConfig) -> list[TrialConfig]:
 
 def _weighed(sweep: SweepConfig, subspace: Subspace, train: TrainConfig) -> tuple[float, TrialConfig]:
     """A subspace's largest trial of one way to train, and about how many numbers training keeps for it."""
-    choice = {axis: _largest(values) for axis, values in subspace.axes.items() if not axis.startswith("train.")}
-    trial = TrialConfig(
-        arch=subspace.arch,
-        options=sweep.options(subspace.arch, {k: v for k, v in choice.items() if k.startswith(MODEL_PREFIX)}),
-        weights="none",
-        sampler="imbalanced",
-        loss="plain",
-        lr=1e-6,
-        num_frames=choice["num_frames"],
-        selection=choice["selection"],
-        # What compiling takes is minutes.
-        train=train.model_copy(update={"compile": False}),
-        metric=sweep.search.metric,
-    )
+    choice = {axis: _largest(values) for axis, values in subspace.axes.items() if not axis.startswith(TRAIN_PREFIX)}
+    choice |= {"weights": "none", "sampler": "imbalanced", "loss": "plain", "lr": 1e-6}
+    # Compiling takes minutes.
+    uncompiled = train.model_copy(update={"compile": False})
+    trial = TrialConfig.from_choice(sweep, choice).model_copy(update={"train": uncompiled})
     kept = trial.train.max_micro_batch * trial.num_frames * trial.train.size**2
     # Where a backbone is frozen, what it computes is not kept for the way back.
     trained = 1.0 if train.trainable == "all" or train.unfreeze_every else 0.2 if train.trainable == "head" else 0.5

@@ -24,9 +24,9 @@ class DataConfig(Settings):
     `auto` to find groups from pictures and file names. Clips of one group never land in two splits. `null`: every clip
     is a group of its own. `--groups` sets it."""
     folds: int = Field(0, ge=0)
-    """Number of folds for grouped, stratified cross-validation: each trial trains one model per fold and is scored on
-    every clip outside the test split by the model that was not trained on it. `0`: one validation split. `--folds` sets
-    it."""
+    """Number of folds, 2 or more, for grouped, stratified cross-validation: each trial trains one model per fold and is
+    scored on every clip outside the test split by the model that was not trained on it. `0`: one validation split.
+    `--folds` sets it."""
     val: float = Field(0.15, gt=0, lt=1)
     """Share of each class's clips in the validation split. Has no effect with `folds`."""
     test: float = Field(0.15, gt=0, lt=1)

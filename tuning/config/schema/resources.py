@@ -13,7 +13,8 @@ class ResourcesConfig(Settings):
     workers: int = Field(1, ge=1)
     """Training workers per trial. Several workers share each epoch's clips and average their gradients."""
     cpus: float | None = Field(None, gt=0)
-    """CPUs per worker. `null`: 1 without a GPU, else the node's CPUs divided by its GPUs (or GPU shares), at most 8."""
+    """CPUs per worker. `null`: 1 without a GPU, else `gpus` times the number of CPUs per GPU of the nodes with GPUs, at
+    most 8."""
     gpus: float | None = Field(None, ge=0)
     """GPUs per worker, or a fraction of one. `null`: 0 without GPUs, else 1, or 1/2 to 1/4 if the profile shows that
     several trials fit on the smallest GPU and one alone does not keep it busy."""
