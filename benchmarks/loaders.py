@@ -177,15 +177,15 @@ def _ours_from_nothing(clips: Folder, place: Path) -> Epoch:
 
     def epoch() -> Iterator[Any]:
         from data.files import file_sha256
-        from data.store.entries import EntryFolder
+        from data.store.entry_folder import EntryFolder
         from data.video.decode import decode_clip
 
         shutil.rmtree(place, ignore_errors=True)
         store = FrameStore(place, DecodeSettings(FRAMES, SHORT_SIDE))
-        shelf = EntryFolder(store.folder)
+        entries = EntryFolder(store.folder)
         for clip in clips.clips:
             decoded = decode_clip(clips.root / clip.path, store.settings)
-            shelf.put(file_sha256(clips.root / clip.path), decoded.frames, decoded.facts)
+            entries.put(file_sha256(clips.root / clip.path), decoded.frames, decoded.facts)
         yield from _ours(clips, place)()
 
     return epoch

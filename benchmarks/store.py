@@ -26,7 +26,7 @@ import av
 import numpy as np
 from tabulate import tabulate
 
-from data.store.entries import EntryFolder
+from data.store.entry_folder import EntryFolder
 from data.store.frame_store import FrameStore
 from data.store.index import INDEX, FileState, open_index
 from data.video.decode import ClipFacts, DecodeSettings, decode_clip

@@ -17,7 +17,7 @@ from data.loading.loaders import Batch, TrainDataset, train_loader
 from data.loading.sampling import EpochSampler, FrameSelection
 from data.loading.transforms import Normalise, TrainTransform
 from data.store.build_report import LabelledFrames
-from data.store.entries import EntryFolder
+from data.store.entry_folder import EntryFolder
 from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts, DecodeSettings
 from models.registry import build_model, get_architecture
@@ -118,7 +118,7 @@ def noise_batches(of: Setting, folder: Path, *, steps: int, workers: int, device
 
 def noise_clips(store: FrameStore, of: Setting) -> list[LabelledFrames]:
     """Clips of noise, put into the store where they are missing."""
-    shelf, rng = EntryFolder(store.folder), np.random.default_rng(0)
+    entries, rng = EntryFolder(store.folder), np.random.default_rng(0)
     width = of.size * 4 // 3
     facts = ClipFacts(
         container="none",
@@ -136,8 +136,8 @@ def noise_clips(store: FrameStore, of: Setting) -> list[LabelledFrames]:
     )
     clips = [LabelledFrames(f"{number}.mp4", f"{number:064x}", number % CLASSES) for number in range(_CLIPS)]
     for clip in clips:
-        if not shelf.file(clip.digest).exists():
-            shelf.put(clip.digest, rng.integers(0, 256, (of.frames, of.size, width, 3), np.uint8), facts)
+        if not entries.file(clip.digest).exists():
+            entries.put(clip.digest, rng.integers(0, 256, (of.frames, of.size, width, 3), np.uint8), facts)
     return clips
 
 

@@ -1,4 +1,4 @@
-"""Calls in processes that may crash or hang: each such call costs its own item alone."""
+"""Call a function in processes that may crash or hang, so that each such call fails alone."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from pebble import ProcessExpired, ProcessPool
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 2
-"""Items handed out for each process: one in work, one waiting, so that no process idles."""
+_QUEUED_PER_WORKER = 2
+"""One item in work and one waiting, so that no process idles."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """In place of the result of a call whose process died or took too long."""
+class CallFailure:
+    """Replaces the result of a call whose process crashed or exceeded the time limit."""
 
     reason: str
 
 
 def run_isolated(
     function: Callable[[T], R], items: Iterable[T], *, workers: int, seconds: float
-) -> Generator[tuple[T, R | Lost], None, None]:
-    """Call a function for each item in parallel processes; results come as they are ready.
+) -> Generator[tuple[T, R | CallFailure], None, None]:
+    """Call a function for each item in parallel processes; yield item and result in order of completion.
 
-    Items are drawn from their iterable as processes become free, so memory does not grow with their number. A
-    process that dies or hangs is replaced. When the caller ends early, or a call raises, all processes end.
+    Items are drawn as processes become free, so memory does not grow with their number. A process that crashes or
+    hangs is replaced. All processes end when the caller closes the generator or a call raises an exception.
 
     Args:
-        function: can be pickled; its errors are raised here.
+        function: can be pickled; its exceptions are raised here.
         items: can be pickled.
-        workers: processes.
-        seconds: time limit of a call.
+        workers: number of processes.
+        seconds: time limit per call.
     """
-    # Never fork: the caller may hold threads (Ray, MLflow), and a forked child can deadlock on their locks.
+    # Never fork: the caller may have threads (Ray, MLflow), and a forked child can deadlock on their locks.
     pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
     source, running = iter(items), dict[Future[R], T]()
     try:
         while True:
-            for item in islice(source, _AHEAD * workers - len(running)):
+            for item in islice(source, _QUEUED_PER_WORKER * workers - len(running)):
                 running[pool.schedule(function, args=(item,), timeout=seconds)] = item
             if not running:
                 return
-            for job in wait(running, return_when=FIRST_COMPLETED).done:
-                result = _result(job, seconds)
-                yield running.pop(job), result
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                result = _result(future, seconds)
+                yield running.pop(future), result
     finally:
         pool.stop()
         pool.join()
 
 
-def _result(job: Future[R], seconds: float) -> R | Lost:
+def _result(future: Future[R], seconds: float) -> R | CallFailure:
     try:
-        return job.result()
+        return future.result()
     except FutureTimeoutError:
-        return Lost(f"took more than {seconds:g} s")
+        return CallFailure(f"took more than {seconds:g} s")
     except ProcessExpired as error:
-        return Lost(f"crashed (exit code {error.exitcode})")
+        return CallFailure(f"crashed (exit code {error.exitcode})")

@@ -1,9 +1,9 @@
-"""The shared frame store: each clip decoded once, for every trial, epoch and worker.
+"""The frame store: each clip is decoded once, for every trial, epoch and worker.
 
-Layout: `ROOT/KEY/settings.json`, `ROOT/KEY/ab/abcd….npy`, one array `(F, H, W, 3)` uint8 a clip, and `index.sqlite`,
-which is for builders alone. KEY covers every decode setting and the decoder's version, an entry's name is the SHA-256
-of the video's bytes. So a changed clip or setting is another entry, a clip that stands in two folders is stored once,
-a killed build goes on where it was, and an entry is either whole or not there (written aside, then renamed).
+Layout: `ROOT/KEY/ab/abcd….npy`, one entry per clip (see `entry_file`); `ROOT/KEY/index.sqlite`, used only by builders;
+`ROOT/KEY/settings.json`, for people. KEY is a hash of the decode settings and the decoder's version, an entry's name is
+the SHA-256 of the video file. Therefore a changed clip or setting gets another entry, identical files share one, and
+a killed build resumes where it stopped. Entries are written to a temporary file and renamed, so they are never partial.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data.errors import DataError
-from data.store.build import ClipExecutor, StoreLocation, build_store, decode_locally
+from data.store.backend import StorageBackend
+from data.store.build import StoreLocation, build_store
 from data.store.build_report import BuildReport
-from data.store.entries import ENTRY_FORMAT, CorruptEntryError, EntryFolder, map_frames
+from data.store.entry_file import ENTRY_FORMAT, CorruptEntryError, map_frames
+from data.store.entry_folder import EntryFolder
 from data.store.node_cache import NodeCache
+from data.store.store_clip import ClipExecutor, decode_locally
 from data.video.decode import DECODER_VERSION, ClipFacts, DecodeSettings
-
-if TYPE_CHECKING:
-    from data.store.bucket import Bucket
 
 
 @dataclass(frozen=True, slots=True)
 class FrameStore:
-    """Frames of clips under one root and one set of decode settings."""
+    """Decoded frames of clips, in one root folder or bucket, for one set of decode settings."""
 
     root: Path | str
-    """A folder, or the address of a bucket (`data/store/bucket.py`)."""
+    """A folder, or the URI of a bucket (see `data.store.bucket`)."""
     settings: DecodeSettings
     local: Path | None = None
-    """A folder on this node's own disk where it keeps copies of what it reads. A bucket needs one; a root on a network
-    file system is read faster by one."""
+    """A folder on this node's own disk for copies of the entries that it reads. Required for a bucket; faster than a
+    root on a network file system."""
 
     def __post_init__(self) -> None:
         if self.local is None and self._in_bucket:
@@ -51,58 +50,60 @@ class FrameStore:
 
     @property
     def folder(self) -> Path:
-        """Where this store's entries lie, or their copies if it is in a bucket; its name is the key over all decode
-        settings."""
+        """The folder of the entries, or of their copies if the store is in a bucket; its name is the store's key."""
         root = self.local if self._in_bucket and self.local is not None else Path(self.root)
         return root / _key(self.settings)
 
     @property
-    def _shelf(self) -> EntryFolder | Bucket:
+    def _backend(self) -> StorageBackend:
         if self._in_bucket:
-            # Late, since pyarrow takes longer to import than all else that a training process needs of the store.
+            # Imported late: pyarrow takes longer to import than everything else that training needs of the store.
             from data.store.bucket import Bucket
 
             return Bucket(str(self.root), _key(self.settings), EntryFolder(self.folder))
         return EntryFolder(self.folder)
 
     @property
-    def _copies(self) -> NodeCache | None:
+    def _cache(self) -> NodeCache | None:
         if self.local is None:
             return None
-        return NodeCache(self._shelf, EntryFolder(self.local / _key(self.settings)))
+        return NodeCache(self._backend, EntryFolder(self.local / _key(self.settings)))
 
     def read(self, digest: str) -> np.ndarray:
-        """The clip's frames, uint8 `(F, H, W, 3)`, mapped read-only: workers of a node share the pages.
+        """Return a clip's frames, uint8 `(F, H, W, 3)`, memory-mapped read-only: workers of a node share the pages.
 
         Raises:
-            DataError: the store has no entry for this digest, the entry is cut short or no entry at all, or this node
-                can't copy it.
+            DataError: the store has no entry for this digest, the entry is corrupt, or it can't be copied to this node.
         """
-        copies = self._copies
-        file = EntryFolder(self.folder).file(digest) if copies is None else copies.file(digest)
+        cache = self._cache
+        file = EntryFolder(self.folder).file(digest) if cache is None else cache.file(digest)
         try:
             return map_frames(file)
         except FileNotFoundError:
             raise DataError(
-                f"the frame store {self.folder} has no frames for digest {digest}: build it again"
+                f"the frame store {self.folder} has no frames for digest {digest}: build the store again"
             ) from None
         except CorruptEntryError as error:
-            mend = "build the store again" if copies is None else "remove this copy"
-            raise DataError(f"the frame store's entry {file} is damaged ({error}): {mend}") from None
+            remedy = "build the store again" if cache is None else "remove this copy"
+            raise DataError(f"the frame store's entry {file} is corrupt ({error}): {remedy}") from None
 
     def fetch(self, digests: Iterable[str], *, progress: bool = True) -> int:
-        """Copy to this node what it lacks of these entries, so that no later read waits for the network.
+        """Copy the entries that this node lacks, so that later reads do not wait for the network.
 
-        Each is copied once, however many processes of a node call this.
+        Each is copied once, even if several processes of a node call this concurrently.
+
+        Args:
+            digests: the entries.
+            progress: show a progress bar.
 
         Returns:
             Bytes that this call copied; 0 for a store without `local`.
 
         Raises:
-            DataError: as `read`.
+            DataError: see `read`.
         """
-        copies = self._copies
-        return copies.fetch(digests, progress=progress) if copies is not None else 0
+        cache = self._cache
+        return cache.fetch(digests, progress=progress) if cache is not None else 0
 
     def build(
         self,
@@ -115,37 +116,37 @@ class FrameStore:
         rehash: bool = False,
         progress: bool = True,
     ) -> BuildReport:
-        """ClipExecutor the clips that the store lacks, in parallel processes.
+        """Decode the clips that the store lacks, in parallel processes of this machine.
 
-        A clip that crashes the decoder or takes longer than `seconds_per_clip` costs that clip alone. Two builds
-        at once take turns, so that each clip is still decoded once. Memory does not grow with the clips, but for
-        what the report tells of each.
+        A clip that crashes the decoder or exceeds the time limit fails alone. Concurrent builds of one store run one
+        after the other, so that each clip is decoded once. Memory does not grow with the number of clips, except for
+        the report.
 
-        A file whose size, times and inode are as they were is taken for unchanged and not read. What that can't
-        notice: bytes altered below the file system (a failing disk), or on one that keeps no time of change and
-        had the time of writing set back.
+        A file with unchanged size, times and inode is considered unchanged and is not read. This misses changes below
+        the file system (a failing disk), and a change whose modification time was reset, on a file system that does
+        not record the time of status changes.
 
         Args:
             data_dir: the folder to which `paths` are relative.
             paths: the clips, as POSIX paths.
-            workers: processes; default: one a core.
-            seconds_per_clip: time limit to decode one clip.
-            verify: compare the checksums of the clips' entries, else their sizes alone; damaged ones are decoded anew.
-                In a bucket it is always the sizes; there checksums are compared when an entry is copied to a node.
-            rehash: read all files again, also those that look unchanged; those that could not be decoded are tried
-                again.
-            progress: show a bar.
+            workers: number of processes; default: one per core.
+            seconds_per_clip: time limit for decoding one clip.
+            verify: compare the checksums of existing entries, rather than only their sizes, and decode clips with a
+                corrupt entry again. In a bucket only sizes are compared; checksums are compared when an entry is
+                copied to a node.
+            rehash: read unchanged files too, and decode clips again that failed before.
+            progress: show a progress bar.
 
         Raises:
-            DataError: the store's folder can't be written, or its disk is full; clips stored so far are kept.
+            DataError: the store's folder can't be written, or its disk is full; clips stored so far are not lost.
         """
-        processes = max(1, min(workers or os.cpu_count() or 1, len(paths)))
-        decode = partial(decode_locally, workers=processes, seconds=seconds_per_clip)
-        return self.build_with(decode, data_dir, paths, verify=verify, rehash=rehash, progress=progress)
+        workers = max(1, min(workers or os.cpu_count() or 1, len(paths)))
+        executor = partial(decode_locally, workers=workers, seconds=seconds_per_clip)
+        return self.build_with(executor, data_dir, paths, verify=verify, rehash=rehash, progress=progress)
 
     def build_with(
         self,
-        decode: ClipExecutor,
+        executor: ClipExecutor,
         data_dir: Path,
         paths: Sequence[str],
         *,
@@ -153,9 +154,9 @@ class FrameStore:
         rehash: bool = False,
         progress: bool = True,
     ) -> BuildReport:
-        """As `build`, but clips are decoded by `decode`, perhaps on other machines."""
-        place = StoreLocation(self.folder, self._shelf, self.settings, _description(self.settings))
-        return build_store(place, data_dir, paths, decode, verify=verify, rehash=rehash, progress=progress)
+        """Like `build`, but decode clips with `executor`, which can use other machines."""
+        location = StoreLocation(self.folder, self._backend, self.settings, _description(self.settings))
+        return build_store(location, data_dir, paths, executor, verify=verify, rehash=rehash, progress=progress)
 
 
 @lru_cache
@@ -164,7 +165,7 @@ def _key(settings: DecodeSettings) -> str:
 
 
 def _description(settings: DecodeSettings) -> str:
-    """All on which an entry's content depends."""
+    """Return everything that determines the content of an entry, as JSON."""
     facts = [field.name for field in fields(ClipFacts)]
     versions = {"decoder": DECODER_VERSION, "entry": ENTRY_FORMAT, "facts": facts}
     return json.dumps({**versions, **asdict(settings)}, sort_keys=True)

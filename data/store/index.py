@@ -1,8 +1,8 @@
-"""What a builder remembers of video files and entries, so that it need not read them again: one SQLite file.
+"""The index of a store: what builders know about video files and entries, in one SQLite file.
 
-Only the one that holds the store's build lock opens it; training never does. It can be lost at any time: entries say
-themselves what they hold, and files are hashed again. So it is kept without SQLite's write-ahead log and locks, which
-network file systems lack or feign.
+It lets a build skip files that have not changed. Only the process that holds the store's build lock opens it; training
+never does. It may be lost at any time: entries describe themselves, and files are hashed again. Therefore it does
+without SQLite's write-ahead log and locks, which many network file systems do not support correctly.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from data.store.entries import Entry
+from data.store.entry_file import Entry
 from data.video.decode import ClipFacts
 
 INDEX = "index.sqlite"
-"""The index's name in its store's folder."""
+"""Name of the index in the store's folder."""
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -34,107 +34,113 @@ CREATE TABLE failures (
 ) WITHOUT ROWID;
 """
 
-_TICK_NS = 100_000_000
-"""Coarser than the steps in which file systems of servers count time."""
+_CLOCK_STEP_NS = 100_000_000
+"""Longer than the resolution of time stamps on usual file systems, also on file servers."""
 
 
 class CorruptIndexError(Exception):
-    """The index can't be read: start a new one."""
+    """The index can't be read and has to be replaced by a new one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What tells that a file is as it was, without reading it."""
+    """A file's size, times and inode, which show whether it has changed without reading it."""
 
     size: int
     mtime_ns: int
     ctime_ns: int
     inode: int
     settled: bool
-    """Whether a later change must show: false when the file was changed within a tick of being looked at."""
+    """Whether a later change would change the times: false within one clock step after the last change."""
 
     @classmethod
     def of(cls, file: Path) -> FileState:
-        """Look at a file; one that is read afterwards gives at least these bytes.
+        """Return the current state of a file; read the file only afterwards, so that later changes are noticed.
 
         Raises:
-            OSError: there is no such file.
+            OSError: the file does not exist.
         """
-        now, found = time.time_ns(), os.stat(file)
-        settled = now - max(found.st_mtime_ns, found.st_ctime_ns) > _TICK_NS
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, settled)
-
-    def same(self, other: FileState) -> bool:
-        """Whether both are of the same state of a file."""
-        return self.state == other.state
+        now, stat = time.time_ns(), os.stat(file)
+        settled = now - max(stat.st_mtime_ns, stat.st_ctime_ns) > _CLOCK_STEP_NS
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, settled)
 
     @property
-    def state(self) -> tuple[int, int, int, int]:
-        """All that a change of the file would change."""
+    def identity(self) -> tuple[int, int, int, int]:
+        """All values that a change of the file would change."""
         return self.size, self.mtime_ns, self.ctime_ns, self.inode
+
+    def unchanged(self, other: FileState) -> bool:
+        """Return whether the file was not changed between two states."""
+        return self.identity == other.identity
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """What is known of a file that is as it was when last read."""
+    """What the index knows about a file that has not changed since it was hashed."""
 
     digest: str
     entry: Entry | None
-    """What was stored of it; None if nothing was, or that was forgotten."""
+    """The stored clip; None if it was not stored, or the index has lost it."""
     failure: tuple[str, str] | None
     """Defect and reason, if it could not be decoded."""
 
 
 class StoreIndex:
-    """The index while it is open; any call may raise `sqlite3.OperationalError` when the disk is full."""
+    """An open index; every method can raise `sqlite3.OperationalError` if the disk is full."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def lookup(self, file: Path, stamp: FileState, decoder: str) -> IndexRecord | None:
-        """What is known of a file, if it is as it was when last read; failures count for the same decoder alone."""
+    def lookup(self, file: Path, state: FileState, decoder: str) -> IndexRecord | None:
+        """Return what is known about a file; None if nothing is, or if the file has changed.
+
+        Args:
+            file: a video file.
+            state: its current state.
+            decoder: version of the decoder; failures of other versions are ignored.
+        """
         row = self._connection.execute(
             "SELECT digest, bytes, facts, decoder, defect, reason"
             " FROM files LEFT JOIN entries USING (digest) LEFT JOIN failures USING (digest)"
             " WHERE (path, size, mtime_ns, ctime_ns, inode) = (?, ?, ?, ?, ?)",
-            (os.path.abspath(file), *stamp.state),
+            (os.path.abspath(file), *state.identity),
         ).fetchone()
         if row is None:
             return None
-        digest, size, facts, failed_with, defect, reason = row
+        digest, size, facts, failed_decoder, defect, reason = row
         return IndexRecord(
             digest,
             Entry(ClipFacts(**json.loads(facts)), size) if facts is not None else None,
-            (defect, reason) if failed_with == decoder else None,
+            (defect, reason) if failed_decoder == decoder else None,
         )
 
-    def record_file(self, file: Path, stamp: FileState, digest: str) -> None:
-        """Remember a file's digest, if a change of the file would show."""
-        if stamp.settled:
+    def record_file(self, file: Path, state: FileState, digest: str) -> None:
+        """Record a file's digest, unless a change could go unnoticed since the state is not settled."""
+        if state.settled:
             self._connection.execute(
-                "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (os.path.abspath(file), *stamp.state, digest)
+                "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (os.path.abspath(file), *state.identity, digest)
             )
 
     def record_entry(self, digest: str, entry: Entry) -> None:
-        """Remember an entry that is in the store."""
+        """Record an entry that is in the store."""
         facts = json.dumps(asdict(entry.facts))
         self._connection.execute("REPLACE INTO entries VALUES (?, ?, ?)", (digest, entry.bytes, facts))
 
     def record_failure(self, digest: str, decoder: str, defect: str, reason: str) -> None:
-        """Remember that these bytes can't be decoded."""
+        """Record that a file's bytes can't be decoded by this version of the decoder."""
         self._connection.execute("REPLACE INTO failures VALUES (?, ?, ?, ?)", (digest, decoder, defect, reason))
 
     def commit(self) -> None:
-        """Keep what was noted; otherwise it is kept when the index is closed without error."""
+        """Write what was recorded to disk; closing the index without an error does so too."""
         self._connection.commit()
 
 
 @contextmanager
 def open_index(file: Path) -> Iterator[StoreIndex]:
-    """The index in this file, made if it is not there.
+    """Open the index in this file; create it if it does not exist.
 
     Raises:
-        CorruptIndexError: at opening or at any time in the block, when it turns out that the file is damaged.
+        CorruptIndexError: on entry or within the block, when the file turns out to be corrupt.
     """
     connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?nolock=1", uri=True)
     try:
@@ -154,6 +160,6 @@ def open_index(file: Path) -> Iterator[StoreIndex]:
 
 
 def remove_index(file: Path) -> None:
-    """Remove a damaged index, and what it had begun to write, which would spoil a new one."""
+    """Remove an index and its journal, which would corrupt a new one."""
     for name in (file.name, f"{file.name}-journal"):
         file.with_name(name).unlink(missing_ok=True)

@@ -1,3 +1,5 @@
+"""Calls in isolated processes."""
+
 from __future__ import annotations
 
 import os
@@ -6,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from data.isolation import Lost, run_isolated
+from data.isolation import CallFailure, run_isolated
 
 
 def _square(number: int) -> int:
@@ -25,9 +27,9 @@ def _hang_on_three(number: int) -> int:
     return number
 
 
-def _refuse_three(number: int) -> int:
+def _raise_on_three(number: int) -> int:
     if number == 3:
-        raise ValueError("three is refused")
+        raise ValueError("three is rejected")
     return number
 
 
@@ -39,13 +41,13 @@ def test_each_item_gets_its_result() -> None:
 def test_items_are_drawn_only_as_processes_become_free() -> None:
     drawn = 0
 
-    def source() -> Iterator[int]:
+    def items() -> Iterator[int]:
         nonlocal drawn
         for number in range(200):
             drawn += 1
             yield number
 
-    ahead = [drawn - done for done, _ in enumerate(run_isolated(_square, source(), workers=2, seconds=60))]
+    ahead = [drawn - done for done, _ in enumerate(run_isolated(_square, items(), workers=2, seconds=60))]
     assert len(ahead) == 200
     assert max(ahead) <= 4
 
@@ -54,18 +56,18 @@ def test_items_are_drawn_only_as_processes_become_free() -> None:
     ("function", "seconds", "reason"),
     [(_crash_on_three, 60, "crashed (exit code -6)"), (_hang_on_three, 2, "took more than 2 s")],
 )
-def test_a_crash_or_hang_costs_its_own_item(function: object, seconds: float, reason: str) -> None:
+def test_crash_or_hang_fails_its_item_alone(function: object, seconds: float, reason: str) -> None:
     results = dict(run_isolated(function, range(6), workers=2, seconds=seconds))  # type: ignore[arg-type]
-    assert results.pop(3) == Lost(reason)
+    assert results.pop(3) == CallFailure(reason)
     assert results == {number: number for number in (0, 1, 2, 4, 5)}
 
 
-def test_an_error_of_the_function_is_raised() -> None:
-    with pytest.raises(ValueError, match="three is refused"):
-        list(run_isolated(_refuse_three, range(6), workers=1, seconds=60))
+def test_exception_of_the_function_is_raised() -> None:
+    with pytest.raises(ValueError, match="three is rejected"):
+        list(run_isolated(_raise_on_three, range(6), workers=1, seconds=60))
 
 
-def test_a_caller_that_stops_early_leaves_no_process() -> None:
+def test_closing_the_generator_ends_all_processes() -> None:
     results = run_isolated(_pid, range(100), workers=2, seconds=60)
     pids = {next(results)[1] for _ in range(4)}
     results.close()

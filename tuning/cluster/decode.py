@@ -11,9 +11,9 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from data.store.build import ClipResult, PendingClip, StoreClip, decode_locally
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
+from data.store.store_clip import ClipResult, PendingClip, StoreClip, decode_locally
 from tuning.cluster.address import ClusterError
 
 CLIPS_A_TASK = 32

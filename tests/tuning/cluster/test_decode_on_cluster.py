@@ -91,7 +91,7 @@ def test_a_cluster_builds_the_same_store_and_a_hang_costs_one_clip(
     assert [(clip.path, clip.reason) for clip in hang.failed] == [("hangs.mp4", "decoding took more than 3 s")]
     assert list(hang.digests()) == ["0.mp4"]
     assert isinstance(refused, str)
-    assert "can't take another clip (File exists)" in refused
+    assert "can't be written (File exists)" in refused
 
 
 LOST_NODE = """
