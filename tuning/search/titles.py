@@ -15,19 +15,23 @@ _IN_TITLE = ("arch", "weights", "sampler", "loss", "lr", "num_frames", "selectio
 
 
 def _usual_values() -> dict[str, Any]:
-    """Return the value that an axis has where a config does not mention it, for axes whose default is one value."""
+    """Return the default of each axis whose default is a single value."""
     defaults = dict(SpaceConfig())
     single = {axis: defaults[axis] for axis in AXES if isinstance(defaults.get(axis), tuple)}
     return {"weights": "none", **{axis: values[0] for axis, values in single.items() if len(values) == 1}}
 
 
-_USUAL = _usual_values()
+USUAL_VALUES = _usual_values()
+"""Values of axes that a config, or a run older than the axis, does not mention."""
 
 
 def table_axes(choices: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the axes that get a column in a table of trials: not those on which every trial has the usual value."""
     choices = list(choices)
-    shown = [axis for axis in AXES if axis not in _USUAL or any(c.get(axis) != _USUAL[axis] for c in choices)]
+    usual = {
+        axis for axis, value in USUAL_VALUES.items() if all(choice.get(axis, value) == value for choice in choices)
+    }
+    shown = [axis for axis in AXES if axis not in usual]
     # Settings of training, options of architectures, and the seed of finalists.
     return [*shown, *dict.fromkeys(axis for choice in choices for axis in choice if axis not in AXES)]
 
@@ -59,7 +63,7 @@ def trial_title(choice: Mapping[str, Any]) -> str:
 
 
 def _is_extra(axis: str, value: Any) -> bool:
-    if axis in _IN_TITLE or (axis in _USUAL and value == _USUAL[axis]):
+    if axis in _IN_TITLE or (axis in USUAL_VALUES and value == USUAL_VALUES[axis]):
         return False
     return not (axis.startswith(MODEL_PREFIX) and value is None)
 

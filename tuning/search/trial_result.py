@@ -11,7 +11,7 @@ from typing import Any
 from tuning.config.schema.space import AXES, MODEL_PREFIX, TRAIN_PREFIX
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import last_line
-from tuning.search.titles import trial_title
+from tuning.search.titles import USUAL_VALUES, trial_title
 from tuning.training.bootstrap import ScoreIntervals
 from tuning.training.checkpoint import Manifest
 
@@ -97,7 +97,7 @@ def summarise_trial(
     seconds = max(history[-1]["seconds"] if history else 0.0, float(last["seconds"]) if last else 0.0)
     return TrialResult(
         id=trial_id,
-        choice={axis: value for axis, value in choice.items() if axis in AXES or axis.startswith(_PREFIXES)},
+        choice=_complete_choice(choice),
         seed=choice.get("seed", sweep.train.seed),
         stage="final" if "seed" in choice else "search",
         epochs=epochs,
@@ -111,6 +111,12 @@ def summarise_trial(
         reason=_reason(status, last, error),
         history=history,
     )
+
+
+def _complete_choice(choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the axes of the choice; an axis that is newer than the run has its usual value."""
+    axes = {axis: choice.get(axis, USUAL_VALUES.get(axis)) for axis in AXES}
+    return axes | {axis: value for axis, value in choice.items() if axis.startswith(_PREFIXES)}
 
 
 def _status(tune_status: str, last: dict[str, Any] | None, epochs: int, all_epochs: int) -> str:

@@ -33,3 +33,9 @@ def test_title_has_the_last_two_parts_of_a_weights_path() -> None:
 def test_axes_with_one_usual_value_have_no_column_unless_they_vary() -> None:
     assert table_axes([CHOICE]) == ["arch", "sampler", "lr", "num_frames"]
     assert table_axes([CHOICE, CHOICE | {"weights": "imagenet"}]) == ["arch", "weights", "sampler", "lr", "num_frames"]
+
+
+def test_missing_axis_counts_as_usual() -> None:
+    older = {axis: value for axis, value in CHOICE.items() if axis != "selection"}
+    assert table_axes([older]) == table_axes([CHOICE])
+    assert table_axes([older, CHOICE | {"selection": "dense"}])[-1] == "selection"

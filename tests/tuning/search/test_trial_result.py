@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers.trial_results import CHOICE
 from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
+from tuning.cli.tables import leaderboard_table
 from tuning.config.load import parse_config
 from tuning.config.sweep_config import SweepConfig
 from tuning.search.trial_result import summarise_trial
@@ -87,3 +88,12 @@ def test_choice_has_the_axes_of_training_and_no_seed(sweep: SweepConfig) -> None
     assert (row.choice, row.seed, row.stage) == (CHOICE | extra, 7, "final")
     assert row.choice_with_seed == tried
     assert row.title == "c3d · balanced · 16f · lr 1e-3 · mixup 0.2 · ema null · seed 7"
+
+
+def test_axis_that_is_newer_than_the_run_has_its_usual_value(sweep: SweepConfig) -> None:
+    older = {axis: value for axis, value in CHOICE.items() if axis != "selection"}
+    row = summarise_trial("a", older, "TERMINATED", report(4), {Path("/best"): checkpoint(0.5)}, sweep)
+    assert row.choice == CHOICE
+    assert row.title == "c3d · balanced · 16f · lr 1e-3"
+    varied = summarise_trial("b", CHOICE | {"selection": "dense"}, "TERMINATED", report(4), {}, sweep)
+    assert "uniform" in leaderboard_table([row, varied])
