@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuning.config.messages import as_yaml, one_line
+from tuning.config.messages import as_yaml
 from tuning.config.sweep_config import SweepConfig
+from tuning.text import one_line
 
 _INTRO = """\
 # Configuration

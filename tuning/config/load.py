@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from tuning.config.messages import one_line, validation_message
+from tuning.config.messages import validation_message
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.validate import check_consistent
 from tuning.errors import ConfigError
+from tuning.text import one_line
 
 
 def load_config(

@@ -10,6 +10,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from tuning.text import one_line
+
 _REMOVED = {
     "search.pbt": "population-based training was removed: leave it out, and stop trials early by search.asha",
 }
@@ -74,11 +76,6 @@ def suggestion(word: str, valid: Sequence[str], prefix: Sequence[str]) -> str:
     if close:
         return f"; did you mean {'.'.join([*prefix, close[0]])!r}?"
     return f"; choose from {', '.join(valid)}"
-
-
-def one_line(text: str) -> str:
-    """Return the text without line breaks and repeated spaces."""
-    return " ".join(text.split())
 
 
 def as_yaml(value: Any) -> str:

@@ -67,7 +67,7 @@ def check_overridden_values(sweep: SweepConfig) -> None:
             )
 
 
-def check_weights_dir(sweep: SweepConfig) -> None:
+def check_weights_dir_used(sweep: SweepConfig) -> None:
     """Check that some trial reads a file in `weights_dir`.
 
     Raises:

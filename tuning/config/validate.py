@@ -10,7 +10,7 @@ from tuning.config.messages import as_yaml, suggestion
 from tuning.config.schema.space import LogRange, corrects_imbalance_twice
 from tuning.config.schema.train import TrainConfig
 from tuning.config.sweep_config import SweepConfig
-from tuning.config.unused import check_frozen_statistics, check_overridden_values, check_weights_dir
+from tuning.config.unused import check_frozen_statistics, check_overridden_values, check_weights_dir_used
 from tuning.config.validate_subspace import check_subspace, model_errors_as_value_errors
 
 
@@ -24,7 +24,7 @@ def check_consistent(sweep: SweepConfig) -> None:
     for subspace in sweep.subspaces():
         check_subspace(sweep, subspace)
     check_overridden_values(sweep)
-    check_weights_dir(sweep)
+    check_weights_dir_used(sweep)
     check_frozen_statistics(sweep)
     _check_search(sweep)
     _check_balance(sweep)

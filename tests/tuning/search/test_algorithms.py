@@ -19,7 +19,7 @@ RANGE = {"lr": {"low": 0.001, "high": 0.1}}
 
 
 def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
-    """The choices that Tune makes trials of."""
+    """The values of the trials that Tune creates, in order."""
     search = build_search(sweep)
     algorithm = search.algorithm
     algorithm = SearchGenerator(algorithm) if isinstance(algorithm, Searcher) else algorithm
@@ -32,79 +32,79 @@ def tried(sweep: SweepConfig) -> list[tuple[Any, ...]]:
     return trials
 
 
-def test_a_grid_has_every_combination() -> None:
+def test_grid_has_every_combination() -> None:
     sweep = parse_config({"space": GRID})
     search = build_search(sweep)
     assert count_trials(sweep) == search.num_samples == 2 * 2 * 3 * 2
-    points = grid_choices(sweep)
-    assert [tuple(point) for point in points] == [AXES] * 24
-    assert len({tuple(point.values()) for point in points}) == 24
-    assert {point["lr"] for point in points} == {0.1, 0.01, 0.001}
+    choices = grid_choices(sweep)
+    assert [tuple(choice) for choice in choices] == [AXES] * 24
+    assert len({tuple(choice.values()) for choice in choices}) == 24
+    assert {choice["lr"] for choice in choices} == {0.1, 0.01, 0.001}
     assert isinstance(search.algorithm, BasicVariantGenerator)
-    assert search.algorithm.max_concurrent == 0, "as many at once as there is room for, also on nodes that join later"
+    assert search.algorithm.max_concurrent == 0, "no limit, so that nodes that join later get trials"
 
 
-def test_the_trials_at_once_can_be_limited() -> None:
+def test_max_concurrent_limits_a_grid() -> None:
     sweep = parse_config({"space": GRID, "resources": {"max_concurrent": 3}})
     assert build_search(sweep).algorithm.max_concurrent == 3
 
 
-def test_tune_tries_the_points_of_a_grid_once_each_and_nothing_else() -> None:
+def test_tune_tries_each_choice_of_a_grid_once() -> None:
     sweep = parse_config(
         {"space": GRID | {"loss": ["plain", "weighted"], "balanced_and_weighted": "leave-out", "arch": "c3d"}}
     )
     trials = tried(sweep)
-    assert sorted(trials) == sorted(tuple(point.values()) for point in grid_choices(sweep))
+    assert sorted(trials) == sorted(tuple(choice.values()) for choice in grid_choices(sweep))
     assert len(trials) == count_trials(sweep) == 3 * 3 * 2
     assert ("balanced", "weighted") not in {(sampler, loss) for _, sampler, loss, *_ in trials}
 
 
-FURTHER = {"train": {"mixup": [0, 0.2], "ema": [None, 0.9], "trainable": ["all", 2]}, "arch": "c3d"}
+TRAIN_AXES = {"train": {"mixup": [0, 0.2], "ema": [None, 0.9], "trainable": ["all", 2]}, "arch": "c3d"}
 WEIGHTS = {"c3d": {"weights": "c3d.pt"}}
 
 
-def test_settings_of_training_are_axes_of_a_grid() -> None:
-    sweep = parse_config({"space": FURTHER, "models": WEIGHTS})
-    points = grid_choices(sweep)
-    assert [tuple(point) for point in points] == [(*AXES, "train.mixup", "train.ema", "train.trainable")] * 64
-    assert len({tuple(point.values()) for point in points}) == 64
-    assert tried(sweep) == [tuple(point.values()) for point in points]
+def test_training_settings_are_axes_of_a_grid() -> None:
+    sweep = parse_config({"space": TRAIN_AXES, "models": WEIGHTS})
+    choices = grid_choices(sweep)
+    assert [tuple(choice) for choice in choices] == [(*AXES, "train.mixup", "train.ema", "train.trainable")] * 64
+    assert len({tuple(choice.values()) for choice in choices}) == 64
+    assert tried(sweep) == [tuple(choice.values()) for choice in choices]
 
 
-def test_random_search_draws_values_of_training_as_they_are_written() -> None:
+def test_random_search_keeps_the_types_of_training_values() -> None:
     sweep = parse_config(
-        {"space": FURTHER, "models": WEIGHTS, "search": {"algorithm": "random", "trials": 40, "seed": 1}}
+        {"space": TRAIN_AXES, "models": WEIGHTS, "search": {"algorithm": "random", "trials": 40, "seed": 1}}
     )
     drawn = tried(sweep)
-    place = list(sweep.subspaces()[0].axes).index("train.mixup")
-    assert {repr(values[place:]) for values in drawn} >= {"(0.2, None, 2)", "(0, 0.9, 'all')"}
+    index = list(sweep.subspaces()[0].axes).index("train.mixup")
+    assert {repr(values[index:]) for values in drawn} >= {"(0.2, None, 2)", "(0, 0.9, 'all')"}
     for values in drawn:
         assert TrialConfig.from_choice(sweep, dict(zip(sweep.subspaces()[0].axes, values, strict=True)))
 
 
-def test_finalists_keep_their_values_of_training() -> None:
-    sweep = parse_config({"space": FURTHER, "models": WEIGHTS, "search": {"finalists": {"top": 2, "seeds": 2}}})
+def test_finalists_keep_their_training_values() -> None:
+    sweep = parse_config({"space": TRAIN_AXES, "models": WEIGHTS, "search": {"finalists": {"top": 2, "seeds": 2}}})
     search = build_finals_search(sweep, [grid_choices(sweep)[number] for number in (0, 63)])
     assert search.space["train.trainable"].categories == ["all", 2]
     assert search.space["train.ema"].categories == [None, 0.9]
     assert search.num_samples == 4
 
 
-def test_random_search_draws_as_many_as_asked_and_the_same_for_a_seed() -> None:
+def test_random_search_draws_the_same_trials_for_the_same_seed() -> None:
     sweep = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 3}})
     search = build_search(sweep)
     assert count_trials(sweep) == search.num_samples == 7
     drawn = random_choices(sweep)
     assert drawn == random_choices(sweep)
-    assert len({point["lr"] for point in drawn}) == 7
-    assert all(0.001 <= point["lr"] <= 0.1 for point in drawn)
+    assert len({choice["lr"] for choice in drawn}) == 7
+    assert all(0.001 <= choice["lr"] <= 0.1 for choice in drawn)
     other = parse_config({"space": RANGE, "search": {"algorithm": "random", "trials": 7, "seed": 4}})
     assert random_choices(other) != drawn
 
 
-def test_random_search_draws_no_choice_twice_and_no_more_than_there_are() -> None:
+def test_random_search_draws_different_choices_and_refuses_more_than_exist() -> None:
     few = {"space": {"lr": 0.1, "num_frames": 8}, "search": {"algorithm": "random", "trials": 4}}
-    assert len({tuple(point.values()) for point in random_choices(parse_config(few))}) == 4
+    assert len({tuple(choice.values()) for choice in random_choices(parse_config(few))}) == 4
     with pytest.raises(ConfigError, match="search.trials is 5, but there are 4 choices: set search.algorithm=grid"):
         parse_config({**few, "search": {"algorithm": "random", "trials": 5}})
 
@@ -122,7 +122,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("algorithm", ["random", "optuna"])
-def test_each_architecture_is_searched_in_its_own_space(algorithm: str) -> None:
+def test_each_architecture_is_searched_in_its_own_subspaces(algorithm: str) -> None:
     sweep = parse_config({"space": OWN, "search": {"algorithm": algorithm, "trials": 40}})
     trials = [dict(zip(sweep.subspaces()[0].axes, values, strict=True)) for values in tried(sweep)]
     assert len(trials) == 40
@@ -141,15 +141,15 @@ def test_each_architecture_is_searched_in_its_own_space(algorithm: str) -> None:
     }
 
 
-def test_a_grid_of_own_spaces_is_their_union() -> None:
+def test_grid_of_subspaces_is_their_union() -> None:
     own = {**OWN, "lr": [0.1, 0.2], "num_frames": [8, 16]}
     own["by_arch"] = {"resnet18": [{"num_frames": 4}, {"weights": "imagenet", "lr": 0.3, "num_frames": 2}]}
     sweep = parse_config({"space": own})
     assert count_trials(sweep) == 2 * 2 + 2 + 2 * 2 * 2
-    assert tried(sweep) == [tuple(point.values()) for point in grid_choices(sweep)]
+    assert tried(sweep) == [tuple(choice.values()) for choice in grid_choices(sweep)]
 
 
-def test_optuna_keeps_to_the_trials_at_once() -> None:
+def test_max_concurrent_limits_optuna() -> None:
     optuna = {"space": RANGE, "search": {"algorithm": "optuna", "trials": 4}}
     assert not isinstance(build_search(parse_config(optuna)).algorithm, ConcurrencyLimiter)
     limited = build_search(parse_config({**optuna, "resources": {"max_concurrent": 2}})).algorithm
@@ -157,7 +157,7 @@ def test_optuna_keeps_to_the_trials_at_once() -> None:
     assert limited.max_concurrent == 2
 
 
-def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
+def test_asha_counts_reported_epochs_and_can_be_switched_off() -> None:
     scheduler = build_search(parse_config({})).scheduler
     assert isinstance(scheduler, AsyncHyperBandScheduler)
     assert scheduler._time_attr == "epoch"
@@ -165,7 +165,7 @@ def test_asha_goes_by_our_epoch_and_can_be_switched_off() -> None:
     assert isinstance(build_search(off).scheduler, FIFOScheduler)
 
 
-def test_finals_try_each_choice_with_seeds_that_the_search_did_not_use() -> None:
+def test_finals_train_each_choice_with_seeds_that_the_search_did_not_use() -> None:
     sweep = parse_config({"space": GRID, "train": {"seed": 5}, "search": {"finalists": {"top": 2, "seeds": 3}}})
     choices = grid_choices(sweep)[:2]
     search = build_finals_search(sweep, choices)
