@@ -1,4 +1,4 @@
-"""Read the trials of a run as Tune left them on disk."""
+"""Read the results of a run's trials from Tune's files and the checkpoints."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from tuning.training.checkpoint import CheckpointError, Manifest, load_validatio
 
 
 def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
-    """Return every trial of the run, finalists included, as Tune left it on disk."""
+    """Return the result of every trial of a run, including finalists and unfinished trials."""
     groups = read_split(run.split).groups
-    # It warns about each trial that has not reported yet.
+    # ExperimentAnalysis warns about each trial that has not reported yet.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
-    stages = [
-        tune.ExperimentAnalysis(str(folder)) for folder in (run.search_state, run.finals_state) if folder.exists()
-    ]
+    folders = [folder for folder in (run.search_state, run.finals_state) if folder.exists()]
     rows = [
         summarise_trial(
             trial.trial_id,
@@ -35,23 +33,23 @@ def read_trials(run: RunFolder, config: SweepConfig) -> list[TrialResult]:
             config,
             str(trial.get_error() or ""),
         )
-        for stage in stages
-        for trial in stage.trials
+        for folder in folders
+        for trial in tune.ExperimentAnalysis(str(folder)).trials
     ]
     return [replace(row, intervals=_intervals(Path(row.checkpoint), groups)) if row.checkpoint else row for row in rows]
 
 
 def _intervals(checkpoint: Path, groups: Mapping[str, str]) -> ScoreIntervals:
-    answers = load_validation_predictions(checkpoint)
-    return score_intervals(answers, [groups[clip] for clip in answers.clip_ids])
+    predictions = load_validation_predictions(checkpoint)
+    return score_intervals(predictions, [groups[clip] for clip in predictions.clip_ids])
 
 
 def _intact_checkpoints(train_run: Path) -> dict[Path, Manifest]:
-    """Return the intact checkpoints: a killed process leaves a partial one, and Tune's own list may be outdated."""
-    whole = {}
+    """Return the intact checkpoints of a trial: a killed process leaves a partial one, and Tune's list may be old."""
+    intact = {}
     for path in sorted(train_run.glob("checkpoint_*/")):
         try:
-            whole[path] = verify_checkpoint(path)
+            intact[path] = verify_checkpoint(path)
         except CheckpointError as error:
-            print(f"note: ignoring a checkpoint: {error}", flush=True)
-    return whole
+            print(f"note: ignoring a corrupt checkpoint: {error}", flush=True)
+    return intact

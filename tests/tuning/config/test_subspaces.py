@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from tests.helpers.trial_results import CHOICE
 from tests.tuning.config import CONFIGS
 from tuning.config.load import load_config, parse_config
 from tuning.config.schema.space import AXES
@@ -14,7 +15,7 @@ def test_training_settings_can_be_axes() -> None:
         assert subspace.axes["train.mixup"] == (0, 0.2)
         assert [*subspace.axes] == [*AXES, "train.mixup", "train.ema", "train.size"]
         assert len(sweep.train_configs(subspace)) == 8
-    choice = dict(zip(AXES, ("c3d", "none", "balanced", "plain", 0.01, 8, "uniform"), strict=True))
+    choice = CHOICE | {"num_frames": 8}
     extra = {"train.mixup": 0.2, "train.ema": None, "train.size": 64}
     trial = TrialConfig.from_choice(sweep, choice | extra | {"seed": 7})
     assert trial.train == sweep.train.model_copy(update={"mixup": 0.2, "ema": None, "size": 64, "seed": 7})
