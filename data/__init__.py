@@ -1,1 +1,4 @@
-"""Clips, splits, the shared frame store and batches. Knows neither models nor Ray."""
+"""Clips: decoding, the shared frame store, splits, batches, audits, and the generated demo clips.
+
+The modules at the top are used by all sub-packages. Nothing in here may import `models`, `tuning`, Ray or MLflow.
+"""

@@ -1,8 +1,8 @@
-"""The one kind of error that a user of `data` can mend."""
+"""The error for everything in `data` that its user can fix."""
 
 
 class DataError(ValueError):
-    """A folder, clip, group list or split that can't be used as it is.
+    """A folder, clip, group list, split or store can't be used as it is.
 
-    The message is one line that names the value and the mend: command lines print it without a traceback.
+    The message is one line that names the bad value and how to fix it; command lines print it without a traceback.
     """

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files atomically, check output paths in advance, hash files."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from data.errors import DataError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; missing folders above it are made.
+    """Write a text file in UTF-8 by renaming a temporary one, and create missing parent folders.
 
     Raises:
-        DataError: it can't be written.
+        DataError: the file can't be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_text(text, encoding="utf-8", newline="")
-            os.replace(part, path)
+            temporary.write_text(text, encoding="utf-8", newline="")
+            os.replace(temporary, path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"can't write '{path}': {error.strerror}") from error
 
 
 def check_output_paths(*paths: Path) -> None:
-    """See, before anything that takes long, that these files can be written and that nothing lies there yet.
+    """Check, before a long computation, that its output files can be written and don't exist yet.
 
     Raises:
-        DataError: a file is there (it may have been corrected by hand), two are the same, or a folder can't be written.
+        DataError: a file exists (someone may have edited it), two paths are the same, or a folder can't be written.
     """
     for number, path in enumerate(paths):
         if path.exists():
             raise DataError(f"'{path}' exists: give another name, or remove it")
         if path.absolute() in [other.absolute() for other in paths[:number]]:
-            raise DataError(f"'{path}' is named for two outputs: give each its own")
+            raise DataError(f"two outputs have the path '{path}': give each its own")
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir():
             raise DataError(f"can't write '{path}': '{folder}' is a file")
@@ -46,6 +46,6 @@ def check_output_paths(*paths: Path) -> None:
 
 
 def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""How far a proportion counted on few clips may lie from the true one."""
+"""Confidence intervals of proportions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from scipy.stats import binomtest
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion, which holds its level with few trials (Wilson 1927, JASA 22:209).
+    """Return the 95 % confidence interval of a proportion (Wilson 1927, JASA 22:209), which is reliable for few trials.
 
-    Raises ValueError for no trials, or more successes than trials.
+    Args:
+        successes: successful trials.
+        trials: all trials, at least 1.
+
+    Raises:
+        ValueError: `trials` is 0, or less than `successes`.
     """
     interval = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)

@@ -152,7 +152,7 @@ def test_emoji_joined_by_format_characters_is_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/a/1.mp4", "../1.mp4", "a/../../1.mp4", "a/..", "C:\\a\\1.mp4", "d:/1.mp4"])
 def test_clip_outside_the_folder_is_refused(path: str) -> None:
-    expected = f"clip {path!r} lies outside the data folder: give its path relative to it"
+    expected = f"clip {path!r} is outside the data folder: give a path relative to that folder"
     with pytest.raises(DataError, match=message(expected)):
         Clip(path, "a", "g")
 

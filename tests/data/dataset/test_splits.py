@@ -633,11 +633,11 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         ({2: "a/1.mp4,a,g3,test"}, ", line 4: clip 'a/1.mp4' stands further up too; keep one of the lines"),
         (
             {1: "/a/2.mp4,a,g2,val"},
-            ", line 3: clip '/a/2.mp4' lies outside the data folder: give its path relative to it",
+            ", line 3: clip '/a/2.mp4' is outside the data folder: give a path relative to that folder",
         ),
         (
             {1: "a/../../2.mp4,a,g2,val"},
-            ", line 3: clip 'a/../../2.mp4' lies outside the data folder: give its path relative to it",
+            ", line 3: clip 'a/../../2.mp4' is outside the data folder: give a path relative to that folder",
         ),
         ({1: "a/2.mp4,,g2,val"}, ", line 3: the column 'label' is empty; fill it in"),
         (
