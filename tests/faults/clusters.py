@@ -71,7 +71,7 @@ def processes() -> list[Process]:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            parent = parent_pid(int(entry.name))
             environment = (entry / "environ").read_bytes()
             found.append(Process(int(entry.name), parent, command, os.readlink(entry / "cwd"), environment))
     return found
@@ -320,6 +320,10 @@ def watched_places(cluster: FaultyCluster, file: Path) -> Iterator[Callable[[], 
     finally:
         process.kill()
         process.wait()
+
+
+def parent_pid(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def readers(file: Path) -> list[int]:

@@ -14,8 +14,8 @@ from tuning.cli.args import Subcommands
 from tuning.cli.console import print_build, print_nodes, print_outcome, print_scan, print_weights, shown
 
 if TYPE_CHECKING:
-    from tuning.cluster.plan import Plan
-    from tuning.cluster.profile_task import Measured
+    from tuning.cluster.plan import SweepPlan
+    from tuning.cluster.profile_task import SweepProfile
     from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
     from tuning.prepare.clips import PreparedData, ScannedData
@@ -100,7 +100,7 @@ def execute(args: argparse.Namespace) -> int:
             print(f"\nstopped before all trials ended; {_resume_hint(run)}")
             return EXIT_INTERRUPTED
         seconds = time.monotonic() - started
-    end_process(run.provenance, seconds, plan.at_once)
+    end_process(run.provenance, seconds, plan.max_concurrent)
     print_outcome(finish(run, config, results), config, prepared.build)
     return 0
 
@@ -176,11 +176,11 @@ def _check_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None:
 
 def _prepare(
     args: argparse.Namespace, run: RunFolder, config: SweepConfig, scanned: ScannedData, *, on_cluster: bool
-) -> tuple[PreparedData, Plan]:
+) -> tuple[PreparedData, SweepPlan]:
     """Decode the clips, profile the trials, create the run folder, and plan how the trials fit."""
     from tuning.cluster.placement import alive_nodes
-    from tuning.cluster.plan import make_plan
-    from tuning.cluster.profile_task import keep
+    from tuning.cluster.plan import plan_sweep
+    from tuning.cluster.profile_task import save_profile
     from tuning.prepare.clips import prepare
     from tuning.report.provenance import add_process
     from tuning.run_setup import new_run
@@ -191,33 +191,33 @@ def _prepare(
     seconds_decoding = time.monotonic() - started
     print_build(prepared, run)
     data = prepared.trial_data()
-    measured = _profile(run, config, data, slot, new=not args.resume)
+    profile = _profile(run, config, data, slot, new=not args.resume)
     if not args.resume:
         new_run(run, config, prepared)
     add_process(run.provenance, _this_process(args.words, prepared.build.decoded, seconds_decoding))
-    if measured.demands:
-        keep(measured, run.profile)
-    plan = make_plan(config, data, measured, alive_nodes())
+    if profile.profiles:
+        save_profile(profile, run.profile)
+    plan = plan_sweep(config, data, profile, alive_nodes())
     print(plan.text(), flush=True)
     return prepared, plan
 
 
 def _check_slots(scanned: ScannedData, config: SweepConfig, *, on_cluster: bool) -> Slot:
     """Check that a trial fits on the cluster, before decoding, which may take long; return what a trial takes."""
-    from tuning.cluster.placement import alive_nodes, plan_slots, trials_that_fit
+    from tuning.cluster.placement import alive_nodes, count_trials, plan_slots
     from tuning.prepare.nodes import check_cluster
 
     slot, at_once = plan_slots(config.resources, alive_nodes())
     if on_cluster:
-        more_expected = trials_that_fit(slot, alive_nodes()) < at_once
+        more_expected = count_trials(slot, alive_nodes()) < at_once
         print_nodes(check_cluster(scanned, config, slot), more_expected=more_expected)
     return slot
 
 
-def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *, new: bool) -> Measured:
+def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *, new: bool) -> SweepProfile:
     """Return the stored profile of the run's trials, or profile them now, while MLflow's database is created."""
-    from tuning.cluster.placement import alive_nodes, trials_that_fit
-    from tuning.cluster.profile_task import Measured, kept, measure_trials
+    from tuning.cluster.placement import alive_nodes, count_trials
+    from tuning.cluster.profile_task import SweepProfile, load_profile, profile_trials
     from tuning.tracking.server import open_store, resolve_uri
 
     def meanwhile() -> None:
@@ -225,29 +225,29 @@ def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *
             open_store(resolve_uri(config.tracking, Path(config.runs_dir)), Path(config.runs_dir))
 
     if not config.resources.measure:
-        return Measured()
-    stored = kept(run.profile, slot)
+        return SweepProfile()
+    stored = load_profile(run.profile, slot)
     if stored is not None:
         return stored
-    if not trials_that_fit(slot, alive_nodes()):
+    if not count_trials(slot, alive_nodes()):
         print("note: no node is available yet to profile trials on", flush=True)
-        return Measured()
+        return SweepProfile()
     print("profiling trials …", flush=True)
-    measured = measure_trials(config, data, slot, meanwhile)
-    for failure in measured.failures:
+    profile = profile_trials(config, data, slot, meanwhile)
+    for failure in profile.failures:
         print(f"note: {failure.arch} could not be profiled: {failure.reason}", flush=True)
-    return measured
+    return profile
 
 
 def _run_trials(
-    run: RunFolder, config: SweepConfig, prepared: PreparedData, plan: Plan, *, verbose: bool
+    run: RunFolder, config: SweepConfig, prepared: PreparedData, plan: SweepPlan, *, verbose: bool
 ) -> list[TrialResult]:
     from tuning.cluster.connect import head_address, warn_if_head_stops
     from tuning.sweep import run_sweep
 
     lost = f"The Ray head node no longer responds. Once one runs again, {_resume_hint(run)}"
     with warn_if_head_stops(head_address(), lost):
-        return run_sweep(run, config, prepared, plan.slot, plan.at_once, verbose=verbose)
+        return run_sweep(run, config, prepared, plan.slot, plan.max_concurrent, verbose=verbose)
 
 
 def _resume_hint(run: RunFolder) -> str:

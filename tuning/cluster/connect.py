@@ -77,7 +77,7 @@ def connected(address: str | None, *, verbose: bool, state_api: bool = False) ->
         raise ClusterError(f"Ray {problem} ({' '.join(str(error).split())})") from None
     try:
         if state_api:
-            _check_state_api()
+            check_state_api()
         yield
     finally:
         ray.shutdown()
@@ -95,7 +95,7 @@ def _runtime_env(address: str | None, env: dict[str, str]) -> dict[str, Any]:
     return {"env_vars": env, "working_dir": str(PROJECT)}
 
 
-def _check_state_api() -> None:
+def check_state_api() -> None:
     """Raise ClusterError unless the State API answers on the head for this cluster, where Ray's trainer calls it."""
     task = ray.remote(num_cpus=0, max_calls=1, resources={"node:__internal_head__": 0.001})(_state_api_nodes)
     try:

@@ -1,6 +1,7 @@
-"""What every node of a cluster must see and have before a sweep starts there; each is asked by a small task of its own.
+"""Check before a sweep starts that every node of a cluster has the folders, packages and GPUs that it needs.
 
-Light to import: on a node that lacks packages this module must load, to say so.
+Each node is checked by a small task that runs there. This module is light to import: it must load on a node that lacks
+packages, to report them.
 """
 
 from __future__ import annotations
@@ -25,37 +26,37 @@ from tuning.cluster.address import ClusterError
 from tuning.errors import error_line
 
 PACKAGES = ("torch", "av", "ray")
-"""Of the same version everywhere: others than these decode, train or pickle otherwise."""
+"""Packages of which all nodes need the same version, since they decode, train and pickle."""
 
-SECONDS_TO_ANSWER = 300.0
-"""A node may have to fetch the working directory and to import torch from a busy disk first."""
+NODE_TIMEOUT_SECONDS = 300.0
+"""A node may first have to fetch the working directory and to import torch from a busy disk."""
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class SharedFolder:
     """A folder that every node must reach by the same path."""
 
     setting: str
-    """Name of the setting that gives it."""
+    """Name of the setting that holds the path."""
     path: str
-    """Absolute."""
-    witness: str
-    """A file in it that the driver sees."""
-    written: bool
-    """Whether nodes write there."""
+    """Absolute path."""
+    marker: str
+    """Name of a file in it, which shows that a node reaches the same folder as the driver."""
+    writable: bool
+    """Whether nodes must be able to write to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
-    """What a node is asked for."""
+class NodeRequirements:
+    """What every node needs."""
 
-    folders: tuple[Folder, ...]
+    folders: tuple[SharedFolder, ...]
     files: tuple[tuple[str, str], ...]
-    """Settings and the absolute paths of further files or folders that trials read."""
-    own: tuple[tuple[str, str], ...]
-    """Settings and the absolute paths of folders that each node makes on a disk of its own."""
+    """Settings and absolute paths of other files or folders that trials read."""
+    local_folders: tuple[tuple[str, str], ...]
+    """Settings and absolute paths of folders that each node creates on a disk of its own."""
     versions: dict[str, str]
-    """By package, the driver's."""
+    """The driver's version of each package."""
     prefix: str
     """The driver's Python installation."""
 
@@ -65,144 +66,160 @@ class _Node:
     id: str
     address: str
     gpus: int
-    here: bool
-    """The driver runs on it."""
+    runs_driver: bool
 
 
 @contextlib.contextmanager
-def witnesses(folders: Sequence[tuple[str, Path]]) -> Iterator[list[Folder]]:
-    """Folders that nodes write to, made where they are missing, each with a file for the time of the question.
-
-    Raises:
-        ClusterError: this process can't write there itself.
-    """
-    made, found = [], list[Folder]()
-    try:
-        for setting, path in folders:
-            made += [path] if not path.exists() else []
-            witness = path / f".seen-by-all-{uuid.uuid4().hex}"
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-                witness.touch()
-            except OSError as error:
-                raise ClusterError(f"{setting} {str(path)!r} can't be written here: {error.strerror}") from None
-            found.append(Folder(setting, str(path), witness.name, written=True))
-        yield found
-    finally:
-        for folder in found:
-            Path(folder.path, folder.witness).unlink(missing_ok=True)
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()  # Where nothing else is in it.
-
-
-def needs(
-    folders: Sequence[Folder], files: Sequence[tuple[str, str]] = (), own: Sequence[tuple[str, str]] = ()
-) -> Needs:
-    """These folders and files, and the packages of this process."""
-    versions = {name: _public(metadata.version(name)) for name in PACKAGES}
-    return Needs(tuple(folders), tuple(files), tuple(own), versions, sys.prefix)
-
-
-def check_nodes(what: Needs, *, gpus: bool, seconds: float = SECONDS_TO_ANSWER) -> int:
-    """Ask each node that is alive, all at once.
+def marked_folders(folders: Sequence[tuple[str, Path]]) -> Iterator[list[SharedFolder]]:
+    """Put a marker file into each folder that nodes write to, creating missing folders; remove both on exit.
 
     Args:
-        what: what each must see and have.
-        gpus: trials ask for GPUs, so that those of each node must be of use to torch.
-        seconds: how long a node may take to answer.
-
-    Returns:
-        How many answered; one that leaves in the meantime is not waited for.
+        folders: settings and their folders.
 
     Raises:
-        ClusterError: something is missing on one of them; names the node, the thing and the mend.
+        ClusterError: this process can't write to a folder.
     """
-    answers = {_ask(node, what, gpus): node for node in _alive()}
-    waiting, answered = list(answers), 0
-    while waiting:
-        done, waiting = ray.wait(waiting, num_returns=1, timeout=seconds)
+    created, marked = [], list[SharedFolder]()
+    try:
+        for setting, path in folders:
+            created += [path] if not path.exists() else []
+            marker = path / f".seen-by-all-{uuid.uuid4().hex}"
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                marker.touch()
+            except OSError as error:
+                raise ClusterError(f"{setting} {str(path)!r} can't be written here: {error.strerror}") from None
+            marked.append(SharedFolder(setting, str(path), marker.name, writable=True))
+        yield marked
+    finally:
+        for folder in marked:
+            Path(folder.path, folder.marker).unlink(missing_ok=True)
+        for path in created:
+            with contextlib.suppress(OSError):
+                path.rmdir()  # Only if it is empty.
+
+
+def node_requirements(
+    folders: Sequence[SharedFolder],
+    files: Sequence[tuple[str, str]] = (),
+    local_folders: Sequence[tuple[str, str]] = (),
+) -> NodeRequirements:
+    """Return what every node needs: these folders and files, and the packages of this process."""
+    versions = {name: _public_version(metadata.version(name)) for name in PACKAGES}
+    return NodeRequirements(tuple(folders), tuple(files), tuple(local_folders), versions, sys.prefix)
+
+
+def check_nodes(requirements: NodeRequirements, *, gpus: bool, seconds: float = NODE_TIMEOUT_SECONDS) -> int:
+    """Check each node that is alive, all of them concurrently.
+
+    Args:
+        requirements: what every node needs.
+        gpus: trials take GPUs, so that torch must be able to use those of each node.
+        seconds: time limit for a node's answer.
+
+    Returns:
+        How many nodes were checked. A node that leaves in the meantime is not waited for.
+
+    Raises:
+        ClusterError: a node lacks something; names the node, what it lacks and how to fix it.
+    """
+    nodes = {_start_check(node, requirements, gpus): node for node in _alive()}
+    pending, checked = list(nodes), 0
+    while pending:
+        done, pending = ray.wait(pending, num_returns=1, timeout=seconds)
         if not done:
             raise ClusterError(
-                f"node {answers[waiting[0]].address} has not answered for {seconds:g} s: see what holds it up "
-                "('ray status', the dashboard), or take it out of the cluster"
+                f"node {nodes[pending[0]].address} has not answered for {seconds:g} s: find out why with 'ray status' "
+                "or the dashboard, or remove it from the cluster"
             )
-        node = answers[done[0]]
-        missing = _answer(done[0], node)
-        answered += missing is not None
-        if missing:
-            more = f" (and {len(missing) - 1} more there)" if len(missing) > 1 else ""
-            raise ClusterError(f"node {node.address} {missing[0]}{more}")
-    return answered
+        node = nodes[done[0]]
+        problems = _problems(done[0], node)
+        checked += problems is not None
+        if problems:
+            more = f" (and {len(problems) - 1} more problems there)" if len(problems) > 1 else ""
+            raise ClusterError(f"node {node.address} {problems[0]}{more}")
+    return checked
 
 
 def _alive() -> list[_Node]:
-    here = ray.get_runtime_context().get_node_id()
+    driver_node = ray.get_runtime_context().get_node_id()
     return [
         _Node(
             id=node["NodeID"],
             address=node["NodeManagerAddress"],
             gpus=int(node["Resources"].get("GPU", 0)),
-            here=node["NodeID"] == here,
+            runs_driver=node["NodeID"] == driver_node,
         )
         for node in ray.nodes()
         if node["Alive"]
     ]
 
 
-def _ask(node: _Node, what: Needs, gpus: bool) -> ray.ObjectRef:
-    # No CPU or GPU of its own, since another sweep may hold them all. Its process serves nothing else: it has looked
-    # at GPUs that no task was given.
-    task = ray.remote(num_cpus=0, max_calls=1, max_retries=2)(missing_here)
+def _start_check(node: _Node, requirements: NodeRequirements, gpus: bool) -> ray.ObjectRef:
+    # No CPU or GPU, since another sweep may hold all of them. `max_calls=1`: the process has looked at GPUs that were
+    # not assigned to it, and must not serve another task.
+    task = ray.remote(num_cpus=0, max_calls=1, max_retries=2)(list_node_problems)
     affinity = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    return task.options(scheduling_strategy=affinity).remote(what, node.gpus if gpus else 0, node.here)
+    return task.options(scheduling_strategy=affinity).remote(requirements, node.gpus if gpus else 0, node.runs_driver)
 
 
-def _answer(answer: ray.ObjectRef, node: _Node) -> list[str] | None:
-    """What the node lacks; None of one that has left."""
+def _problems(ref: ray.ObjectRef, node: _Node) -> list[str] | None:
+    """Return the problems of a node; None if it has left the cluster."""
     try:
-        return ray.get(answer)
+        return ray.get(ref)
     except RayError as error:
         if node.id not in {other.id for other in _alive()}:
             return None
         reason = error_line(error, 300)
-        return [f"can't run this project: {reason}; set it up as the others ('ray up', requirements.txt)"]
+        return [f"can't run this project: {reason}; set it up as the other nodes ('ray up', requirements.txt)"]
 
 
-def missing_here(what: Needs, gpus: int, with_driver: bool) -> list[str]:
-    """Runs on a node: what it lacks, each a part of a sentence that begins with the node."""
-    folders = [fault for folder in what.folders if (fault := _folder_fault(folder))]
+def list_node_problems(requirements: NodeRequirements, gpus: int, runs_driver: bool) -> list[str]:
+    """Return what this node lacks; runs on the node.
+
+    Args:
+        requirements: what every node needs.
+        gpus: the node's GPUs that torch must be able to use.
+        runs_driver: whether the driver runs on this node.
+
+    Returns:
+        Each problem as a predicate: the subject of the sentence is the node.
+    """
+    folders = [problem for folder in requirements.folders if (problem := _folder_problem(folder))]
     files = [
-        f"does not see {path!r} ({setting}): put it on storage that all nodes mount at the same path"
-        for setting, path in what.files
+        f"does not have {path!r} ({setting}): put it on storage that all nodes mount at the same path"
+        for setting, path in requirements.files
         if not Path(path).exists()
     ]
-    own = [fault for setting, path in what.own if (fault := _own_fault(setting, path))]
-    same_installation = with_driver and sys.prefix == what.prefix
-    packages = [] if same_installation else list(_package_faults(what.versions))
-    return [*folders, *files, *own, *packages, *(_gpu_faults(gpus) if gpus and not packages else [])]
+    local = [
+        problem for setting, path in requirements.local_folders if (problem := _local_folder_problem(setting, path))
+    ]
+    same_installation = runs_driver and sys.prefix == requirements.prefix
+    packages = [] if same_installation else list(_package_problems(requirements.versions))
+    # Without its packages torch can't be imported to look for GPUs.
+    return [*folders, *files, *local, *packages, *(_gpu_problems(gpus) if gpus and not packages else [])]
 
 
-def _folder_fault(folder: Folder) -> str | None:
-    where = f"the folder of {folder.setting}, {folder.path!r}"
+def _folder_problem(folder: SharedFolder) -> str | None:
+    name = f"the folder of {folder.setting}, {folder.path!r}"
     if not Path(folder.path).is_dir():
-        return f"does not see {where}: mount it there, at the same path as on the other nodes"
-    if not Path(folder.path, folder.witness).exists():
+        return f"does not have {name}: mount it there, at the same path as on the other nodes"
+    if not Path(folder.path, folder.marker).exists():
         return (
-            f"has another folder in place of {where}: {folder.witness!r} is not in it; mount the same storage on all "
+            f"has another folder at the path of {name}: {folder.marker!r} is not in it; mount the same storage on all "
             "nodes"
         )
-    if folder.written and (reason := _write_fault(folder.path)):
-        return f"can't write to {where} ({reason}): let the user that runs Ray there write to it"
+    if folder.writable and (reason := _write_problem(folder.path)):
+        return f"can't write to {name} ({reason}): give the user that runs Ray there write permission"
     return None
 
 
-def _own_fault(setting: str, path: str) -> str | None:
-    reason = _write_fault(path)
-    return f"can't keep {setting} in {path!r} ({reason}): give a folder on a disk that it has" if reason else None
+def _local_folder_problem(setting: str, path: str) -> str | None:
+    reason = _write_problem(path)
+    return f"can't write {setting} to {path!r} ({reason}): give a folder on a disk of the node" if reason else None
 
 
-def _write_fault(path: str) -> str | None:
+def _write_problem(path: str) -> str | None:
     try:
         os.makedirs(path, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -211,36 +228,36 @@ def _write_fault(path: str) -> str | None:
     return None
 
 
-def _package_faults(versions: dict[str, str]) -> Iterator[str]:
-    mend = "install requirements.txt there, into the Python that runs Ray ('ray up' does)"
+def _package_problems(versions: dict[str, str]) -> Iterator[str]:
+    fix = "install requirements.txt there, into the Python that runs Ray ('ray up' does)"
     for name, version in versions.items():
         try:
-            found = _public(metadata.version(name))
+            installed = _public_version(metadata.version(name))
             importlib.import_module(name)
         except (ImportError, OSError) as error:
-            yield f"can't import {name} ({' '.join(str(error).split())}): {mend}"
+            yield f"can't import {name} ({' '.join(str(error).split())}): {fix}"
             continue
-        if found != version:
-            yield f"has {name} {found}, the sweep has {version}: {mend}"
+        if installed != version:
+            yield f"has {name} {installed}, the sweep has {version}: {fix}"
 
 
-def _gpu_faults(gpus: int) -> list[str]:
+def _gpu_problems(gpus: int) -> list[str]:
     torch: Any = importlib.import_module("torch")
     hidden = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     try:
         torch.cuda.init()
-        found = torch.cuda.device_count()
+        usable = torch.cuda.device_count()
     except (RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:300]
-        return [f"has {gpus} GPU(s) that torch can't use ({reason}): mend its driver, or set resources.gpus=0"]
+        return [f"has {gpus} GPU(s) that torch can't use ({reason}): update its driver, or set resources.gpus=0"]
     finally:
         if hidden is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = hidden
-    if found < gpus:
-        return [f"tells Ray of {gpus} GPU(s), torch finds {found}: start Ray there with --num-gpus={found}"]
+    if usable < gpus:
+        return [f"has {gpus} GPU(s) for Ray, but torch finds {usable}: start Ray there with --num-gpus={usable}"]
     return []
 
 
-def _public(version: str) -> str:
-    """Without what says how it was built, such as `+cpu`: a head without GPU may have another build."""
+def _public_version(version: str) -> str:
+    """Drop the local part, such as `+cpu`: a head without GPU may have another build of torch."""
     return version.split("+")[0]

@@ -1,4 +1,4 @@
-"""What trials take, measured on the connected cluster: once a run, each architecture by a small task of its own."""
+"""Profile the trials of a sweep on the connected cluster: once per run, one task per architecture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -20,113 +20,118 @@ from tuning.training.profile import TrialProfile, heaviest_trials
 from tuning.training.trial_data import TrialData
 from tuning.trial.spec import Slot
 
-SECONDS_TO_ANSWER = 120.0
-"""From one answer to the next: on a cluster that is full, measuring would wait for the sweep that fills it."""
+PROFILE_TIMEOUT_SECONDS = 120.0
+"""Limit from one result to the next: on a full cluster the tasks would wait for the sweep that fills it."""
 
 
-class Failure(BaseModel):
-    """An architecture that could not be measured."""
+class ProfileFailure(BaseModel):
+    """An architecture that could not be profiled."""
 
     model_config = ConfigDict(frozen=True)
 
     arch: str
     reason: str
     too_large: bool = False
-    """Not even one clip at a time fits onto the GPU."""
+    """Not even one clip at a time fits into the GPU's memory."""
 
 
-class Measured(BaseModel):
-    """What the trials of a sweep take."""
+class SweepProfile(BaseModel):
+    """What the trials of a sweep need; the run folder keeps it as `demand.json`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
 
-    demands: tuple[TrialProfile, ...] = ()
-    """One for each architecture that could be measured."""
-    failures: tuple[Failure, ...] = ()
+    profiles: tuple[TrialProfile, ...] = Field((), alias="demands")
+    """One per architecture that could be profiled."""
+    failures: tuple[ProfileFailure, ...] = ()
     gpu_memory: int | None = None
     """Bytes of the cluster's smallest GPU."""
     import_seconds: float = 0.0
-    """What a process takes to import what training needs."""
+    """Time that a process takes to import what training needs."""
     import_memory: int = 0
-    """Bytes that such a process then holds: as much as a trial's driver does."""
+    """Bytes that a process holds after these imports, as a trial's driver does."""
     seconds: float = 0.0
-    """What measuring took."""
+    """Time that profiling took."""
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it was measured on GPUs."""
-        return any(demand.gpu_memory is not None for demand in self.demands)
+        """Whether the trials were profiled on GPUs."""
+        return any(trial.gpu_memory is not None for trial in self.profiles)
 
-    def of(self, arch: str) -> TrialProfile | None:
-        """Of one architecture, if it could be measured."""
-        return next((demand for demand in self.demands if demand.arch == arch), None)
+    def find(self, arch: str) -> TrialProfile | None:
+        """Return the profile of an architecture; None if it could not be profiled."""
+        return next((trial for trial in self.profiles if trial.arch == arch), None)
 
 
-def kept(file: Path, slot: Slot) -> Measured | None:
-    """What was measured when the run began; None where that is missing, or was without the GPUs of now."""
+def load_profile(file: Path, slot: Slot) -> SweepProfile | None:
+    """Return the profile stored in a run folder; None if it is missing or was taken on another kind of device."""
     try:
-        measured = Measured.model_validate_json(file.read_bytes())
+        profile = SweepProfile.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
-    return measured if measured.demands and measured.on_gpu == (slot.gpus > 0) else None
+    return profile if profile.profiles and profile.on_gpu == (slot.gpus > 0) else None
 
 
-def keep(measured: Measured, file: Path) -> None:
-    """Write it whole or not at all.
+def save_profile(profile: SweepProfile, file: Path) -> None:
+    """Write a profile atomically.
 
     Raises:
         DataError: the file can't be written.
     """
-    write_atomically(file, measured.model_dump_json(indent=1) + "\n")
+    write_atomically(file, profile.model_dump_json(indent=1) + "\n")
 
 
-def measure_trials(
+def profile_trials(
     config: SweepConfig, data: TrialData, slot: Slot, meanwhile: Callable[[], None] = lambda: None
-) -> Measured:
-    """Measure the largest trial of each architecture, on nodes and with CPUs as trials have them; a GPU is a whole one.
+) -> SweepProfile:
+    """Profile the largest trial of each architecture, with the CPUs of a trial and, if it takes any, a whole GPU.
 
-    What can't be measured is among the failures: a sweep goes on without. `meanwhile` is called in this process, which
-    would else only wait.
+    An architecture that can't be profiled is listed under `failures`; a sweep can run without its profile.
+
+    Args:
+        config: settings of the sweep.
+        data: its clips.
+        slot: resources of one trial.
+        meanwhile: called in this process while the tasks run.
     """
     started = time.monotonic()
     resources: dict[str, Any] = {"num_cpus": slot.cpus, "num_gpus": float(slot.gpus > 0)}
-    # A process of its own, which ends with the task: its peak is no other's, and its GPU is free for trials.
-    task = ray.remote(max_calls=1, max_retries=0, **resources)(_measure_here)
-    shared = ray.put(data)
+    # `max_calls=1` gives each task a process of its own: its peak memory is its own, and its GPU is free afterwards.
+    task = ray.remote(max_calls=1, max_retries=0, **resources)(_profile_on_node)
+    shared_data = ray.put(data)
     trials = heaviest_trials(config)
-    asked = {task.remote(trial, shared, slot.cpus, slot.gpus > 0): trial for trial in trials}
-    sizes = _ask_gpu_memory() if slot.gpus else []
+    pending = {task.remote(trial, shared_data, slot.cpus, slot.gpus > 0): trial for trial in trials}
+    gpu_sizes = _request_gpu_memory() if slot.gpus else []
     meanwhile()
-    demands, failures, imports = list[TrialProfile](), list[Failure](), [(0.0, 0)]
-    for ref, answer in _answers(list(asked)):
-        if isinstance(answer, str):
-            failures.append(Failure(arch=asked[ref].arch, reason=answer))
-        elif "demand" in answer:
-            demands.append(answer["demand"])
-            imports.append(answer["imports"])
+    profiles, failures, imports = list[TrialProfile](), list[ProfileFailure](), [(0.0, 0)]
+    for ref, result in _results(list(pending)):
+        arch = pending[ref].arch
+        if isinstance(result, str):
+            failures.append(ProfileFailure(arch=arch, reason=result))
+        elif "too_large" in result:
+            failures.append(ProfileFailure(arch=arch, reason=result["too_large"], too_large=True))
         else:
-            failures.append(Failure(arch=asked[ref].arch, reason=answer["too_large"], too_large=True))
-    in_order = sorted(demands, key=lambda demand: [trial.arch for trial in trials].index(demand.arch))
-    found = [answer for _, answer in _answers(sizes) if isinstance(answer, int)]
-    return Measured(
-        demands=tuple(in_order),
+            profiles.append(result["profile"])
+            imports.append(result["imports"])
+    order = [trial.arch for trial in trials]
+    return SweepProfile(
+        profiles=tuple(sorted(profiles, key=lambda profile: order.index(profile.arch))),
         failures=tuple(failures),
-        gpu_memory=min(found, default=None),
+        gpu_memory=min((size for _, size in _results(gpu_sizes) if isinstance(size, int)), default=None),
         import_seconds=max(seconds for seconds, _ in imports),
         import_memory=max(memory for _, memory in imports),
         seconds=time.monotonic() - started,
     )
 
 
-def _answers(waiting: Sequence[ray.ObjectRef]) -> Iterator[tuple[ray.ObjectRef, Any]]:
-    """Each task's answer as it comes, or in a line why there is none."""
-    left = list(waiting)
-    while left:
-        done, left = ray.wait(left, num_returns=1, timeout=SECONDS_TO_ANSWER)
+def _results(refs: Sequence[ray.ObjectRef]) -> Iterator[tuple[ray.ObjectRef, Any]]:
+    """Yield each task's result when it is there, or one line on why the task has failed."""
+    pending = list(refs)
+    while pending:
+        done, pending = ray.wait(pending, num_returns=1, timeout=PROFILE_TIMEOUT_SECONDS)
         if not done:
-            for ref in left:
+            for ref in pending:
                 ray.cancel(ref, force=True)
-                yield ref, f"no answer within {SECONDS_TO_ANSWER:g} s: the cluster may be busy"
+                yield ref, f"no result within {PROFILE_TIMEOUT_SECONDS:g} s: the cluster may be busy"
             return
         try:
             yield done[0], ray.get(done[0])
@@ -134,8 +139,8 @@ def _answers(waiting: Sequence[ray.ObjectRef]) -> Iterator[tuple[ray.ObjectRef, 
             yield done[0], error_line(error, 200)
 
 
-def _measure_here(trial: TrialConfig, data: TrialData, cpus: float, gpu: bool) -> dict[str, Any]:
-    """Runs on a node, in a process of its own."""
+def _profile_on_node(trial: TrialConfig, data: TrialData, cpus: float, gpu: bool) -> dict[str, Any]:
+    """Profile a trial; runs on a node, in a process of its own."""
     started = time.monotonic()
     import torch
 
@@ -145,14 +150,14 @@ def _measure_here(trial: TrialConfig, data: TrialData, cpus: float, gpu: bool) -
     imports = time.monotonic() - started, current_memory()
     device = torch.device("cuda", 0) if gpu else torch.device("cpu")
     try:
-        demand = profile_trial(trial, data, device, int(cpus))
+        profile = profile_trial(trial, data, device, int(cpus))
     except torch.OutOfMemoryError as error:
         return {"too_large": " ".join(str(error).split())[:200]}
-    return {"demand": demand, "imports": imports}
+    return {"profile": profile, "imports": imports}
 
 
-def _ask_gpu_memory() -> list[ray.ObjectRef]:
-    task: Callable[..., Any] = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_smallest_gpu_here).options
+def _request_gpu_memory() -> list[ray.ObjectRef]:
+    task: Callable[..., Any] = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_smallest_gpu_on_node).options
     return [
         task(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
         for node in ray.nodes()
@@ -160,10 +165,10 @@ def _ask_gpu_memory() -> list[ray.ObjectRef]:
     ]
 
 
-def _smallest_gpu_here() -> int:
+def _smallest_gpu_on_node() -> int:
     import os
 
-    # Ray hides GPUs from a task that takes none.
+    # Ray hides GPUs from a task that reserves none.
     os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     import torch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tuning.cluster.node_checks import Folder, check_nodes, needs, witnesses
+from tuning.cluster.node_checks import SharedFolder, check_nodes, marked_folders, node_requirements
 from tuning.cluster.submitted_job import weight_paths
 from tuning.config.sweep_config import SweepConfig
 from tuning.prepare.clips import ScannedData
@@ -26,7 +26,7 @@ def check_cluster(scanned: ScannedData, config: SweepConfig, slot: Slot) -> int:
     files = [(f"weights of {arch}", path) for arch, path in weight_paths(config)]
     if config.weights_dir is not None:
         files.append(("weights_dir", config.weights_dir))
-    own = [("store.local", config.store.local)] if config.store.local else []
-    with witnesses(shared) as written:
-        clips = Folder("data.dir (--data)", str(scanned.root), scanned.clips[0].path, written=False)
-        return check_nodes(needs([clips, *written], files, own), gpus=slot.gpus > 0)
+    local_folders = [("store.local", config.store.local)] if config.store.local else []
+    with marked_folders(shared) as marked:
+        clips = SharedFolder("data.dir (--data)", str(scanned.root), scanned.clips[0].path, writable=False)
+        return check_nodes(node_requirements([clips, *marked], files, local_folders), gpus=slot.gpus > 0)

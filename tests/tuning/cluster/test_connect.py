@@ -7,58 +7,12 @@ from typing import Any
 
 import grpc
 import pytest
-import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from tuning.cluster.address import ClusterError, check_address, use_token_if_required
-from tuning.cluster.placement import alive_nodes, plan_slots
-from tuning.config.schema.resources import ResourcesConfig
-from tuning.trial.spec import Slot
 
 PROJECT = Path(__file__).parents[3]
-LAPTOP = {"CPU": 2.0}
-GPU_NODE = {"CPU": 16.0, "GPU": 2.0}
-HEAD = {"CPU": 0.0}
-
-
-def plan(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], **resources: float) -> tuple[Slot, int]:
-    """Plan for a cluster of these nodes, by replacing Ray's list of nodes."""
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
-    return plan_slots(ResourcesConfig.model_validate(resources), alive_nodes())
-
-
-@pytest.mark.parametrize(
-    ("nodes", "resources", "slot", "max_concurrent"),
-    [
-        ([LAPTOP], {}, (1, 1.0, 0.0), 2),
-        ([LAPTOP], {"workers": 2}, (2, 1.0, 0.0), 1),
-        ([LAPTOP], {"cpus": 2}, (1, 2.0, 0.0), 1),
-        ([GPU_NODE], {}, (1, 8.0, 1.0), 2),
-        ([HEAD, GPU_NODE, GPU_NODE], {}, (1, 8.0, 1.0), 4),
-        ([GPU_NODE], {"gpus": 0.5}, (1, 4.0, 0.5), 4),
-        ([GPU_NODE], {"gpus": 0.4, "cpus": 1}, (1, 1.0, 0.4), 4),
-        ([GPU_NODE], {"gpus": 2}, (1, 8.0, 2.0), 1),
-        ([GPU_NODE, LAPTOP], {"gpus": 0}, (1, 1.0, 0.0), 18),
-        ([HEAD], {"max_concurrent": 4, "gpus": 1, "cpus": 7}, (1, 7.0, 1.0), 4),
-    ],
-)
-def test_max_concurrent_trials_is_the_number_that_fits(
-    monkeypatch: pytest.MonkeyPatch,
-    nodes: list[dict[str, float]],
-    resources: dict[str, float],
-    slot: tuple[int, float, float],
-    max_concurrent: int,
-) -> None:
-    planned, fitting = plan(monkeypatch, nodes, **resources)
-    assert (planned.workers, planned.cpus, planned.gpus) == slot
-    assert fitting == max_concurrent
-
-
-@pytest.mark.parametrize("resources", [{"cpus": 4}, {"gpus": 1}, {"workers": 3}])
-def test_a_trial_that_fits_on_no_node_is_refused(monkeypatch: pytest.MonkeyPatch, resources: dict[str, float]) -> None:
-    with pytest.raises(ClusterError, match="^no trial fits: .* the largest node has 2 CPU and 0 GPU; lower"):
-        plan(monkeypatch, [LAPTOP], **resources)
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "127.0.0.1", ":6379", "host:port", "127.0.0.1:99999"])

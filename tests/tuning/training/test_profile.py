@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.training import noise_clips, setting
 from data.store.frame_store import FrameStore
-from tuning.cluster.profile_task import Measured, keep, kept
+from tuning.cluster.profile_task import SweepProfile, load_profile, save_profile
 from tuning.config.load import parse_config
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.trial_config import TrialConfig
@@ -122,7 +122,7 @@ from pathlib import Path
 from data.store.build_report import LabelledFrames
 from tuning.cluster.address import use_token_if_required
 from tuning.cluster.connect import connected
-from tuning.cluster.profile_task import measure_trials
+from tuning.cluster.profile_task import profile_trials
 from tuning.config.load import parse_config
 from tuning.training.trial_data import FoldClips, TrialData
 from tuning.trial.spec import Slot
@@ -137,7 +137,7 @@ slot = Slot(workers=1, cpus=1, gpus=0)
 use_token_if_required(address)
 with connected(address, verbose=False):
     for name, data in (("found", clips), ("failed", lost)):
-        (place / f"{name}.json").write_text(measure_trials(config, data, slot).model_dump_json())
+        (place / f"{name}.json").write_text(profile_trials(config, data, slot).model_dump_json())
 """
 
 
@@ -156,19 +156,21 @@ def test_a_cluster_measures_each_architecture_and_what_fails_is_named(
     command = [sys.executable, "-c", ASKED, ray_address, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    found = Measured.model_validate_json((tmp_path / "found.json").read_text())
-    assert [demand.arch for demand in found.demands] == ["resnet18", "c3d"], found.failures
+    found = SweepProfile.model_validate_json((tmp_path / "found.json").read_text())
+    assert [demand.arch for demand in found.profiles] == ["resnet18", "c3d"], found.failures
     assert found.import_seconds > 0.1
-    assert 50e6 < found.import_memory < found.demands[0].memory < 3e9
+    assert 50e6 < found.import_memory < found.profiles[0].memory < 3e9
     # A narrow C3D has a hundredth of the weights.
-    assert found.demands[1].memory < found.demands[0].memory
+    assert found.profiles[1].memory < found.profiles[0].memory
     slot = Slot(workers=1, cpus=1, gpus=0)
-    keep(found, tmp_path / "demand.json")
-    assert kept(tmp_path / "demand.json", slot) == found
-    assert kept(tmp_path / "demand.json", slot.model_copy(update={"gpus": 1.0})) is None, "measured without GPUs"
-    failed = Measured.model_validate_json((tmp_path / "failed.json").read_text())
+    save_profile(found, tmp_path / "demand.json")
+    assert load_profile(tmp_path / "demand.json", slot) == found
+    assert load_profile(tmp_path / "demand.json", slot.model_copy(update={"gpus": 1.0})) is None, (
+        "measured without GPUs"
+    )
+    failed = SweepProfile.model_validate_json((tmp_path / "failed.json").read_text())
     assert sorted(failure.arch for failure in failed.failures) == ["c3d", "resnet18"]
-    assert not failed.demands
+    assert not failed.profiles
     assert not any(failure.too_large for failure in failed.failures)
 
 
@@ -177,5 +179,5 @@ def test_a_damaged_file_is_measured_anew(tmp_path: Path, text: str | None) -> No
     file = tmp_path / "demand.json"
     if text is not None:
         file.write_text(text)
-    assert kept(file, Slot(workers=1, cpus=1, gpus=0)) is None
-    assert Measured().of("c3d") is None
+    assert load_profile(file, Slot(workers=1, cpus=1, gpus=0)) is None
+    assert SweepProfile().find("c3d") is None
