@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from data.errors import DataError
@@ -25,6 +28,17 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"can't write '{path}': {error.strerror}") from error
+
+
+@contextmanager
+def write_folder_atomically(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that replaces `path` when the block ends without an error."""
+    temporary = path.with_name(path.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    yield temporary
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
 
 
 def check_output_paths(*paths: Path) -> None:

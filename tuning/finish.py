@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
-from tuning.evaluation.artifacts import TestReport
 from tuning.evaluation.evaluate import Contender, evaluate_run
-from tuning.report.findings import FindingsError, gather
+from tuning.evaluation.evaluation_metrics import EvaluationMetrics
+from tuning.report.findings import ReportError
+from tuning.report.gather import gather_findings
 from tuning.report.page import write_report
 from tuning.search.leaderboard import rank_trials, select_champion
 from tuning.search.trial_result import TrialResult, is_usable
@@ -26,7 +27,7 @@ class Outcome:
     run: RunFolder
     ranked: list[TrialResult]
     champion: TrialResult
-    test: TestReport
+    test: EvaluationMetrics
     page: Path
     """The report's HTML file."""
     model_version: str
@@ -57,7 +58,7 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
         report.journal.report_test(config.tracking.promote)
         ranked = rank_trials(results, config.search.metric)
-        page = write_report(gather(run, ranked, winner))
+        page = write_report(gather_findings(run, ranked, winner))
         report.journal.report_page()
         report.journal.end_sweep("FINISHED")
         unsent = report.send(0 if unsent else patience)
@@ -69,13 +70,13 @@ def rebuild_report(run: RunFolder) -> Path:
 
     Raises:
         ConfigError: the folder is not a run.
-        FindingsError: the run has no test report yet, or the checkpoints of its trials were deleted.
+        ReportError: the run has no test report yet, or the checkpoints of its trials were deleted.
         NoChampion: no trial ended with a usable model.
     """
     config = run.read_config()
     if not run.search_state.exists():
-        raise FindingsError(f"{run.path / 'ray'} is missing, which holds the trials: restore it to write the report")
-    page = write_report(gather(run, *_finished_trials(run, config)))
+        raise ReportError(f"{run.path / 'ray'} is missing, which holds the trials: restore it to write the report")
+    page = write_report(gather_findings(run, *_finished_trials(run, config)))
     if run.tracking.exists():
         with reporting(run) as report:
             report.journal.report_page()

@@ -189,9 +189,9 @@ def test_the_report_is_one_page_with_the_numbers_of_its_plots(asha_run: tuple[Pa
     page = (run / "report/index.html").read_text()
     assert "runs/asha/report/index.html" in output
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page), "nothing is fetched from elsewhere"
-    for question in ("Imbalanced or balanced?", "Does time matter?", "How often was the test used?"):
+    for question in ("Imbalanced or balanced?", "Does time matter?", "How often was the test split used?"):
         assert question in page
-    assert "This test split has been used once. 1 other model answered it" in page
+    assert "This test split has been used once. 1 other model was evaluated on it" in page
     test = json.loads((run / "test/metrics.json").read_text())
     assert f"<b>{test['accuracy']:.3f}</b>test accuracy" in page
     numbers = {file.stem: pd.read_csv(file) for file in (run / "report/data").glob("*.csv")}
@@ -208,7 +208,7 @@ def test_the_report_is_one_page_with_the_numbers_of_its_plots(asha_run: tuple[Pa
     shares = numbers["time_shares"].set_index("of")
     assert (shares.loc[results["id"], "forward, backward"] > 0).all()
     assert re.search(r"forward and backward passes took [\d.]+ %", page)
-    assert re.search(r"trial was at work in [\d.]+ %", page)
+    assert re.search(r"trial was running in [\d.]+ % of the slots", page)
 
 
 def test_the_report_made_anew_is_the_same_and_does_not_use_the_test(

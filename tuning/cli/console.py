@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from models.weights import WeightsReport
     from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
-    from tuning.evaluation.artifacts import AveragedScores
+    from tuning.evaluation.evaluation_metrics import AveragedMetrics
     from tuning.finish import Outcome
     from tuning.prepare.clips import PreparedData, ScannedData
 
@@ -85,12 +85,11 @@ def _print_defects(prepared: PreparedData, run: RunFolder) -> None:
 
 def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
     """Print the leaderboard, the champion with its test scores, and the commands to use next."""
-    from data.intervals import wilson_interval
     from tuning.cli.tables import finals_table, leaderboard_table
     from tuning.search.leaderboard import rank_finalists
 
-    scores, best = outcome.test.scores, outcome.champion
-    low, high = wilson_interval(round(scores.accuracy * scores.num_clips), scores.num_clips)
+    test, best = outcome.test, outcome.champion
+    low, high = test.accuracy_wilson_95
     run = shown(outcome.run.path)
     metric, seeds = config.search.metric, config.search.finalist_seeds
     print(f"\n{leaderboard_table([row for row in outcome.ranked if row.stage == 'search'])}\n")
@@ -102,10 +101,10 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
         print(f"{finals_table(rank_finalists(outcome.ranked, metric, seeds), metric)}\n")
     why = f"by {metric}" if seeds is None else f"by mean {metric} over seeds; the median of its {seeds} trials"
     print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, {why})")
-    print(f"test       accuracy {scores.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
-    print(f"           macro-F1 {scores.macro_f1:.3f}, {scores.num_clips} clips")
-    if outcome.test.averaged:
-        print(f"           {averaged_text(outcome.test.averaged)}")
+    print(f"test       accuracy {test.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
+    print(f"           macro-F1 {test.macro_f1:.3f}, {test.num_clips} clips")
+    if test.averaged:
+        print(f"           {averaged_text(test.averaged)}")
     if build.failed:
         print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
     print(f"report     {shown(outcome.page)}")
@@ -119,11 +118,11 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
     print(f"browse     {_ui_hint(config)}")
 
 
-def averaged_text(averaged: AveragedScores) -> str:
+def averaged_text(averaged: AveragedMetrics) -> str:
     """Return the scores over several views in one line."""
     counts = {"views": averaged.views, "crops": averaged.crops}
     over = " x ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
-    return f"over {over} accuracy {averaged.scores.accuracy:.3f}, macro-F1 {averaged.scores.macro_f1:.3f}"
+    return f"over {over} accuracy {averaged.accuracy:.3f}, macro-F1 {averaged.macro_f1:.3f}"
 
 
 def _ui_hint(config: SweepConfig) -> str:

@@ -25,17 +25,17 @@ def execute(args: argparse.Namespace) -> int:
     run = find_run(str(args.run))
     config, others = run.read_config(), read_contenders(run)
     if not run.tracking.exists():
-        report, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
+        metrics, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
     else:
         with reporting(run) as mlflow:
-            report = evaluate_run(run, others, progress=True)
+            metrics = evaluate_run(run, others, progress=True)
             mlflow.journal.report_test(config.tracking.promote)
             unsent = mlflow.send(config.tracking.patience)
             promotion = mlflow.writer.promotion
-    print(f"test accuracy {report.scores.accuracy:.3f}, macro-F1 {report.scores.macro_f1:.3f}, ", end="")
-    print(f"{report.scores.num_clips} clips; report in {shown(report.folder)}")
-    if report.averaged:
-        print(f"test {averaged_text(report.averaged)}")
+    print(f"test accuracy {metrics.accuracy:.3f}, macro-F1 {metrics.macro_f1:.3f}, ", end="")
+    print(f"{metrics.num_clips} clips; report in {shown(run.test)}")
+    if metrics.averaged:
+        print(f"test {averaged_text(metrics.averaged)}")
     if promotion:
         print(f"registered model: {promotion}")
     if unsent:

@@ -1,213 +1,131 @@
-"""What the test split says of a champion, as the files of a run's `test/`."""
+"""The files of a run's `test/` folder: metrics, predictions, accuracy by frame order, confusion matrix."""
 
 from __future__ import annotations
 
 import csv
-import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from data.intervals import wilson_interval
-from data.store.build_report import FailedClip
-from tuning.errors import TuningError
-from tuning.evaluation.confusion_plot import plot_confusion
-from tuning.evaluation.frame_order import ORDERS, OrderProbe, OrderRow
-from tuning.training.bootstrap import Difference, Interval, ScoreIntervals
-from tuning.training.metrics import Scores
+from data.files import write_folder_atomically
+from tuning.evaluation.confusion_png import write_confusion_png
+from tuning.evaluation.evaluation_metrics import EvaluationError, EvaluationMetrics
+from tuning.evaluation.frame_order import ORDERS, OrderAccuracy, OrderProbe
+from tuning.training.bootstrap import Difference, Interval
 from tuning.training.predictions import Predictions
 
-METRICS, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion_matrix.png"
-FRAME_ORDER = "frame_order.csv"
-
-
-class TestReportError(TuningError):
-    """A test report that can't be read."""
-
-    __test__ = False  # Not a test case, whatever pytest thinks of its name.
+METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "predictions.csv"
+FRAME_ORDER_FILE = "frame_order.csv"
+CONFUSION_FILE = "confusion_matrix.png"
 
 
 @dataclass(frozen=True, slots=True)
-class AveragedScores:
-    """What comes of the mean over several views and crops of each clip."""
-
-    views: int
-    """Views of a clip in time."""
-    crops: int
-    """Squares of each view's frames."""
-    scores: Scores
-    """Of each clip by the mean of the logits of all `views * crops`."""
-
-
-@dataclass(frozen=True, slots=True)
-class TestReport:
-    """What the test split says of the champion."""
-
-    __test__ = False  # Not a test case, whatever pytest thinks of its name.
-
-    scores: Scores
-    """Of a single view and the centre crop."""
-    intervals: ScoreIntervals
-    """Of these scores, over groups of clips."""
-    averaged: AveragedScores | None
-    """Of several views and crops, where these were asked for."""
-    folder: Path
-    """Holds `metrics.json`, `predictions.csv`, `frame_order.csv` and `confusion_matrix.png`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The champion's answers to the test clips."""
+class CalibratedPredictions:
+    """The champion's predictions for the test clips, with calibrated probabilities."""
 
     predictions: Predictions
     probabilities: np.ndarray
-    """float `(N, K)`, tempered."""
+    """Softmax with temperature, float `(N, K)`."""
     groups: list[str]
-    """Of each clip."""
+    """Group of each clip."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """Where an answer comes from."""
-
-    classes: tuple[str, ...]
-    split_sha256: str
-    checkpoint_sha256: str
-    failed: tuple[FailedClip, ...]
-    """Test clips that give no frames."""
-
-
-def write_test_report(report: TestReport, tested: Tested, answers: Answers, probes: Sequence[OrderProbe]) -> None:
-    """All files or none: the folder is filled aside, then put in place."""
-    aside = report.folder.with_name(report.folder.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    (aside / METRICS).write_text(json.dumps(_metrics(report, tested), indent=1) + "\n")
-    _write_predictions(aside / PREDICTIONS, answers, tested.classes)
-    _write_probes(aside / FRAME_ORDER, probes)
-    plot_confusion(report.scores, tested.classes, aside / CONFUSION)
-    shutil.rmtree(report.folder, ignore_errors=True)
-    aside.rename(report.folder)
+def write_artifacts(
+    folder: Path, metrics: EvaluationMetrics, predicted: CalibratedPredictions, probes: Sequence[OrderProbe]
+) -> None:
+    """Write all files of `test/`, or none."""
+    scores = f"accuracy {metrics.accuracy:.3f}, macro-F1 {metrics.macro_f1:.3f}, {metrics.num_clips} clips"
+    with write_folder_atomically(folder) as files:
+        metrics.save(files / METRICS_FILE)
+        _write_predictions(files / PREDICTIONS_FILE, predicted, metrics.classes)
+        _write_frame_order(files / FRAME_ORDER_FILE, probes)
+        write_confusion_png(metrics.confusion, metrics.classes, f"test: {scores}", files / CONFUSION_FILE)
 
 
-def _metrics(report: TestReport, tested: Tested) -> dict[str, Any]:
-    scores = report.scores
-    return {
-        **_summary(scores),
-        "accuracy_group_95": asdict(report.intervals.accuracy),
-        "macro_f1_group_95": asdict(report.intervals.macro_f1),
-        "per_class": {row.label: {k: v for k, v in asdict(row).items() if k != "label"} for row in scores.per_class},
-        "confusion": scores.confusion,
-        "classes": tested.classes,
-        "num_clips": scores.num_clips,
-        "averaged": _averaged_summary(report.averaged) if report.averaged else None,
-        "failed_clips": {clip.path: clip.reason for clip in tested.failed},
-        "split_sha256": tested.split_sha256,
-        "checkpoint_sha256": tested.checkpoint_sha256,
-    }
-
-
-def _averaged_summary(averaged: AveragedScores) -> dict[str, Any]:
-    return {"views": averaged.views, "crops": averaged.crops, **_summary(averaged.scores)}
-
-
-def _summary(scores: Scores) -> dict[str, Any]:
-    correct = round(scores.accuracy * scores.num_clips)
-    return {
-        "accuracy": scores.accuracy,
-        "accuracy_wilson_95": wilson_interval(correct, scores.num_clips),
-        "macro_f1": scores.macro_f1,
-    }
-
-
-def _write_predictions(file: Path, answers: Answers, classes: Sequence[str]) -> None:
-    predicted = answers.probabilities.argmax(1)
+def _write_predictions(file: Path, predicted: CalibratedPredictions, classes: Sequence[str]) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["clip", "label", "group", "predicted", "probability", *(f"p({name})" for name in classes)])
-        for clip, label, group, best, row in zip(
-            answers.predictions.clip_ids,
-            answers.predictions.labels.tolist(),
-            answers.groups,
-            predicted.tolist(),
-            answers.probabilities,
+        for clip, label, group, row in zip(
+            predicted.predictions.clip_ids,
+            predicted.predictions.labels.tolist(),
+            predicted.groups,
+            predicted.probabilities,
             strict=True,
         ):
-            shown = [f"{p:.9g}" for p in row.tolist()]
-            writer.writerow([clip, classes[label], group, classes[best], shown[best], *shown])
+            best, texts = int(row.argmax()), [f"{p:.9g}" for p in row.tolist()]
+            writer.writerow([clip, classes[label], group, classes[best], texts[best], *texts])
 
 
-def read_predictions(folder: Path, classes: Sequence[str]) -> Answers:
-    """The answers as they were written; logits are the logarithms of the tempered probabilities.
+def read_predictions(folder: Path, classes: Sequence[str]) -> CalibratedPredictions:
+    """Read `predictions.csv`; the logits are the logarithms of the calibrated probabilities.
 
     Raises:
-        TestReportError: there are none, or not of these classes.
+        EvaluationError: the file is missing, damaged, or has other classes.
     """
-    table = _read(folder / PREDICTIONS)
+    table = _read_csv(folder / PREDICTIONS_FILE)
     try:
         probabilities = table[[f"p({name})" for name in classes]].to_numpy(np.float64)
-        places = {name: place for place, name in enumerate(classes)}
-        labels = np.array([places[label] for label in table["label"]])
+        index = {name: number for number, name in enumerate(classes)}
+        labels = torch.tensor([index[label] for label in table["label"]], dtype=torch.int64)
         clips, groups = table["clip"].tolist(), table["group"].tolist()
     except (KeyError, ValueError) as error:
-        raise TestReportError(f"{folder / PREDICTIONS} is damaged or of other classes ({error})") from None
-    import torch
-
-    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    return Answers(Predictions(clips, torch.from_numpy(labels), torch.from_numpy(logits)), probabilities, groups)
+        raise EvaluationError(f"{folder / PREDICTIONS_FILE} is damaged or has other classes ({error})") from None
+    logits = torch.from_numpy(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
+    return CalibratedPredictions(Predictions(clips, labels, logits), probabilities, groups)
 
 
-_ORDER_COLUMNS = ("title", "arch", "weights", "champion", "order", "accuracy", "low", "high")
-_CHANGE_COLUMNS = ("change", "change_low", "change_high")
+_MODEL_COLUMNS = ("title", "arch", "weights", "champion")
+_SCORE_COLUMNS = ("order", "accuracy", "low", "high", "change", "change_low", "change_high")
 
 
-def _write_probes(file: Path, probes: Sequence[OrderProbe]) -> None:
+def _write_frame_order(file: Path, probes: Sequence[OrderProbe]) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*_ORDER_COLUMNS, *_CHANGE_COLUMNS])
-        for each in probes:
-            for row in each.rows:
-                change = ["", "", ""] if row.lost is None else _figures(row.lost.value, row.lost.interval)
-                own = [each.title, each.arch, each.weights, int(each.champion), row.order]
-                writer.writerow([*own, *_figures(row.accuracy, row.interval), *change])
+        writer.writerow([*_MODEL_COLUMNS, *_SCORE_COLUMNS])
+        for probe in probes:
+            model = [probe.title, probe.arch, probe.weights, int(probe.champion)]
+            for row in probe.rows:
+                accuracy = [row.accuracy, row.interval.low, row.interval.high]
+                change: list[Any] = ["", "", ""]
+                if row.change:
+                    change = [row.change.value, row.change.interval.low, row.change.interval.high]
+                writer.writerow([*model, row.order, *accuracy, *change])
 
 
-def _figures(value: float, interval: Interval) -> list[float]:
-    return [value, interval.low, interval.high]
-
-
-def read_probes(folder: Path) -> list[OrderProbe]:
-    """The probes as they were written, the champion's first.
+def read_frame_order(folder: Path) -> list[OrderProbe]:
+    """Read `frame_order.csv`, the champion's probe first.
 
     Raises:
-        TestReportError: there are none.
+        EvaluationError: the file is missing or damaged.
     """
-    table = _read(folder / FRAME_ORDER)
+    table = _read_csv(folder / FRAME_ORDER_FILE)
     try:
         return [
-            OrderProbe(title, arch, weights, champion == "1", tuple(_order_row(rows, order) for order in ORDERS))
-            for (title, arch, weights, champion), rows in table.groupby(list(_ORDER_COLUMNS[:4]), sort=False)
+            OrderProbe(title, arch, weights, champion == "1", tuple(_order_accuracy(rows, order) for order in ORDERS))
+            for (title, arch, weights, champion), rows in table.groupby(list(_MODEL_COLUMNS), sort=False)
         ]
     except (KeyError, ValueError, IndexError) as error:
-        raise TestReportError(f"{folder / FRAME_ORDER} is damaged ({error})") from None
+        raise EvaluationError(f"{folder / FRAME_ORDER_FILE} is damaged ({error})") from None
 
 
-def _order_row(rows: pd.DataFrame, order: Any) -> OrderRow:
+def _order_accuracy(rows: pd.DataFrame, order: Any) -> OrderAccuracy:
     row = rows[rows["order"] == order].iloc[0]
-    lost = None
+    change = None
     if row["change"]:
-        lost = Difference(float(row["change"]), Interval(float(row["change_low"]), float(row["change_high"])))
-    return OrderRow(order, float(row["accuracy"]), Interval(float(row["low"]), float(row["high"])), lost)
+        change = Difference(float(row["change"]), Interval(float(row["change_low"]), float(row["change_high"])))
+    return OrderAccuracy(order, float(row["accuracy"]), Interval(float(row["low"]), float(row["high"])), change)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """Every cell as it stands: a class may be called `1` or `nan`."""
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Read every cell as text: a class may be named `1` or `nan`."""
     try:
         return pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise TestReportError(f"{file} can't be read ({error}): evaluate the run anew") from None
+        raise EvaluationError(f"{file} can't be read ({error}); run evaluate again") from None

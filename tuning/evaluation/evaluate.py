@@ -1,4 +1,4 @@
-"""The test split, read once: the champion, rebuilt from its checkpoint alone, on clips no trial has seen."""
+"""Evaluate a run's champion on its test split; only here are the labels of the test clips used."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from data.store.frame_store import FrameStore
 from tuning.config.run_folder import RunFolder
 from tuning.config.schema.evaluation import TestConfig
 from tuning.config.sweep_config import SweepConfig
-from tuning.evaluation.artifacts import Answers, AveragedScores, Tested, TestReport, write_test_report
-from tuning.evaluation.frame_order import OrderProbe, probe
-from tuning.evaluation.usage_log import log_use
+from tuning.evaluation.artifacts import CalibratedPredictions, write_artifacts
+from tuning.evaluation.evaluation_metrics import AveragedMetrics, ClassMetrics, EvaluationMetrics, accuracy_interval
+from tuning.evaluation.frame_order import probe_frame_order
+from tuning.evaluation.usage_log import log_test_use
 from tuning.inference.champion import Champion
 from tuning.training.bootstrap import score_intervals
 from tuning.training.checkpoint import CheckpointError, Manifest
@@ -25,60 +26,67 @@ from tuning.training.predictions import Predictions
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A trial's model that is not the champion."""
+    """The best trial of an architecture other than the champion's."""
 
     title: str
     checkpoint: Path
 
 
-def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: bool) -> TestReport:
-    """Evaluate a run's champion on its test split and write `test/`.
+def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: bool) -> EvaluationMetrics:
+    """Evaluate a run's champion on its test split and write the run's `test/` folder.
 
     Args:
         run: the run.
-        others: models which are asked, beside the champion, what they make of frames in another order. Nothing is
-            chosen by that.
-        progress: show how decoding goes on.
+        others: further models whose accuracy is measured on reordered frames. Nothing is chosen by these results.
+        progress: show the progress of decoding.
 
     Raises:
-        CheckpointError: no champion yet, a damaged checkpoint, or one trained on another split.
-        ConfigError: it is no run.
-        DataError: the split or the clips can't be read.
+        CheckpointError: there is no champion yet, its checkpoint is damaged, or it was trained on another split.
+        ConfigError: the folder is not a run.
+        DataError: the split or all of its test clips can't be read.
     """
     config = run.read_config()
     champion = Champion(run.best)
     split = read_split(run.split)
     _check_split(champion.manifest, split.sha256, run)
-    clips = _decoded(config, champion.manifest, split, progress)
-    log_use(run, split, champion.manifest.model_sha256, "champion")
-    predictions = champion.predict_stored(clips.stored, clips.store)
-    report = TestReport(
-        _scores(predictions, champion.manifest),
-        score_intervals(predictions, clips.groups),
-        _averaged_scores(champion, clips, config.test),
-        run.test,
-    )
-    probes = [_probe(champion, clips, champion.title, is_champion=True, ordered=predictions)]
+    clips = _decode_test_clips(config, champion.manifest, split, progress)
+    log_test_use(run, split, champion.manifest.model_sha256, "champion")
+    predictions = champion.predict_stored(clips.frames, clips.store)
+    metrics = _metrics(predictions, clips, champion.manifest, _averaged_metrics(champion, clips, config.test))
+    probes = [
+        probe_frame_order(
+            champion,
+            clips.frames,
+            clips.store,
+            clips.groups,
+            title=champion.title,
+            is_champion=True,
+            ordered=predictions,
+        )
+    ]
     for other in others:
         model = Champion(other.checkpoint)
-        log_use(run, split, model.manifest.model_sha256, "frame order")
-        probes.append(_probe(model, clips, other.title, is_champion=False))
-    _write(report, champion, clips, predictions, probes)
-    return report
+        log_test_use(run, split, model.manifest.model_sha256, "frame order")
+        probes.append(
+            probe_frame_order(model, clips.frames, clips.store, clips.groups, title=other.title, is_champion=False)
+        )
+    probabilities = champion.calibration.probabilities(predictions.logits).numpy()
+    write_artifacts(run.test, metrics, CalibratedPredictions(predictions, probabilities, clips.groups), probes)
+    return metrics
 
 
 @dataclass(frozen=True, slots=True)
 class _TestClips:
-    """Those of the test split that can be decoded, and those that can't."""
+    """The test split: the clips that can be decoded, and those that can't."""
 
-    stored: list[LabelledFrames]
+    frames: list[LabelledFrames]
     groups: list[str]
-    """Of each."""
+    """Group of each of `frames`."""
     failed: tuple[FailedClip, ...]
     store: FrameStore
 
 
-def _decoded(config: SweepConfig, manifest: Manifest, split: Split, progress: bool) -> _TestClips:
+def _decode_test_clips(config: SweepConfig, manifest: Manifest, split: Split, progress: bool) -> _TestClips:
     clips = split.clips("test")
     store = config.store.open(manifest.decode)
     build = store.build(
@@ -88,41 +96,51 @@ def _decoded(config: SweepConfig, manifest: Manifest, split: Split, progress: bo
         seconds_per_clip=config.store.seconds_per_clip,
         progress=progress,
     )
-    stored = build.labelled(clips, manifest.classes)
-    if not stored:
+    frames = build.labelled(clips, manifest.classes)
+    if not frames:
         raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
-    return _TestClips(stored, [split.groups[clip.clip_id] for clip in stored], build.failed, store)
+    return _TestClips(frames, [split.groups[clip.clip_id] for clip in frames], build.failed, store)
 
 
-def _probe(
-    model: Champion, clips: _TestClips, title: str, *, is_champion: bool, ordered: Predictions | None = None
-) -> OrderProbe:
-    return probe(model, clips.stored, clips.store, clips.groups, title=title, is_champion=is_champion, ordered=ordered)
+def _metrics(
+    predictions: Predictions, clips: _TestClips, manifest: Manifest, averaged: AveragedMetrics | None
+) -> EvaluationMetrics:
+    scores = _scores(predictions, manifest)
+    intervals = score_intervals(predictions, clips.groups)
+    return EvaluationMetrics(
+        accuracy=scores.accuracy,
+        accuracy_wilson_95=accuracy_interval(scores),
+        macro_f1=scores.macro_f1,
+        accuracy_group_95=intervals.accuracy,
+        macro_f1_group_95=intervals.macro_f1,
+        per_class={
+            row.label: ClassMetrics(precision=row.precision, recall=row.recall, f1=row.f1, support=row.support)
+            for row in scores.per_class
+        },
+        confusion=scores.confusion,
+        classes=manifest.classes,
+        num_clips=scores.num_clips,
+        averaged=averaged,
+        failed_clips={clip.path: clip.reason for clip in clips.failed},
+        split_sha256=manifest.split_sha256,
+        checkpoint_sha256=manifest.model_sha256,
+    )
 
 
-def _write(
-    report: TestReport, champion: Champion, clips: _TestClips, predictions: Predictions, probes: Sequence[OrderProbe]
-) -> None:
-    manifest = champion.manifest
-    tested = Tested(manifest.classes, manifest.split_sha256, manifest.model_sha256, clips.failed)
-    probabilities = champion.calibration.probabilities(predictions.logits).numpy()
-    write_test_report(report, tested, Answers(predictions, probabilities, clips.groups), probes)
+def _averaged_metrics(champion: Champion, clips: _TestClips, test: TestConfig) -> AveragedMetrics | None:
+    if test.views == test.crops == 1:
+        return None
+    predictions = champion.predict_averaged(clips.frames, clips.store, views=test.views, crops=test.crops)
+    return AveragedMetrics.of(_scores(predictions, champion.manifest), test.views, test.crops)
 
 
 def _scores(predictions: Predictions, manifest: Manifest) -> Scores:
     return score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), manifest.classes)
 
 
-def _averaged_scores(champion: Champion, clips: _TestClips, test: TestConfig) -> AveragedScores | None:
-    if test.views == test.crops == 1:
-        return None
-    predictions = champion.predict_averaged(clips.stored, clips.store, views=test.views, crops=test.crops)
-    return AveragedScores(test.views, test.crops, _scores(predictions, champion.manifest))
-
-
 def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
     if manifest.split_sha256 != sha256:
         raise CheckpointError(
             f"the checkpoint {run.best} was trained on split {manifest.split_sha256[:12]}, but {run.split} is "
-            f"{sha256[:12]}: its test clips may have been trained on; restore the run's own split.csv"
+            f"{sha256[:12]}: its test clips may be among the training clips; restore the run's own split.csv"
         )

@@ -1,4 +1,4 @@
-"""Clips whose label is likely wrong: confident learning on answers of a model that has not seen them."""
+"""Clips whose label is likely wrong, by confident learning on out-of-sample predictions."""
 
 from __future__ import annotations
 
@@ -11,50 +11,53 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class LabelIssue:
-    """A clip that a model, sure of itself, takes for another class."""
+    """A clip for which a confident model predicts another class than its label."""
 
     clip: str
     label: str
     suggested: str
     p_label: float
-    """Probability of its own label."""
+    """Predicted probability of its label."""
     p_suggested: float
+    """Predicted probability of the suggested class."""
 
 
 def label_issues(
     clips: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
 ) -> list[LabelIssue]:
-    """The clips to look at, those of the least probable labels first (Northcutt et al. 2021, JAIR 70, by cleanlab).
+    """Return the clips whose label is likely wrong, the least probable label first.
+
+    The method is confident learning (Northcutt et al. 2021, JAIR 70), as implemented in cleanlab.
 
     Args:
         clips: paths.
-        labels: class index of each, int `(N,)`.
-        probabilities: float `(N, K)`, of a model that was not trained on these clips.
-        classes: names.
+        labels: class index of each clip, int `(N,)`.
+        probabilities: float `(N, K)`, from a model that was not trained on these clips.
+        classes: K names.
     """
     from cleanlab.filter import find_label_issues
 
     present = np.unique(labels)
     if len(present) < 2:
         return []
-    # It wants a clip of each class; what is said of a class without clips has no threshold to be measured by.
-    inside = probabilities[:, present]
-    inside = inside / inside.sum(1, keepdims=True)
+    # cleanlab needs a clip of each class: without clips a class has no confidence threshold.
+    of_present = probabilities[:, present]
+    of_present = of_present / of_present.sum(1, keepdims=True)
     with warnings.catch_warnings():
-        # The report says so of all classes at once.
+        # The report page states this limit itself.
         warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)
         found = find_label_issues(
-            np.searchsorted(present, labels), inside, return_indices_ranked_by="self_confidence", n_jobs=1
+            np.searchsorted(present, labels), of_present, return_indices_ranked_by="self_confidence", n_jobs=1
         )
-    suggested = present[inside.argmax(1)]
+    suggested = present[of_present.argmax(1)]
     return [
         LabelIssue(
-            clips[at],
-            classes[labels[at]],
-            classes[suggested[at]],
-            float(probabilities[at, labels[at]]),
-            float(probabilities[at, suggested[at]]),
+            clips[index],
+            classes[labels[index]],
+            classes[suggested[index]],
+            float(probabilities[index, labels[index]]),
+            float(probabilities[index, suggested[index]]),
         )
-        for at in found.tolist()
-        if suggested[at] != labels[at]
+        for index in found.tolist()
+        if suggested[index] != labels[index]
     ]

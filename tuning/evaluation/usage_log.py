@@ -1,4 +1,4 @@
-"""How often a test split was used: a line an evaluation, in the run that did it."""
+"""The log of uses of a test split: one line of JSON per evaluated model, in the run that evaluated it."""
 
 from __future__ import annotations
 
@@ -17,88 +17,95 @@ Purpose = Literal["champion", "frame order"]
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """One evaluation on a test split."""
+class UsageEntry:
+    """One evaluation of a model on a test split: a line of `test_log.jsonl`."""
 
     time: str
     """UTC, ISO 8601."""
     purpose: Purpose
-    """`champion`, or `frame order` for a model that was only asked whether it sees time."""
+    """`champion`, or `frame order` for a model that was evaluated on reordered frames only."""
     checkpoint_sha256: str
     test_sha256: str
+    """Hash of the test clips and their labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Uses:
-    """What a test split was used for so far, by this run and by those beside it."""
+class UsageCount:
+    """How often a test split was used by all runs in one folder."""
 
     evaluations: int
-    """Of champions."""
+    """Evaluations of champions."""
     champions: int
-    """Different ones."""
+    """Different champions."""
     runs: int
-    """Runs that evaluated a champion on it."""
+    """Runs that evaluated a champion."""
     others: int
-    """Other models that were looked at on it; none was chosen by that."""
+    """Other models that were evaluated on it; none was chosen by the result."""
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """The counts in words, with a warning if several champions were evaluated."""
         times = "once" if self.evaluations == 1 else f"{self.evaluations} times"
-        of = (
-            ""
-            if self.evaluations == 1
-            else f", for {count_noun(self.champions, 'champion')} of {count_noun(self.runs, 'run')}"
-        )
-        more = ""
+        champions = ""
+        if self.evaluations != 1:
+            champions = f", for {count_noun(self.champions, 'champion')} of {count_noun(self.runs, 'run')}"
+        warning = ""
         if self.champions > 1:
-            more = " Whoever picks the best of several champions by it flatters that one: its score is then no test."
-        beside = ""
-        if self.others:
-            beside = (
-                f" {count_noun(self.others, 'other model')} answered it to ask about time; none was chosen by that."
+            warning = (
+                " If you pick the best of several champions by their test scores, its score is too good and no longer "
+                "measures how it does on new clips."
             )
-        return f"This test split has been used {times}{of}.{more}{beside}"
+        others = ""
+        if self.others:
+            verb = "was" if self.others == 1 else "were"
+            others = (
+                f" {count_noun(self.others, 'other model')} {verb} evaluated on it to compare orders of frames; "
+                "nothing was chosen by that."
+            )
+        return f"This test split has been used {times}{champions}.{warning}{others}"
 
 
-def _hash_of_test(split: Split) -> str:
-    """Of the test clips and their labels alone: two splits may share a test part."""
+def _test_sha256(split: Split) -> str:
+    """Return the hash of the test clips and their labels: two splits may have the same test clips."""
     rows = "".join(f"{clip.path}\0{clip.label}\0" for clip in split.clips("test"))
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
-def log_use(run: RunFolder, split: Split, checkpoint_sha256: str, purpose: Purpose) -> None:
-    """Note that the test split is about to be used: one that fails midway has seen the labels, too."""
-    use = Use(datetime.now(UTC).isoformat(timespec="seconds"), purpose, checkpoint_sha256, _hash_of_test(split))
+def log_test_use(run: RunFolder, split: Split, checkpoint_sha256: str, purpose: Purpose) -> None:
+    """Log that a model is about to be evaluated on the test split.
+
+    Call it before the evaluation: one that fails midway has used the labels too.
+    """
+    entry = UsageEntry(datetime.now(UTC).isoformat(timespec="seconds"), purpose, checkpoint_sha256, _test_sha256(split))
     with run.usage_log.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(use)) + "\n")
+        stream.write(json.dumps(asdict(entry)) + "\n")
 
 
-def count_uses(run: RunFolder, split: Split) -> Uses:
-    """By this run and by the other runs in the same folder."""
-    wanted = _hash_of_test(split)
+def count_test_uses(run: RunFolder, split: Split) -> UsageCount:
+    """Count the uses of a split's test clips by this run and by the other runs in the same folder."""
+    sha256 = _test_sha256(split)
     by_run = {
-        folder: [use for use in _read(RunFolder(folder)) if use.test_sha256 == wanted]
+        folder: [entry for entry in _read_log(RunFolder(folder)) if entry.test_sha256 == sha256]
         for folder in sorted(run.path.parent.iterdir())
         if folder.is_dir()
     }
-    of_champions = {folder: [use for use in uses if use.purpose == "champion"] for folder, uses in by_run.items()}
-    champions = {use.checkpoint_sha256 for uses in of_champions.values() for use in uses}
-    others = {use.checkpoint_sha256 for uses in by_run.values() for use in uses} - champions
-    return Uses(
+    of_champions = {folder: [each for each in log if each.purpose == "champion"] for folder, log in by_run.items()}
+    champions = {entry.checkpoint_sha256 for log in of_champions.values() for entry in log}
+    others = {entry.checkpoint_sha256 for log in by_run.values() for entry in log} - champions
+    return UsageCount(
         evaluations=sum(map(len, of_champions.values())),
         champions=len(champions),
-        runs=sum(bool(uses) for uses in of_champions.values()),
+        runs=sum(bool(log) for log in of_champions.values()),
         others=len(others),
     )
 
 
-def _read(run: RunFolder) -> Iterator[Use]:
-    """A line that a kill or a full disk cut short is an evaluation of which nothing else is known, and not counted."""
+def _read_log(run: RunFolder) -> Iterator[UsageEntry]:
+    """Yield the entries of a run's log; a line that a kill or a full disk cut short is not counted."""
     if not run.usage_log.is_file():
         return
     for line in run.usage_log.read_text(encoding="utf-8").splitlines():
         try:
-            yield Use(**json.loads(line))
+            yield UsageEntry(**json.loads(line))
         except (ValueError, TypeError):
             print(f"note: a damaged line of {run.usage_log} is not counted", flush=True)

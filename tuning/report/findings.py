@@ -1,276 +1,167 @@
-"""All that a sweep lets one conclude, gathered from its run's folder; of the test split only what `evaluate` wrote."""
+"""The results of a sweep as values; `gather` reads them, `plots`, `tables` and `page` show them."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from data.dataset.splits import LEFT_OUT, Split, read_split
-from models.cost import model_cost
+from data.dataset.splits import Split
 from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
-from tuning.config.trial_config import TrialConfig
 from tuning.errors import TuningError
-from tuning.evaluation.artifacts import METRICS, Answers, TestReportError, read_predictions, read_probes
+from tuning.evaluation.artifacts import CalibratedPredictions
+from tuning.evaluation.evaluation_metrics import EvaluationMetrics
 from tuning.evaluation.frame_order import OrderProbe
-from tuning.evaluation.importance import Importance, importances
-from tuning.evaluation.label_issues import LabelIssue, label_issues
-from tuning.evaluation.paired import Comparison, class_counts, compare, rare_classes
-from tuning.evaluation.usage_log import Uses, count_uses
-from tuning.report.provenance import Process, read_processes
-from tuning.search.trial_result import TrialResult
-from tuning.training.calibration import (
-    Calibration,
-    ReliabilityBin,
-    RiskCoveragePoint,
-    expected_calibration_error,
-    reliability_bins,
-    risk_coverage_curve,
-)
-from tuning.training.checkpoint import Manifest, load_validation_predictions, read_manifest
-from tuning.training.predictions import Predictions
+from tuning.evaluation.importance import AxisImportance
+from tuning.evaluation.label_issues import LabelIssue
+from tuning.evaluation.paired import PairedComparison
+from tuning.evaluation.usage_log import UsageCount
+from tuning.report.provenance import Process
+from tuning.search.trial_result import TrialResult, is_usable
+from tuning.training.bootstrap import Interval
+from tuning.training.calibration import Calibration, ReliabilityBin, RiskCoveragePoint, expected_calibration_error
+from tuning.training.checkpoint import Manifest
 from tuning.training.timing import PHASES
 
+_METRIC_TITLES = {"val_macro_f1": "validation macro-F1", "val_accuracy": "validation accuracy"}
 
-class FindingsError(TuningError):
-    """A run of which no report can be made."""
+
+class ReportError(TuningError):
+    """The run folder lacks what the report needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reliability:
-    """How well probabilities fit on one split, plain and tempered."""
+class SplitReliability:
+    """How well the champion's probabilities match its accuracy on one split."""
 
     before: tuple[ReliabilityBin, ...]
+    """With plain softmax."""
     after: tuple[ReliabilityBin, ...]
+    """With the temperature."""
     risk: tuple[RiskCoveragePoint, ...]
-    """By how many clips are answered, with tempered probabilities."""
+    """Risk at each coverage, with the temperature."""
 
     @property
     def ece_before(self) -> float:
-        """Expected calibration error of plain softmax."""
+        """Expected calibration error with plain softmax."""
         return expected_calibration_error(self.before)
 
     @property
     def ece_after(self) -> float:
-        """The same with the temperature."""
+        """Expected calibration error with the temperature."""
         return expected_calibration_error(self.after)
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A test clip that the champion takes for another class."""
+    """A test clip for which the champion predicts another class than its label."""
 
     clip: str
     label: str
     predicted: str
     probability: float
-    """Of the class predicted."""
+    """Of the predicted class."""
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """One sweep's results and what follows from them."""
+class SweepFindings:
+    """The results of one sweep, and what is computed from them."""
 
     run: RunFolder
     config: SweepConfig
     split: Split
     classes: tuple[str, ...]
     train_clips: Mapping[str, int]
-    """Of each class; with folds, of all clips but the test's."""
+    """Training clips of each class; with folds, all clips but the test clips."""
     rare: tuple[str, ...]
+    """Classes with fewer than half an even share of the training clips."""
+    left_out: tuple[tuple[str, str], ...]
+    """Path and reason of each clip that is in no split."""
     trials: tuple[TrialResult, ...]
     """Best first."""
     champion: TrialResult
     manifest: Manifest
-    test: Mapping[str, Any]
-    """What `test/metrics.json` holds."""
-    answers: Answers
+    """Of the champion's checkpoint."""
+    test: EvaluationMetrics
+    predicted: CalibratedPredictions
+    """Of the champion, for the test clips."""
     calibration: Calibration
-    validation_fit: Reliability
-    test_fit: Reliability
-    comparisons: tuple[Comparison, ...]
+    validation_reliability: SplitReliability
+    test_reliability: SplitReliability
+    comparisons: tuple[PairedComparison, ...]
+    """Samplers and losses; the first compares `imbalanced` and `balanced`."""
     probes: tuple[OrderProbe, ...]
-    importance: tuple[Importance, ...]
+    """The champion's probe first."""
+    importance: tuple[AxisImportance, ...]
+    """The most important axis first; empty with too few trials."""
     mistakes: tuple[Mistake, ...]
     """The most confident first."""
     label_issues: tuple[LabelIssue, ...]
-    """Among the validation clips."""
-    uses: Uses
+    """Among the validation clips, the least probable label first."""
+    uses: UsageCount
+    """Of the test split."""
     flops: Mapping[str, int]
-    """Of a trial's model for one clip, by the trial's id."""
+    """FLOPs of a trial's model for one clip, by the trial's ID."""
     processes: tuple[Process, ...]
+    """That worked on the run, in order."""
 
     @property
     def metric(self) -> str:
-        """What decided between trials."""
+        """Metric that ranks the trials: `val_macro_f1` or `val_accuracy`."""
         return self.config.search.metric
 
     @property
-    def answered(self) -> tuple[int, int]:
-        """Test clips that the champion answers, and how many of these it gets wrong."""
-        sure = self.answers.probabilities.max(1) >= self.calibration.threshold
-        wrong = self.answers.probabilities.argmax(1) != self.answers.predictions.labels.numpy()
-        return int(sure.sum()), int((sure & wrong).sum())
+    def metric_title(self) -> str:
+        """Metric that ranks the trials, in words."""
+        return _METRIC_TITLES[self.metric]
+
+    @property
+    def scored_trials(self) -> list[TrialResult]:
+        """The trials that have a model and a score, best first."""
+        return [row for row in self.trials if is_usable(row) and not math.isnan(getattr(row, self.metric))]
+
+    def score_interval(self, row: TrialResult) -> Interval | None:
+        """Return the interval of a trial's score; None without a checkpoint."""
+        if row.intervals is None:
+            return None
+        return row.intervals.macro_f1 if self.metric == "val_macro_f1" else row.intervals.accuracy
+
+    @property
+    def num_answered(self) -> int:
+        """Test clips on which the champion does not abstain."""
+        return int(self._answered.sum())
+
+    @property
+    def num_answered_wrong(self) -> int:
+        """Test clips on which the champion does not abstain and is wrong."""
+        wrong = self.predicted.probabilities.argmax(1) != self.predicted.predictions.labels.numpy()
+        return int((self._answered & wrong).sum())
+
+    @property
+    def _answered(self) -> np.ndarray:
+        return self.predicted.probabilities.max(1) >= self.calibration.threshold
 
     def seconds(self, row: TrialResult) -> dict[str, float]:
-        """Where a trial's time went, by `PHASES`; what was lost by restarts is not in it."""
-        return {kind: sum(epoch.get(f"seconds_{kind}", 0.0) for epoch in row.history) for kind in PHASES}
+        """Return a trial's seconds by phase (`PHASES`), without those that a restart lost."""
+        return {phase: sum(epoch.get(f"seconds_{phase}", 0.0) for epoch in row.history) for phase in PHASES}
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Of the trials' time after their start, by the others of `PHASES`; empty if none had an epoch."""
-        spent = [self.seconds(row) for row in self.trials]
-        seconds = {kind: sum(each[kind] for each in spent) for kind in PHASES if kind != "start"}
-        whole = sum(seconds.values())
-        return {kind: each / whole for kind, each in seconds.items()} if whole else {}
+    def phase_shares(self) -> dict[str, float]:
+        """Share of the trials' time in each phase but `start`; empty if no trial finished an epoch."""
+        trials = [self.seconds(row) for row in self.trials]
+        seconds = {phase: sum(each[phase] for each in trials) for phase in PHASES if phase != "start"}
+        total = sum(seconds.values())
+        return {phase: each / total for phase, each in seconds.items()} if total else {}
 
     @property
-    def filled(self) -> float | None:
-        """Share of the time of all places for trials in which a trial was at work, if it is known of each process."""
+    def slot_utilisation(self) -> float | None:
+        """Share of the slots' time in which a trial was running; None if a process was killed."""
         ended = [each for each in self.processes if each.seconds_trials is not None and each.at_once is not None]
         if not ended or len(ended) < len(self.processes):
             return None
-        places = sum((each.seconds_trials or 0.0) * (each.at_once or 0) for each in ended)
-        return sum(sum(self.seconds(row).values()) for row in self.trials) / places if places else None
-
-
-def gather(run: RunFolder, trials: Sequence[TrialResult], champion: TrialResult) -> Findings:
-    """Gather a run's findings; nothing of it is decided by the test split.
-
-    Args:
-        run: with a champion that was tested.
-        trials: all of them, with their checkpoints still there.
-        champion: one of these.
-
-    Raises:
-        CheckpointError: a checkpoint is missing or damaged.
-        ConfigError: it is no run.
-        FindingsError: the test report is missing or of another champion.
-        TestReportError: it is damaged.
-    """
-    config, split, manifest = run.read_config(), read_split(run.split), read_manifest(run.best)
-    classes, metric = manifest.classes, config.search.metric
-    test = _read_test(run, manifest)
-    answers, calibration = read_predictions(run.test, classes), Calibration.load(run.best)
-    validation = load_validation_predictions(run.best)
-    learnt = {clip.path: clip.label for each in split.rounds() for clip in each.train}
-    train_clips = class_counts(list(learnt.values()), classes)
-    tempered = calibration.probabilities(validation.logits).double().numpy()
-    return Findings(
-        run=run,
-        config=config,
-        split=split,
-        classes=classes,
-        train_clips=train_clips,
-        rare=rare_classes(train_clips),
-        trials=tuple(trials),
-        champion=champion,
-        manifest=manifest,
-        test=test,
-        answers=answers,
-        calibration=calibration,
-        validation_fit=_fit(validation, calibration),
-        test_fit=_fit(_plain(answers.predictions, calibration), calibration),
-        comparisons=tuple(_comparisons(trials, metric, split.groups, train_clips)),
-        probes=tuple(read_probes(run.test)),
-        importance=tuple(importances([row for row in trials if row.stage == "search"], metric)),
-        mistakes=tuple(_mistakes(answers, classes)),
-        label_issues=tuple(label_issues(validation.clip_ids, validation.labels.numpy(), tempered, classes)),
-        uses=count_uses(run, split),
-        flops=_flops(config, trials, len(classes)),
-        processes=tuple(read_processes(run.provenance)),
-    )
-
-
-def _read_test(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
-    file = run.test / METRICS
-    try:
-        test = json.loads(file.read_text())
-        tested = test["checkpoint_sha256"]
-    except OSError as error:
-        raise FindingsError(f"no test report in {run.test} ({error.strerror}): run evaluate first") from None
-    except (ValueError, KeyError) as error:
-        raise TestReportError(f"{file} is damaged ({error}): evaluate the run anew") from None
-    if tested != manifest.model_sha256:
-        raise FindingsError(f"{run.test} is of another champion than {run.best}: evaluate the run anew")
-    return dict(test)
-
-
-def _plain(tempered: Predictions, calibration: Calibration) -> Predictions:
-    """Logits up to a constant, from the logarithms of the tempered probabilities."""
-    return Predictions(tempered.clip_ids, tempered.labels, tempered.logits * calibration.temperature)
-
-
-def _fit(predictions: Predictions, calibration: Calibration) -> Reliability:
-    labels = predictions.labels.numpy()
-    before = predictions.logits.double().softmax(1).numpy()
-    after = calibration.probabilities(predictions.logits).double().numpy()
-    right = after.argmax(1) == labels
-    return Reliability(
-        reliability_bins(before, labels),
-        reliability_bins(after, labels),
-        tuple(risk_coverage_curve(after.max(1), right)),
-    )
-
-
-_SIDES = (
-    ("sampler", "imbalanced", "balanced"),
-    ("sampler", "imbalanced", "sqrt"),
-    ("loss", "plain", "weighted"),
-)
-
-
-def _comparisons(
-    trials: Sequence[TrialResult], metric: str, groups: Mapping[str, str], train_clips: Mapping[str, int]
-) -> list[Comparison]:
-    """What the sweep tried of the ways to balance, and the plainest of them in any case."""
-    tried = {axis: {str(row.choice[axis]) for row in trials} for axis in ("sampler", "loss")}
-    return [
-        compare(trials, axis, first, second, metric=metric, groups=groups, train_clips=train_clips)
-        for number, (axis, first, second) in enumerate(_SIDES)
-        if number == 0 or {first, second} <= tried[axis]
-    ]
-
-
-def _mistakes(answers: Answers, classes: Sequence[str]) -> list[Mistake]:
-    probabilities = answers.probabilities
-    predicted, labels = probabilities.argmax(1), answers.predictions.labels.numpy()
-    wrong = np.flatnonzero(predicted != labels)
-    order = wrong[np.argsort(-probabilities.max(1)[wrong], kind="stable")]
-    return [
-        Mistake(
-            answers.predictions.clip_ids[at],
-            classes[labels[at]],
-            classes[predicted[at]],
-            float(probabilities[at, predicted[at]]),
-        )
-        for at in order.tolist()
-    ]
-
-
-def _flops(config: SweepConfig, trials: Sequence[TrialResult], num_classes: int) -> dict[str, int]:
-    known: dict[str, int] = {}
-    found = {}
-    for row in trials:
-        trial = TrialConfig.from_choice(config, row.choice_with_seed)
-        sizes = {"num_classes": num_classes, "num_frames": trial.num_frames, "size": trial.train.size}
-        key = f"{trial.arch} {sorted(trial.options.items())} {sizes}"
-        if key not in known:
-            known[key] = model_cost(trial.arch, trial.options, **sizes).flops
-        found[row.id] = known[key]
-    return found
-
-
-def left_out(run: RunFolder, split: Split) -> list[tuple[str, str]]:
-    """Clips that nothing was trained or tested on, each with why."""
-    few = [(row.clip.path, "its class has fewer than three groups") for row in split.rows if row.split == LEFT_OUT]
-    if not run.defects.is_file():
-        return few
-    with run.defects.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["what"] == "left out"]
-    return [*few, *((row["path"], f"{row['defect']}: {row['detail']}") for row in rows)]
+        available = sum((each.seconds_trials or 0.0) * (each.at_once or 0) for each in ended)
+        used = sum(sum(self.seconds(row).values()) for row in self.trials)
+        return used / available if available else None

@@ -18,7 +18,7 @@ from tuning.text import count_noun
 _PACKAGES = ("torch", "torchvision", "ray", "av", "numpy", "scikit-learn", "mlflow", "optuna")
 
 
-class MadeError(TuningError):
+class ProvenanceError(TuningError):
     """What is kept of how a run was made can't be read."""
 
 
@@ -105,14 +105,14 @@ def read_processes(file: Path) -> list[Process]:
     """All processes so far, the first one first; empty without a file.
 
     Raises:
-        MadeError: the file is damaged.
+        ProvenanceError: the file is damaged.
     """
     try:
         return _ALL.validate_json(file.read_bytes())
     except FileNotFoundError:
         return []
     except (OSError, ValidationError) as error:
-        raise MadeError(f"{file} can't be read: {str(error).splitlines()[0]}") from None
+        raise ProvenanceError(f"{file} can't be read: {str(error).splitlines()[0]}") from None
 
 
 def _write(file: Path, processes: list[Process]) -> None:

@@ -1,4 +1,4 @@
-"""A champion on clips that no trial has seen: one view and crop of each, and several."""
+"""A champion on its test clips: one view and crop of each, and several."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TRIAL = test_checkpoint.TRIAL.model_copy(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run's folder as a sweep leaves it, its champion untrained; of each class a wide, a tall and a square clip."""
+    """The folder of a finished run with an untrained champion; each class has a wide, a tall and a square test clip."""
     place = tmp_path_factory.mktemp("place")
     run = RunFolder(place / "runs/small")
     run.best.mkdir(parents=True)
@@ -49,10 +49,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         for shape, (height, width) in SHAPES.items():
             write_video(place / f"clips/{label}/{shape}.mp4", moving_square(number, height=height, width=width))
             lines.append(f"{label}/{shape}.mp4,{label},{label}-{shape},test")
-        # Not looked at, and so not made.
+        # Clips of the other splits are not read.
         lines += [f"{label}/{split}.mp4,{label},{label}-{split},{split}" for split in ("train", "val")]
     run.split.write_text("\n".join(lines) + "\n")
-    set_test(run, views=1, crops=1)
+    set_views(run, views=1, crops=1)
     manifest = Manifest(
         trial=TRIAL,
         classes=("dip", "squat"),
@@ -68,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run
 
 
-def set_test(run: RunFolder, *, views: int, crops: int) -> None:
+def set_views(run: RunFolder, *, views: int, crops: int) -> None:
     here = run.path.parents[1]
     config = parse_config(
         {
@@ -90,12 +90,12 @@ def stored(run: RunFolder) -> tuple[FrameStore, list[LabelledFrames]]:
 
 
 def logits_by_hand(champion: Champion, store: FrameStore, clip: LabelledFrames, views: int, crops: int) -> torch.Tensor:
-    """Frames and squares counted out; the store keeps them at the very size that the model takes."""
+    """The mean logits, from frames and squares selected by hand; stored frames have the size of the model's input."""
     frames = torch.from_numpy(store.read(clip.digest).copy()).permute(0, 3, 1, 2)
     count, (height, width) = len(frames), frames.shape[-2:]
     assert min(height, width) == SIZE
     assert count == 8
-    # Two frames, of four stored ones each: a single view takes the middle ones, two views those at 1/4 and 3/4.
+    # Each of the two input frames stands for four stored ones: one view takes the middle, two views 1/4 and 3/4.
     chosen = {1: [(2, 6)], 2: [(1, 5), (3, 7)]}[views]
     ends = {"wide": (0, 36, 72), "tall": (0, 36, 72), "square": (0, 0, 0)}[Path(clip.clip_id).stem]
     each = []
@@ -109,7 +109,7 @@ def logits_by_hand(champion: Champion, store: FrameStore, clip: LabelledFrames, 
 
 
 @pytest.mark.parametrize(("views", "crops"), [(1, 3), (2, 1), (2, 3)])
-def test_a_clips_answer_is_the_mean_over_all_crops_of_all_views(views: int, crops: int, run: RunFolder) -> None:
+def test_averaged_logits_are_the_mean_over_all_crops_of_all_views(views: int, crops: int, run: RunFolder) -> None:
     champion, (store, clips) = Champion(run.best), stored(run)
     found = champion.predict_averaged(clips, store, views=views, crops=crops)
     single = champion.predict_stored(clips, store)
@@ -121,34 +121,34 @@ def test_a_clips_answer_is_the_mean_over_all_crops_of_all_views(views: int, crop
         )
         torch.testing.assert_close(single.logits[row], logits_by_hand(champion, store, clip, 1, 1), rtol=0, atol=1e-5)
         if crops == 3 and "square" not in clip.clip_id:
-            assert (found.logits[row] - single.logits[row]).abs().max() > 1e-4, "the ends show something else"
+            assert (found.logits[row] - single.logits[row]).abs().max() > 1e-4, "crops at the ends differ"
 
 
-def test_three_crops_of_square_clips_answer_as_one(run: RunFolder) -> None:
+def test_three_crops_of_square_clips_equal_one(run: RunFolder) -> None:
     champion, (store, clips) = Champion(run.best), stored(run)
     square = [clip for clip in clips if "square" in clip.clip_id]
     three = champion.predict_averaged(square, store, views=1, crops=3)
     assert torch.equal(three.logits, champion.predict_stored(square, store).logits)
 
 
-def test_the_report_has_several_views_beside_the_single_one(run: RunFolder) -> None:
-    set_test(run, views=1, crops=1)
+def test_metrics_with_several_views_are_added_to_those_of_a_single_view(run: RunFolder) -> None:
+    set_views(run, views=1, crops=1)
     single = evaluate_run(run, progress=False)
     assert single.averaged is None
     metrics = json.loads((run.test / "metrics.json").read_text())
     assert metrics["averaged"] is None
 
-    set_test(run, views=2, crops=3)
+    set_views(run, views=2, crops=3)
     both = evaluate_run(run, progress=False)
-    assert both.scores == single.scores
+    assert both.model_copy(update={"averaged": None}) == single
     champion, (store, clips) = Champion(run.best), stored(run)
-    answers = torch.stack([logits_by_hand(champion, store, clip, 2, 3) for clip in clips]).argmax(1)
-    right = int((answers == torch.tensor([clip.label for clip in clips])).sum())
-    beside = json.loads((run.test / "metrics.json").read_text())
-    averaged = beside.pop("averaged")
+    logits = torch.stack([logits_by_hand(champion, store, clip, 2, 3) for clip in clips])
+    correct = int((logits.argmax(1) == torch.tensor([clip.label for clip in clips])).sum())
+    written = json.loads((run.test / "metrics.json").read_text())
+    averaged = written.pop("averaged")
     metrics.pop("averaged")
-    assert beside == metrics
-    assert averaged["accuracy_wilson_95"] == list(wilson_interval(right, 6))
-    assert (averaged["views"], averaged["crops"], averaged["accuracy"]) == (2, 3, right / 6)
+    assert written == metrics
+    assert averaged["accuracy_wilson_95"] == list(wilson_interval(correct, 6))
+    assert (averaged["views"], averaged["crops"], averaged["accuracy"]) == (2, 3, correct / 6)
     assert both.averaged is not None
-    assert averaged["macro_f1"] == both.averaged.scores.macro_f1
+    assert averaged["macro_f1"] == both.averaged.macro_f1

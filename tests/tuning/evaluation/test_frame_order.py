@@ -1,4 +1,4 @@
-"""Models of which it is known whether they see the order of frames."""
+"""Models of which it is known whether they use the order of frames, and the sentence about it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import write_video
 from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
 from tuning.config.schema.train import TrainConfig
-from tuning.evaluation.frame_order import ORDERS, OrderProbe, OrderRow, _permutation, probe, sentence
+from tuning.evaluation.frame_order import ORDERS, OrderAccuracy, OrderProbe, _permutation, probe_frame_order
+from tuning.evaluation.frame_order_sentence import frame_order_sentence
 from tuning.inference.champion import Champion
 from tuning.training.bootstrap import Difference, Interval
 from tuning.training.checkpoint import save_checkpoint
@@ -34,7 +35,7 @@ RESNET: dict[str, Any] = {"hidden": 8}
 
 
 def moving(label: int, start: int) -> np.ndarray:
-    """A bright bar that goes to the right, or to the left: the same pictures in opposite order."""
+    """A bright bar that moves to the right, or to the left: the same frames in reverse order."""
     frames = np.full((FRAMES, SIZE, SIZE, 3), 30, np.uint8)
     for number in range(FRAMES):
         frames[number, :, start + 4 * number : start + 4 * number + 8] = 220
@@ -77,7 +78,7 @@ def champion(folder: Path, arch: str, options: dict[str, Any], model: torch.nn.M
 
 
 def trained(clips: list[LabelledFrames], store: FrameStore) -> torch.nn.Module:
-    """A small C3D that knows right from left on these clips."""
+    """A small C3D that classifies these clips correctly."""
     arch = ARCHITECTURES["c3d"]
     model = build_model("c3d", C3D, num_classes=2, num_frames=FRAMES, size=SIZE)
     frames = torch.stack([torch.from_numpy(store.read(clip.digest).copy()).permute(0, 3, 1, 2) for clip in clips])
@@ -96,47 +97,45 @@ def trained(clips: list[LabelledFrames], store: FrameStore) -> torch.nn.Module:
     return model
 
 
-def test_a_model_of_motion_loses_by_other_orders(
+def test_a_model_of_motion_is_worse_with_other_orders(
     store: tuple[FrameStore, list[LabelledFrames]], tmp_path: Path
 ) -> None:
     frames, clips = store
     model = champion(tmp_path / "c3d", "c3d", C3D, trained(clips, frames))
-    found = probe(model, clips, frames, [clip.clip_id for clip in clips], title="c3d", is_champion=True)
+    groups = [clip.clip_id for clip in clips]
+    found = probe_frame_order(model, clips, frames, groups, title="c3d", is_champion=True)
     assert [row.order for row in found.rows] == list(ORDERS)
     assert found.row("ordered").accuracy == 1
-    assert found.row("ordered").lost is None
-    again = probe(
-        model,
-        clips,
-        frames,
-        [clip.clip_id for clip in clips],
-        title="c3d",
-        is_champion=True,
-        ordered=model.predict_stored(clips, frames),
-    )
-    assert again == found, "answers that are there need not be asked for again"
+    assert found.row("ordered").change is None
+    known = model.predict_stored(clips, frames)
+    again = probe_frame_order(model, clips, frames, groups, title="c3d", is_champion=True, ordered=known)
+    assert again == found, "predictions that are given in order are not computed again"
     assert found.row("reversed").accuracy == 0, "reversed, each clip is one of the other class"
     assert 0.2 <= found.row("shuffled").accuracy <= 0.8
-    assert found.loses
-    assert sentence([found]).startswith("Time matters to c3d: it is right on 1.000 of the test clips in order, on 0.")
+    assert found.uses_order
+    assert frame_order_sentence([found]).startswith(
+        "Time matters to c3d: its accuracy on the test clips is 1.000 with the frames in order and 0."
+    )
 
 
-def test_a_model_that_averages_frames_loses_nothing(
+def test_a_model_that_averages_frames_ignores_their_order(
     store: tuple[FrameStore, list[LabelledFrames]], tmp_path: Path
 ) -> None:
     frames, clips = store
     plain = build_model("resnet18", RESNET, num_classes=2, num_frames=FRAMES, size=SIZE)
     model = champion(tmp_path / "resnet18", "resnet18", RESNET, plain)
-    found = probe(model, clips, frames, [clip.clip_id for clip in clips], title="resnet18", is_champion=True)
+    groups = [clip.clip_id for clip in clips]
+    found = probe_frame_order(model, clips, frames, groups, title="resnet18", is_champion=True)
     for order in ("shuffled", "reversed"):
-        lost = found.row(order).lost
-        assert lost is not None
-        assert lost.value == pytest.approx(0, abs=0.005)
-    assert not found.loses
-    assert sentence([found]).startswith("No model here looks at the order of frames")
+        change = found.row(order).change
+        assert change is not None
+        assert change.value == pytest.approx(0, abs=0.005)
+    assert found.ignores_order
+    assert not found.uses_order
+    assert frame_order_sentence([found]).startswith("No model in this sweep uses the order of frames")
 
 
-def test_a_permutation_is_the_clips_own_and_never_the_order_itself() -> None:
+def test_permutations_differ_between_clips_and_are_never_the_order_or_its_reverse() -> None:
     for frames in (3, 4, 16):
         for clip in ("a", "b", "c"):
             drawn = _permutation(frames, 0, clip).tolist()
@@ -148,45 +147,44 @@ def test_a_permutation_is_the_clips_own_and_never_the_order_itself() -> None:
     assert sorted(_permutation(1, 0, "a").tolist()) == [0]
 
 
-def made_up(
+def probe(
     arch: str, change: float, low: float, high: float, weights: str = "none", accuracy: float = 0.7
 ) -> OrderProbe:
     around = Interval(0.5, 0.9)
     rows = [
-        OrderRow(order, accuracy, around, None if order == "ordered" else Difference(change, Interval(low, high)))
+        OrderAccuracy(order, accuracy, around, None if order == "ordered" else Difference(change, Interval(low, high)))
         for order in ORDERS
     ]
     return OrderProbe(arch, arch, weights, False, tuple(rows))
 
 
-def test_says_so_where_the_clips_can_not_tell() -> None:
-    said = sentence([made_up("c3d", -0.05, -0.2, 0.1), made_up("resnet18", 0.0, 0.0, 0.0)])
-    assert said == (
-        "These data can't tell whether time matters: shuffling the frames changes accuracy by "
-        "c3d -0.050 (-0.200 to +0.100), resnet18 +0.000 (+0.000 to +0.000)."
+def test_sentence_says_that_the_data_cannot_tell_if_the_intervals_contain_zero() -> None:
+    assert frame_order_sentence([probe("c3d", -0.05, -0.2, 0.1), probe("resnet18", 0.0, 0.0, 0.0)]) == (
+        "These data can't tell whether time matters: with shuffled frames accuracy changes by "
+        "-0.050 (-0.200 to +0.100) for c3d, +0.000 (+0.000 to +0.000) for resnet18."
     )
 
 
-def test_says_what_a_model_does_that_takes_no_notice_of_order() -> None:
-    by_order = made_up("c3d", -0.3, -0.4, -0.2, accuracy=0.9)
+def test_sentence_compares_with_the_best_model_that_ignores_order() -> None:
+    by_order = probe("c3d", -0.3, -0.4, -0.2, accuracy=0.9)
     alone, worse, as_good = (
-        sentence([by_order, *others])
+        frame_order_sentence([by_order, *others])
         for others in (
             [],
-            [made_up("resnet18", 0.0, 0.0, 0.0, accuracy=0.6)],
-            [made_up("resnet18", 0.0, 0.0, 0.0, accuracy=0.6), made_up("resnet50", 0.0, 0.0, 0.0, accuracy=0.9)],
+            [probe("resnet18", 0.0, 0.0, 0.0, accuracy=0.6)],
+            [probe("resnet18", 0.0, 0.0, 0.0, accuracy=0.6), probe("resnet50", 0.0, 0.0, 0.0, accuracy=0.9)],
         )
     )
-    told = "Time matters to c3d: it is right on 0.900 of the test clips in order, on 0.900 with their frames shuffled"
-    assert all(said.startswith(told) for said in (alone, worse, as_good))
-    assert alone.endswith("is not known: no model here takes no notice of order.")
-    assert worse.endswith(" Beside it, resnet18, which takes no notice of their order, is right on 0.600.")
+    start = "Time matters to c3d: its accuracy on the test clips is 0.900 with the frames in order and 0.900 with the"
+    assert all(sentence.startswith(start) for sentence in (alone, worse, as_good))
+    assert alone.endswith("is unknown: no model in this sweep ignores it.")
+    assert worse.endswith(" For comparison, resnet18, which ignores the order of frames, reaches an accuracy of 0.600.")
     assert as_good.endswith(
-        "These clips don't need it, though: resnet50, which takes no notice of their order, is right on 0.900."
+        "But these clips don't need it: resnet50, which ignores the order of frames, reaches an accuracy of 0.900."
     )
 
 
-def test_names_other_pretraining_as_a_confound() -> None:
-    probes = [made_up("c3d", -0.3, -0.4, -0.2), made_up("resnet18", 0.0, 0.0, 0.0, "imagenet")]
-    assert "start from different weights (c3d from none, resnet18 from imagenet)" in sentence(probes)
-    assert "different weights" not in sentence(probes[:1])
+def test_sentence_names_different_pretraining_as_a_confound() -> None:
+    probes = [probe("c3d", -0.3, -0.4, -0.2), probe("resnet18", 0.0, 0.0, 0.0, "imagenet")]
+    assert "start from different weights (c3d from none, resnet18 from imagenet)" in frame_order_sentence(probes)
+    assert "different weights" not in frame_order_sentence(probes[:1])

@@ -1,4 +1,4 @@
-"""Axes that matter and axes that don't, on scores made from a known rule."""
+"""Axes that matter and axes that don't, on scores computed from a known rule."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import itertools
 import pytest
 
 from tests.helpers.trial_results import trial_result
-from tuning.evaluation.importance import importances
+from tuning.evaluation.importance import axis_importance
 from tuning.search.trial_result import TrialResult
 
 
 def trials(lrs: tuple[float, ...] = (0.1, 0.01, 0.001)) -> list[TrialResult]:
-    """The score is made by the architecture, a little by the learning rate, and by the sampler not at all."""
+    """The score depends on the architecture, a little on the learning rate, and not on the sampler."""
     return [
         trial_result(
             f"{arch}-{lr}-{sampler}",
@@ -25,8 +25,8 @@ def trials(lrs: tuple[float, ...] = (0.1, 0.01, 0.001)) -> list[TrialResult]:
     ]
 
 
-def test_the_axis_that_makes_the_score_comes_first() -> None:
-    found = importances(trials(), "val_macro_f1")
+def test_axes_are_sorted_by_their_share_of_the_variance() -> None:
+    found = axis_importance(trials(), "val_macro_f1")
     assert [one.axis for one in found][:2] == ["arch", "lr"]
     assert {one.axis for one in found} == {"arch", "lr", "sampler"}
     assert sum(one.share for one in found) == pytest.approx(1)
@@ -35,6 +35,6 @@ def test_the_axis_that_makes_the_score_comes_first() -> None:
     assert all(one.low <= one.share <= one.high for one in found)
 
 
-def test_says_nothing_of_too_few_trials_or_of_equal_ones() -> None:
-    assert importances(trials()[:3], "val_macro_f1") == []
-    assert importances([trial_result(str(number), 0.5) for number in range(8)], "val_macro_f1") == []
+def test_too_few_trials_or_equal_scores_give_no_importance() -> None:
+    assert axis_importance(trials()[:3], "val_macro_f1") == []
+    assert axis_importance([trial_result(str(number), 0.5) for number in range(8)], "val_macro_f1") == []

@@ -1,4 +1,4 @@
-"""Swapped labels are found, right ones are left alone."""
+"""Swapped labels are found, correct ones are not flagged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuning.evaluation.label_issues import label_issues
 CLASSES = ("dip", "plank", "squat", "row")
 
 
-def answers(clips: int, wrong: set[int], classes: int = 3) -> tuple[list[str], np.ndarray, np.ndarray]:
+def predictions(clips: int, wrong: set[int], classes: int = 3) -> tuple[list[str], np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     truth = np.arange(clips) % classes
     probabilities = random.dirichlet(np.ones(len(CLASSES)), clips) * 0.1
@@ -20,8 +20,8 @@ def answers(clips: int, wrong: set[int], classes: int = 3) -> tuple[list[str], n
     return [f"{at}.mp4" for at in range(clips)], labels, probabilities
 
 
-def test_swapped_labels_are_found_with_the_class_that_is_likely_right() -> None:
-    clips, labels, probabilities = answers(60, {4, 17, 33})
+def test_swapped_labels_are_found_with_the_likely_class() -> None:
+    clips, labels, probabilities = predictions(60, {4, 17, 33})
     found = label_issues(clips, labels, probabilities, CLASSES)
     assert {issue.clip for issue in found} == {"4.mp4", "17.mp4", "33.mp4"}
     assert {issue.suggested for issue in found if issue.clip == "4.mp4"} == {CLASSES[4 % 3]}
@@ -29,12 +29,12 @@ def test_swapped_labels_are_found_with_the_class_that_is_likely_right() -> None:
     assert [issue.p_label for issue in found] == sorted(issue.p_label for issue in found)
 
 
-def test_right_labels_are_left_alone_and_classes_without_clips_are_no_matter() -> None:
-    assert label_issues(*answers(60, set()), CLASSES) == []
-    assert label_issues(*answers(6, set(), classes=1), CLASSES) == []
+def test_correct_labels_are_not_flagged_and_classes_may_have_no_clips() -> None:
+    assert label_issues(*predictions(60, set()), CLASSES) == []
+    assert label_issues(*predictions(6, set(), classes=1), CLASSES) == []
 
 
-def test_a_handful_of_clips_is_no_reason_to_fail_or_to_warn() -> None:
+def test_few_clips_give_neither_an_error_nor_a_warning() -> None:
     random = np.random.default_rng(1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

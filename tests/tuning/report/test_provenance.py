@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tuning.report.provenance import (
-    MadeError,
     Process,
+    ProvenanceError,
     add_process,
     cluster_text,
     command_line,
@@ -63,5 +63,5 @@ def test_versions_are_those_in_use() -> None:
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "made.json").write_text("[{")
-    with pytest.raises(MadeError, match=r"made\.json can't be read"):
+    with pytest.raises(ProvenanceError, match=r"made\.json can't be read"):
         read_processes(tmp_path / "made.json")

@@ -1,0 +1,80 @@
+"""Examples of clips for the page: the frames that the champion saw, and where it looked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.loading.clip_view import eval_frames
+from data.page import frame_strip
+from tuning.inference.champion import Champion
+from tuning.report.findings import SweepFindings
+
+_MAX_FRAMES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ClipExample:
+    """A clip with its label, and the class that the champion prefers."""
+
+    clip: str
+    label: str
+    predicted: str
+    probability: float
+    """Of the predicted class."""
+    image: str
+    """Strip of frames as a data URI; empty if the clip is missing or can't be decoded."""
+
+
+class ClipExamples:
+    """Renders examples of clips; decodes those that the frame store lacks."""
+
+    def __init__(self, findings: SweepFindings, limit: int) -> None:
+        self._champion = Champion(findings.run.best)
+        self._classes = findings.classes
+        self._mistakes, self._issues = findings.mistakes[:limit], findings.label_issues[:limit]
+        self._store = findings.config.store.open(findings.manifest.decode)
+        clips = {each.clip for each in self._mistakes} | {each.clip for each in self._issues}
+        self._digests = self._decode(Path(findings.config.data.dir), sorted(clips))
+
+    def _decode(self, root: Path, clips: Sequence[str]) -> Mapping[str, str]:
+        present = [clip for clip in clips if (root / clip).is_file()]
+        if not present:
+            return {}
+        return self._store.build(root, present, workers=1, progress=False).digests()
+
+    def mistakes(self) -> list[ClipExample]:
+        """Return the most confident mistakes on the test clips, with Grad-CAM for the predicted class."""
+        return [
+            ClipExample(
+                each.clip,
+                each.label,
+                each.predicted,
+                each.probability,
+                self._image(each.clip, self._classes.index(each.predicted)),
+            )
+            for each in self._mistakes
+        ]
+
+    def label_issues(self) -> list[ClipExample]:
+        """Return the validation clips whose label is most likely wrong."""
+        return [
+            ClipExample(each.clip, each.label, each.suggested, each.p_suggested, self._image(each.clip, None))
+            for each in self._issues
+        ]
+
+    def _image(self, clip: str, target: int | None) -> str:
+        if clip not in self._digests:
+            return ""
+        stored = self._store.read(self._digests[clip])
+        frames = eval_frames(stored, self._champion.selection, self._champion.transform)
+        heat = None if target is None else self._champion.where_it_looks(frames, target)
+        shown = _spread_indices(len(frames))
+        return frame_strip(frames[shown].permute(0, 2, 3, 1).numpy(), None if heat is None else heat[shown])
+
+
+def _spread_indices(frames: int) -> list[int]:
+    """Return the indices of at most `_MAX_FRAMES` frames, from the middles of equal parts."""
+    count = min(frames, _MAX_FRAMES)
+    return [int((number + 0.5) / count * frames) for number in range(count)]
