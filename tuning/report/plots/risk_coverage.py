@@ -50,7 +50,8 @@ def draw_risk_coverage(curves: Mapping[str, Sequence[RiskCoveragePoint]], thresh
             answered = [point for point in points if threshold is not None and point.threshold >= threshold]
             if answered:
                 coverage, risk = 100 * answered[-1].coverage, 100 * answered[-1].risk
-                text = f"{display_name(name, 24)}, threshold {threshold:.2f}: {risk:.1f} % wrong at {coverage:.0f} % coverage"
+                result = f"{risk:.1f} % wrong at {coverage:.0f} % coverage"
+                text = f"{display_name(name, 24)}, threshold {threshold:.2f}: {result}"
                 (dot,) = axes.plot(coverage, risk, color=style["color"], linestyle="", label=text, zorder=5)
                 dot.set(marker=marker, markersize=9, markeredgecolor=INK)
         axes.set(xlabel="coverage, % of clips", ylabel="risk, % wrong", xlim=(0, 102))
