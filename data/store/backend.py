@@ -1,4 +1,4 @@
-"""What the frame store needs of the storage that holds its entries: a folder or a bucket."""
+"""The interface of the storage that holds a frame store's entries: a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from data.store.entry_file import Entry
+from data.store.entry_file import StoreEntry
 from data.video.decode import ClipFacts
 
 
@@ -28,12 +28,12 @@ class EntrySource(Protocol):
 class StorageBackend(EntrySource, Protocol):
     """Storage in which a store can be built; can be pickled."""
 
-    def check(self, digest: str, known: Entry | None, *, verify: bool) -> Entry:
-        """Check that an entry exists and is not corrupt, and return what is known about it.
+    def check(self, digest: str, known: StoreEntry | None, *, verify: bool) -> StoreEntry:
+        """Check that an entry exists and is not corrupt, and return its metadata.
 
         Args:
             digest: of the clip.
-            known: what the index says about the entry; allows to compare its size without opening it.
+            known: the entry according to the index, to compare its size without opening it; None if unknown.
             verify: compare the checksum too.
 
         Raises:
@@ -41,7 +41,7 @@ class StorageBackend(EntrySource, Protocol):
             CorruptEntryError: it is truncated, altered, or the entry of another clip.
         """
 
-    def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> Entry:
+    def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> StoreEntry:
         """Store a clip; its entry appears only once it is complete.
 
         Args:

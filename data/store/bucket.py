@@ -25,7 +25,7 @@ from pyarrow.fs import FileSystem, FileType
 from tqdm import tqdm
 
 from data.errors import DataError
-from data.store.entry_file import CorruptEntryError, Entry
+from data.store.entry_file import CorruptEntryError, StoreEntry
 from data.store.entry_folder import EntryFolder
 from data.store.index import INDEX, remove_index
 from data.video.decode import ClipFacts
@@ -47,7 +47,7 @@ class Bucket:
         """See `StorageBackend`."""
         return f"{self.root.partition('?')[0]}/{self.key}"
 
-    def check(self, digest: str, known: Entry | None, *, verify: bool) -> Entry:
+    def check(self, digest: str, known: StoreEntry | None, *, verify: bool) -> StoreEntry:
         """See `StorageBackend`; `verify` has no effect.
 
         An entry in the index is compared by size: the bucket has checksums of its own, and entries are verified when
@@ -61,7 +61,7 @@ class Bucket:
             raise CorruptEntryError(f"it has {size} bytes instead of {known.bytes}")
         return known
 
-    def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> Entry:
+    def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> StoreEntry:
         """See `StorageBackend`; also keep the entry as this node's copy."""
         # A folder of its own: two processes can store identical clips concurrently.
         staging = EntryFolder(self._staging / uuid.uuid4().hex)

@@ -38,8 +38,8 @@ class CorruptEntryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What is known about a stored clip, besides its frames."""
+class StoreEntry:
+    """Metadata of a stored clip."""
 
     facts: ClipFacts
     bytes: int
@@ -82,7 +82,7 @@ def _frames_shape(header: bytes) -> tuple[int, ...]:
     return shape
 
 
-def write_entry(stream: BinaryIO, digest: str, frames: np.ndarray, facts: ClipFacts) -> int:
+def write_entry_file(stream: BinaryIO, digest: str, frames: np.ndarray, facts: ClipFacts) -> int:
     """Write an entry and return its size in bytes.
 
     Args:
@@ -103,7 +103,7 @@ def write_entry(stream: BinaryIO, digest: str, frames: np.ndarray, facts: ClipFa
     return size + stream.write(_TRAILER.pack(len(metadata), checksum, _MARKER))
 
 
-def read_entry(file: Path, digest: str, *, verify: bool) -> Entry:
+def read_entry_file(file: Path, digest: str, *, verify: bool) -> StoreEntry:
     """Read an entry's metadata.
 
     Args:
@@ -136,7 +136,7 @@ def read_entry(file: Path, digest: str, *, verify: bool) -> Entry:
         raise CorruptEntryError(f"its metadata can't be read ({error})") from None
     if owner != digest:
         raise CorruptEntryError(f"it is the entry of {owner}")
-    return Entry(facts, size)
+    return StoreEntry(facts, size)
 
 
 def _checksum(stream: BinaryIO, length: int) -> int:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.store.entry_file import CorruptEntryError, Entry, read_entry, write_entry
+from data.store.entry_file import CorruptEntryError, StoreEntry, read_entry_file, write_entry_file
 from data.video.decode import ClipFacts
 
 _COPY_BLOCK = 16 << 20
@@ -34,28 +34,28 @@ class EntryFolder:
         """Return the path of an entry, whether or not it exists."""
         return self.folder / digest[:2] / f"{digest}.npy"
 
-    def check(self, digest: str, known: Entry | None, *, verify: bool) -> Entry:
+    def check(self, digest: str, known: StoreEntry | None, *, verify: bool) -> StoreEntry:
         """See `StorageBackend`."""
         file = self.file(digest)
         if known is None or verify:
-            return read_entry(file, digest, verify=verify)
+            return read_entry_file(file, digest, verify=verify)
         size = file.stat().st_size
         if size != known.bytes:
             raise CorruptEntryError(f"it has {size} bytes instead of {known.bytes}")
         return known
 
-    def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> Entry:
+    def put(self, digest: str, frames: np.ndarray, facts: ClipFacts) -> StoreEntry:
         """See `StorageBackend`."""
         size = 0
 
         def write(stream: BinaryIO) -> None:
             nonlocal size
-            size = write_entry(stream, digest, frames, facts)
+            size = write_entry_file(stream, digest, frames, facts)
 
         self._write_atomically(digest, write)
-        return Entry(facts, size)
+        return StoreEntry(facts, size)
 
-    def copy_from(self, source: BinaryIO, digest: str) -> Entry:
+    def copy_from(self, source: BinaryIO, digest: str) -> StoreEntry:
         """Store a copy of an entry, after verifying it.
 
         Args:
@@ -66,13 +66,13 @@ class EntryFolder:
             CorruptEntryError: the entry is corrupt; no copy is stored.
             OSError: the disk is full or the folder can't be written.
         """
-        entry: Entry
+        entry: StoreEntry
 
         def write(stream: BinaryIO) -> None:
             nonlocal entry
             shutil.copyfileobj(source, stream, _COPY_BLOCK)
             stream.flush()
-            entry = read_entry(Path(stream.name), digest, verify=True)
+            entry = read_entry_file(Path(stream.name), digest, verify=True)
 
         self._write_atomically(digest, write)
         return entry

@@ -1,4 +1,4 @@
-"""The index of a store: what builders know about video files and entries, in one SQLite file.
+"""The index of a store: digests of video files, metadata of entries and failures, in one SQLite file.
 
 It lets a build skip files that have not changed. Only the process that holds the store's build lock opens it; training
 never does. It may be lost at any time: entries describe themselves, and files are hashed again. Therefore it does
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from data.store.entry_file import Entry
+from data.store.entry_file import StoreEntry
 from data.video.decode import ClipFacts
 
 INDEX = "index.sqlite"
@@ -76,10 +76,10 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """What the index knows about a file that has not changed since it was hashed."""
+    """The record of a file that has not changed since it was hashed."""
 
     digest: str
-    entry: Entry | None
+    entry: StoreEntry | None
     """The stored clip; None if it was not stored, or the index has lost it."""
     failure: tuple[str, str] | None
     """Defect and reason, if it could not be decoded."""
@@ -92,7 +92,7 @@ class StoreIndex:
         self._connection = connection
 
     def lookup(self, file: Path, state: FileState, decoder: str) -> IndexRecord | None:
-        """Return what is known about a file; None if nothing is, or if the file has changed.
+        """Return the record of a file; None if there is none or the file has changed.
 
         Args:
             file: a video file.
@@ -110,7 +110,7 @@ class StoreIndex:
         digest, size, facts, failed_decoder, defect, reason = row
         return IndexRecord(
             digest,
-            Entry(ClipFacts(**json.loads(facts)), size) if facts is not None else None,
+            StoreEntry(ClipFacts(**json.loads(facts)), size) if facts is not None else None,
             (defect, reason) if failed_decoder == decoder else None,
         )
 
@@ -121,7 +121,7 @@ class StoreIndex:
                 "REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", (os.path.abspath(file), *state.identity, digest)
             )
 
-    def record_entry(self, digest: str, entry: Entry) -> None:
+    def record_entry(self, digest: str, entry: StoreEntry) -> None:
         """Record an entry that is in the store."""
         facts = json.dumps(asdict(entry.facts))
         self._connection.execute("REPLACE INTO entries VALUES (?, ?, ?)", (digest, entry.bytes, facts))

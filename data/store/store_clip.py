@@ -10,7 +10,7 @@ from data.files import file_sha256
 from data.isolation import CallFailure, run_isolated
 from data.store.backend import StorageBackend
 from data.store.build_report import FailedClip, StoredClip
-from data.store.entry_file import CorruptEntryError, Entry
+from data.store.entry_file import CorruptEntryError, StoreEntry
 from data.store.index import FileState
 from data.video.container import UnusableClipError
 from data.video.decode import DecodeSettings, decode_clip
@@ -38,14 +38,14 @@ class PendingClip:
 
 @dataclass(frozen=True, slots=True)
 class ClipResult:
-    """What became of a clip."""
+    """The result of hashing, decoding and storing a clip."""
 
     pending: PendingClip
     clip: StoredClip | FailedClip
     digest: str | None = None
     state: FileState | None = None
     """The state of the file when it was hashed."""
-    entry: Entry | None = None
+    entry: StoreEntry | None = None
     decoded: bool = False
     """Whether it was decoded now."""
     repaired: bool = False
@@ -121,7 +121,7 @@ def _unreadable(pending: PendingClip, reason: str) -> ClipResult:
     return ClipResult(pending, FailedClip(pending.path, "unreadable", reason))
 
 
-def _find_entry(backend: StorageBackend, digest: str, verify: bool) -> tuple[Entry | None, bool]:
+def _find_entry(backend: StorageBackend, digest: str, verify: bool) -> tuple[StoreEntry | None, bool]:
     """Return the entry if it exists and is intact, and whether it exists but is corrupt."""
     try:
         return backend.check(digest, None, verify=verify), False

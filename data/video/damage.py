@@ -56,13 +56,13 @@ def decodable_frames(collector: FrameCollector, timeline: Timeline) -> int:
 
 
 def describe_damage(collector: FrameCollector, timeline: Timeline, expected: int, read_errors: list[str]) -> str:
-    """Return what is wrong with a clip of which most frames decode; empty if nothing is.
+    """Return a description of the damage of a clip of which most frames decode; empty without damage.
 
     Args:
         collector: after decoding.
         timeline: of the stream.
         expected: frames that the file should display.
-        read_errors: what was wrong when the packets were read.
+        read_errors: errors found when the packets were read.
 
     Raises:
         UnusableClipError: less than half of the frames decode.

@@ -62,7 +62,7 @@ class ClipFacts:
     sought: bool
     """Whether the video is long and was sampled by seeking; fewer frames than packets are then not damage."""
     damage: str
-    """What is wrong with a clip of which most frames decode; empty if nothing is."""
+    """Description of the damage of a clip of which most frames decode; empty without damage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def _decode_gops(video: ScannedVideo, gops: list[_Gop], collector: FrameCollecto
 
 
 def _plan_gops(timeline: Timeline, requested: list[int]) -> list[_Gop]:
-    """Return the GOPs to decode for the requested frames; none if the time stamps don't allow to tell."""
+    """Return the GOPs to decode for the requested frames; none if the time stamps are not reliable."""
     key_packets = np.flatnonzero(timeline.keyframes)
     key_pts = timeline.pts[key_packets]
     distinct = timeline.has_pts and len(timeline.displayed) == timeline.num_displayed

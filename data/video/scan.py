@@ -35,7 +35,7 @@ class ScannedVideo:
     packets: list[Packet[VideoStream]] | None
     """The stream's packets in file order, or None if they are too large to hold."""
     errors: tuple[str, ...]
-    """What could not be read: read errors, or else the demuxer's first messages."""
+    """Read errors; if there are none, the demuxer's first messages."""
     all_errors: tuple[str, ...]
     """All read errors and all demuxer messages."""
     first_offset: int

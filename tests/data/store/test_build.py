@@ -16,7 +16,7 @@ import pytest
 from data.errors import DataError
 from data.store.build import StoreLocation, build_store
 from data.store.build_report import BuildReport, FailedClip
-from data.store.entry_file import Entry
+from data.store.entry_file import StoreEntry
 from data.store.entry_folder import EntryFolder
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
@@ -77,7 +77,7 @@ def test_hanging_clip_fails_alone(tmp_path: Path) -> None:
 class _GrowingClip(EntryFolder):
     """Appends to a clip's file when its entry is looked up, as if the clip were still being copied."""
 
-    def check(self, digest: str, known: Entry | None, *, verify: bool) -> Entry:
+    def check(self, digest: str, known: StoreEntry | None, *, verify: bool) -> StoreEntry:
         with (self.folder.parent / "0.mp4").open("ab") as stream:
             stream.write(b"more")
         return super().check(digest, known, verify=verify)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.store.entry_file import CorruptEntryError, Entry, map_frames
+from data.store.entry_file import CorruptEntryError, StoreEntry, map_frames
 from data.store.entry_folder import EntryFolder
 from data.video.decode import ClipFacts
 
@@ -39,7 +39,7 @@ def folder_with_entry(root: Path) -> tuple[EntryFolder, Path]:
 def test_entry_holds_frames_facts_and_size(tmp_path: Path) -> None:
     folder, file = folder_with_entry(tmp_path)
     entry = folder.check(DIGEST, None, verify=True)
-    assert entry == Entry(FACTS, file.stat().st_size) == folder.check(DIGEST, entry, verify=False)
+    assert entry == StoreEntry(FACTS, file.stat().st_size) == folder.check(DIGEST, entry, verify=False)
     np.testing.assert_array_equal(map_frames(file), FRAMES)
     np.testing.assert_array_equal(np.load(file), FRAMES)
     assert [found.name for found in tmp_path.rglob("*") if found.is_file()] == [file.name]

@@ -76,7 +76,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 )  # fmt: skip
 
 
-def sources(folder: Path) -> list[Path]:
+def write_sources(folder: Path) -> list[Path]:
     short, rich = moving_square(1, count=20), textured(1, 20)
     files = [
         write_video(folder / "index-last.mp4", rich, options={"g": "8"}),
@@ -92,12 +92,12 @@ def sources(folder: Path) -> list[Path]:
 
 
 def corrupt_files(folder: Path, seed: int, cases: int) -> list[str]:
-    """Each source torn in `cases` ways, some of them in two at once."""
-    whole = folder / "whole"
-    whole.mkdir()
+    """Write `cases` corrupted copies of each source and return their names; every third is corrupted twice."""
+    sources = folder / "sources"
+    sources.mkdir()
     rng = np.random.default_rng(seed)
     names = []
-    for source in sources(whole):
+    for source in write_sources(sources):
         for number in range(cases):
             data = bytearray(source.read_bytes())
             for _ in range(1 + (number % 3 == 0)):
