@@ -1,1 +1,5 @@
-"""Architectures and their weights. Knows neither clips nor Ray."""
+"""Architectures, their options and their weights.
+
+`registry` builds a model by name; `archs` has one file per architecture. Imports neither `data` nor `tuning`, nor Ray
+nor MLflow.
+"""

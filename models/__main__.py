@@ -1,4 +1,4 @@
-"""The models' command line: `python -m models {list,fetch}`."""
+"""The command line of `models`: `python -m models {list,fetch}`."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Architectures and pretrained weights.")
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="what architectures take and cost, and which weights are at hand")
-    listing.add_argument("--classes", type=int, default=22, metavar="K", help="classes to tell apart; default: 22")
+    listing = commands.add_parser("list", help="list the architectures with their cost, valid inputs and weights")
+    listing.add_argument("--classes", type=int, default=22, metavar="K", help="number of classes; default: 22")
     listing.set_defaults(command=_list)
     fetch = commands.add_parser(
-        "fetch", help="download weights, for here or for machines that can't; the hash is checked"
+        "fetch", help="download weights and check their hash, for example to copy them to machines without a network"
     )
-    fetch.add_argument("names", nargs="+", metavar="NAME", help="an architecture, or ARCHITECTURE:WEIGHTS")
+    fetch.add_argument(
+        "names", nargs="+", metavar="NAME", help="ARCHITECTURE or ARCHITECTURE:WEIGHTS; default: its first weights"
+    )
     fetch.set_defaults(command=_fetch)
     for command in (listing, fetch):
         command.add_argument(
             "--weights-dir",
             type=Path,
             metavar="DIR",
-            help="folder of the weight files, as a sweep's --weights-dir; default: torch's own (TORCH_HOME)",
+            help="folder of the weight files, as for a sweep; default: torch's own (under TORCH_HOME)",
         )
     return parser
 
@@ -43,28 +45,30 @@ def _list(args: argparse.Namespace) -> int:
 
     from models.architecture import format_range
     from models.registry import ARCHITECTURES
+    from models.weight_files import weights_folder
 
-    header = ("name", "parameters", "GFLOPs a clip", "at", "frames", "sizes", "weights")
+    header = ("name", "parameters", "GFLOPs per clip", "at", "frames", "sizes", "weights")
     rows = [
         (
             arch.name,
-            *_cost(arch.name, args.classes),
+            *_cost_columns(arch.name, args.classes),
             "{}x{}²".format(*arch.default_input),
             format_range(arch.frame_counts),
             format_range(arch.sizes),
-            _weights(arch.name, args.weights_dir),
+            _weights_column(arch.name, args.weights_dir),
         )
         for arch in ARCHITECTURES.values()
     ]
     print(tabulate(rows, header, disable_numparse=True, colalign=("left", "right", "right", *["left"] * 4)))
     print(
-        f"\nParameters and work (forwards, a multiply-add is two) are for {args.classes} classes and the frames and "
-        f"size under 'at'. Weights marked * are at hand; others would be downloaded to\n{_folder(args.weights_dir)}"
+        f"\nParameters and GFLOPs (forward pass; a multiply-add is two operations) are for {args.classes} classes and "
+        "the frame count and size in column 'at'. Weights marked * are on this machine; others are downloaded to\n"
+        f"{weights_folder(args.weights_dir)}"
     )
     return 0
 
 
-def _cost(name: str, num_classes: int) -> tuple[str, str]:
+def _cost_columns(name: str, num_classes: int) -> tuple[str, str]:
     from models.cost import default_cost
 
     try:
@@ -74,18 +78,12 @@ def _cost(name: str, num_classes: int) -> tuple[str, str]:
     return f"{cost.parameters:,}", f"{cost.flops / 1e9:.1f}"
 
 
-def _weights(name: str, weights_dir: Path | None) -> str:
+def _weights_column(name: str, weights_dir: Path | None) -> str:
     from models.registry import get_architecture
     from models.weights import weights_available
 
     known = get_architecture(name).weights
     return ", ".join(f"{weights}*" if weights_available(name, weights, weights_dir) else weights for weights in known)
-
-
-def _folder(weights_dir: Path | None) -> Path:
-    from models.weight_files import weights_folder
-
-    return weights_folder(weights_dir)
 
 
 def _fetch(args: argparse.Namespace) -> int:
@@ -97,7 +95,7 @@ def _fetch(args: argparse.Namespace) -> int:
         known = get_architecture(arch_name).weights
         weights = weights or next(iter(known))
         if weights not in known:
-            raise ModelError(f"{arch_name} has no weights {weights!r} to fetch: there are {', '.join(known)}")
+            raise ModelError(f"{arch_name} has no weights {weights!r}: fetch one of {', '.join(known)}")
         file = obtain_weight_file(known[weights], arch_name, weights, args.weights_dir)
         print(
             f"{arch_name}:{weights}  {file.stat().st_size / 1e6:.1f} MB  SHA-256 {weight_file_sha256(file)}  {file}",

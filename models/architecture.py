@@ -1,4 +1,4 @@
-"""What is known of an architecture before it is built."""
+"""The description of an architecture: its input, its options, its weights, and how to build it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from models.errors import ModelError
 from models.options import ModelOptions
 
 RGB = tuple[float, float, float]
-"""Red, green and blue."""
+"""A value for each channel: red, green, blue."""
 
 IMAGENET_MEAN_STD: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation that torchvision's networks for photographs were trained with."""
+"""Mean and standard deviation of the input of torchvision's ImageNet models."""
 
 KINETICS_MEAN_STD: tuple[RGB, RGB] = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
-"""Mean and deviation that torchvision's convolutional networks for clips were trained with."""
+"""Mean and standard deviation of the input of torchvision's convolutional Kinetics models."""
 
 PRETRAINED_REQUIREMENTS = "requirements-pretrained.txt"
-"""What `pip install -r` takes for architectures and weights that are an extra."""
+"""Requirements of the architectures and weights that need an optional package."""
 
 StateDict = Mapping[str, torch.Tensor]
-"""A state dict."""
 
 
 @dataclass(frozen=True)
@@ -35,71 +34,72 @@ class DownloadableWeights:
     """A weight file on the web."""
 
     url: str
-    """Its file name ends in a hyphen and the start of the file's SHA-256."""
+    """Its file name ends in a hyphen and the first digits of the file's SHA-256."""
 
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """A weight file that an installed Python package holds."""
+    """A weight file inside an installed Python package."""
 
     package: str
-    """The package's import name."""
+    """Import name of the package."""
     file: str
-    """Path in the package; its name ends in a hyphen and the start of the file's SHA-256."""
+    """Path inside the package; the file name ends in a hyphen and the first digits of the file's SHA-256."""
 
 
 class WeightEntry(NamedTuple):
-    """One value of a weight file as an architecture takes it."""
+    """One tensor of a weight file, translated for an architecture."""
 
     key: str
-    """The architecture's own key, with or without `backbone.` in front."""
+    """The architecture's own key, with or without the prefix `backbone.`."""
     value: torch.Tensor
 
 
 def keep_keys(state: StateDict) -> dict[str, WeightEntry]:
-    """The entries of a file whose keys are the architecture's own."""
+    """Translate a weight file whose keys are the architecture's own."""
     return {key: WeightEntry(key, value) for key, value in state.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """One architecture: what it takes, and how it is built."""
+    """One architecture: which input it takes, which options and weights it has, and how to build it."""
 
     name: str
     options_type: type[ModelOptions]
-    """Dataclass of its options, a subclass of `ModelOptions`."""
+    """Dataclass of its options."""
     build: Callable[[Any, int, int, int], ClipModel]
-    """From a config, the number of classes, the frame count and the size to a module `(B,T,3,H,W)` to `(B,K)`."""
+    """Build a module from clips `(B, T, 3, H, W)` to logits `(B, K)`, given the options, the number of classes K, the
+    frame count T and the size H = W."""
     frame_counts: range
-    """Frame counts that it takes."""
+    """Valid frame counts."""
     sizes: range
-    """Heights and widths in pixels that it takes."""
+    """Valid heights and widths in pixels."""
     default_input: tuple[int, int]
-    """Frame count and size that its weights were trained at, or that its paper has."""
+    """Frame count and size that its weights were trained on, or that its paper uses."""
     mean: RGB
-    """Subtracted from frames in `[0, 1]`, a channel each."""
+    """Mean of each channel, subtracted from frames in `[0, 1]`."""
     std: RGB
-    """Frames are divided by it after that."""
+    """Standard deviation of each channel; frames are divided by it after the mean is subtracted."""
     stages: tuple[str, ...]
-    """Prefixes of the backbone's parameter names, each with its final dot, from the input to the output: every
-    parameter outside the head begins with exactly one. A convolution or norm between the blocks is a stage itself."""
+    """Prefixes of the backbone's parameter names from input to output, each with its final dot. Every parameter outside
+    the head starts with exactly one of them. A convolution or norm between two blocks is a stage of its own."""
     pool: Callable[[Any], nn.Module]
-    """From a model to the module whose input is the last in it that still has places in the picture, so that it can be
-    asked where it looks: `(B, C, T', H', W')`, or `(B*T, C, H', W')` of one that looks at frames one by one."""
+    """Return the module of a model that pools the last feature map. Grad-CAM reads its input, which is
+    `(B, C, T', H', W')`, or `(B*T, C, H', W')` if the network is applied to each frame."""
     head_prefix: str = "head."
-    """Prefix of the parameters that depend on the classes, or that no weights hold: they start at random."""
+    """Prefix of the parameters that depend on the classes or that no weights contain: they start at random."""
     weights: Mapping[str, DownloadableWeights | PackagedWeights] = field(default_factory=dict)
-    """Pretrained weights by name, beside `none`, files and folders; the first is what `fetch` takes."""
+    """Pretrained weights by name; `fetch` takes the first by default. `none`, files and folders are always valid."""
     translate: Callable[[StateDict], Mapping[str, WeightEntry]] = keep_keys
-    """From a weight file that others wrote: its keys to the architecture's own keys and values."""
+    """Translate a published weight file: its keys to the architecture's own keys and values."""
     requires: str = ""
-    """Import name of a package that is not among the project's requirements."""
+    """Import name of an optional package that the architecture needs."""
 
     def check(self, num_frames: int, size: int) -> None:
-        """Refuse what the architecture can't take, and an architecture that can't be built here.
+        """Raise ModelError if the architecture cannot take this input or cannot be built.
 
         Raises:
-            ModelError: the frame count or the size is not one of its own, or a package is missing.
+            ModelError: the frame count or the size is not valid, or a package is missing.
         """
         if num_frames not in self.frame_counts:
             raise ModelError(f"{self.name} can't take {num_frames} frames: it takes {format_range(self.frame_counts)}")
@@ -109,16 +109,20 @@ class Architecture:
 
 
 def check_installed(what: str, package: str) -> None:
-    """Refuse to go on without a package that is an extra; an empty name stands for none.
+    """Raise ModelError if an optional package is missing.
+
+    Args:
+        what: what needs the package, for the message.
+        package: import name of the package; empty if none is needed.
 
     Raises:
-        ModelError: it is not installed.
+        ModelError: the package is not installed.
     """
     if package and find_spec(package) is None:
         raise ModelError(f"{what} needs the package {package}: pip install -r {PRETRAINED_REQUIREMENTS}")
 
 
 def format_range(values: range) -> str:
-    """Legal values in words."""
+    """Format a range of valid values for messages and tables, such as `multiples of 8 from 8 to 64`."""
     step = f"multiples of {values.step} from " if values.step > 1 else ""
     return f"{step}{values[0]} to {values[-1]}"

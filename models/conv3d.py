@@ -1,4 +1,4 @@
-"""Convolutions over space and time that learn in bf16 on CPUs too."""
+"""3-D convolutions with correct bf16 gradients on CPUs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 
 class PaddedConv3d(nn.Conv3d):
-    """A convolution that lays its padding over time on itself where a clip is short.
+    """A `Conv3d` that pads time explicitly if the clip is short.
 
-    With torch 2.14.1 in bf16 on CPUs, the gradient of such a convolution's weights is otherwise taken from memory that
-    nobody has written, and can end the process: seen with kernels of 3 at length 2 (the last blocks of C3D at 16
-    frames), with kernels of 7 at lengths 2 to 7 (S3D's first layer), never from twice the kernel's length on.
+    With torch 2.14.1, bf16 and a CPU, the weight gradient of `Conv3d` otherwise reads uninitialised memory and can
+    crash the process. Observed with kernel 3 at length 2 (the last blocks of C3D at 16 frames) and with kernel 7 at
+    lengths 2 to 7 (S3D's first layer), never from twice the kernel's length on.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -25,7 +25,7 @@ class PaddedConv3d(nn.Conv3d):
 
 
 def use_padded_conv3d(network: nn.Module) -> nn.Module:
-    """Put a `PaddedConv3d` in the place of each 3-D convolution of a network; its weights and keys stay."""
+    """Replace each 3-D convolution of a network by a `PaddedConv3d` in place; weights and state-dict keys stay."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Conv3d) and not isinstance(child, PaddedConv3d):

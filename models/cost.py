@@ -1,4 +1,4 @@
-"""What a model costs: its size and its arithmetic, found without memory or computing."""
+"""Parameters and FLOPs of a model, counted on the meta device: no memory, no computation."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from models.registry import build_model, get_architecture
 
 @dataclass(frozen=True)
 class Cost:
-    """Size of a model and work to classify one clip."""
+    """Size of a model, and work to classify one clip."""
 
     parameters: int
     flops: int
-    """Floating-point operations of convolutions and matrix products forwards, a multiply-add counted as two."""
+    """Floating-point operations of the convolutions and matrix products in the forward pass; a multiply-add is two."""
 
 
 def model_cost(name: str, options: Mapping[str, Any], *, num_classes: int, num_frames: int, size: int) -> Cost:
-    """The cost of an architecture as it is configured.
+    """Return the cost of an architecture with these options and this input.
 
     Raises:
-        ModelError: it can't be built so, or not here.
+        ModelError: the model cannot be built.
     """
     with torch.device("meta"):
         model = build_model(name, options, num_classes=num_classes, num_frames=num_frames, size=size).eval()
@@ -36,10 +36,10 @@ def model_cost(name: str, options: Mapping[str, Any], *, num_classes: int, num_f
 
 
 def default_cost(name: str, num_classes: int) -> Cost:
-    """An architecture's cost with its default options, at its default frame count and size.
+    """Return an architecture's cost with its default options, frame count and size.
 
     Raises:
-        ModelError: it can't be built here.
+        ModelError: the model cannot be built.
     """
     num_frames, size = get_architecture(name).default_input
     return model_cost(name, {}, num_classes=num_classes, num_frames=num_frames, size=size)

@@ -1,8 +1,8 @@
-"""The one kind of error that a user of `models` can mend."""
+"""The error that `models` raises for users."""
 
 
 class ModelError(ValueError):
-    """An architecture, option or weight file that can't be used as asked.
+    """An architecture, option or weight file cannot be used.
 
-    The message is one line that names the value and the mend: command lines print it without a traceback.
+    The message is one line that names the bad value and how to fix it. Command lines print it without a traceback.
     """

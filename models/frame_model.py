@@ -1,4 +1,4 @@
-"""Networks for pictures on each frame of a clip: features, a temporal head, two fully connected layers."""
+"""Image networks applied to each frame: frame features, temporal pooling, two fully connected layers."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class HeadOptions(ModelOptions):
     """Options of the two fully connected layers."""
 
     hidden: Width = 256
-    """Width of the first of the two fully connected layers."""
+    """Width of the first fully connected layer."""
 
     dropout: DropRate = 0.5
-    """Share of hidden units dropped in training."""
+    """Dropout rate before the last layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameOptions(HeadOptions):
-    """Options of networks that see frame by frame."""
+    """Options of image networks that are applied to each frame."""
 
     temporal: TemporalPooling = "average"
-    """How the frames' features become the clip's: `average`, `lstm` or `attention`."""
+    """Temporal pooling of the frame features: `average`, `lstm` or `attention`."""
 
     temporal_width: Width = _TEMPORAL_WIDTH
-    """Width of the LSTM or the attention."""
+    """Width of the LSTM or the attention layer."""
 
     def __post_init__(self) -> None:
         if self.temporal == "average" and self.temporal_width != _TEMPORAL_WIDTH:
@@ -45,15 +45,15 @@ class FrameOptions(HeadOptions):
             )
         if self.temporal == "attention" and self.temporal_width % ATTENTION_HEADS:
             raise ModelError(
-                f"temporal_width is {self.temporal_width}: with temporal: attention it must be a multiple of "
-                f"{ATTENTION_HEADS}, the number of heads"
+                f"temporal_width is {self.temporal_width}; with temporal: attention it must be a multiple of "
+                f"{ATTENTION_HEADS}, the number of attention heads"
             )
 
 
 class FrameModel(ClipModel):
-    """A network for pictures without its classifier on each frame.
+    """An image network without its classifier, applied to each frame.
 
-    With `temporal: average` the order of the frames makes no difference: what it gets right, single frames tell.
+    With `temporal: average` the order of the frames has no effect: the model can only use what single frames show.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class FrameModel(ClipModel):
     ) -> None:
         super().__init__(options)
         self.backbone = backbone
-        gather, width = build_temporal_pooling(
+        pooling, width = build_temporal_pooling(
             options.temporal, features, options.temporal_width, num_frames, dropout=options.dropout
         )
-        self.head = classifier_head(gather, width, options, num_classes)
+        self.head = classifier_head(pooling, width, options, num_classes)
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, H, W)` to `(B, K)`."""
@@ -72,13 +72,14 @@ class FrameModel(ClipModel):
         return self.head(features.unflatten(0, frames.shape[:2]))
 
 
-def classifier_head(gather: nn.Module, width: int, options: HeadOptions, num_classes: int) -> nn.Sequential:
-    """From frames' features `(B, T, D)` to logits `(B, K)`, by way of `gather` to `(B, width)`."""
+def classifier_head(pooling: nn.Module, width: int, options: HeadOptions, num_classes: int) -> nn.Sequential:
+    """Build the layers from frame features `(B, T, D)` to logits `(B, K)`; `pooling` returns `(B, width)`."""
     return nn.Sequential(
         OrderedDict(
             [
-                ("temporal", gather),
-                # Numbered as before there were temporal heads, so that older models' files fit.
+                ("temporal", pooling),
+                # These names are the numbers that the layers had before temporal pooling became a layer of its own.
+                # Existing state dicts use them.
                 ("0", nn.Linear(width, options.hidden)),
                 ("1", nn.ReLU(inplace=True)),
                 ("2", nn.Dropout(options.dropout)),

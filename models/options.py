@@ -1,4 +1,4 @@
-"""What the options of architectures have in common: their types, and what every one of them offers."""
+"""Types of architecture options, and the options that every architecture has."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import Field
 
 Width = Annotated[int, Field(ge=1)]
-"""A number of channels or units."""
+"""Number of channels or units of a layer."""
 
 DropRate = Annotated[float, Field(ge=0, lt=1)]
-"""A share of units or branches that are dropped in training."""
+"""Probability of dropping a unit or a branch in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,5 +19,5 @@ class ModelOptions:
     """Options that every architecture has."""
 
     subtract_mean_frame: bool = False
-    """Take each clip's mean over time off its frames, so that a still background vanishes and what moves stays; from
-    weights of plain frames a network then starts off what it knows."""
+    """Subtract each clip's mean over time from its frames, which removes a still background and keeps motion. Weights
+    that were trained on plain frames then start from inputs they have never had."""

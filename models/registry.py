@@ -1,8 +1,8 @@
-"""The architectures by name, and the one function that builds them.
+"""The architectures by name, and the function that builds a model.
 
-A new architecture is one file with a config dataclass, a module and its `ARCHITECTURE`, and its name in `_FILES`.
-The module calls what depends on the classes `head`, and a network of others that it wraps whole `backbone`: weight
-files go by that.
+To add an architecture, write a file in `models/archs/` with an options dataclass, a module and its `ARCHITECTURE`, and
+add the file to `_FILES`. The module calls the layers that depend on the classes `head`, and a wrapped network
+`backbone`: loading weights relies on these names.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ _FILES = (
 )
 
 ARCHITECTURES: dict[str, Architecture] = {file.ARCHITECTURE.name: file.ARCHITECTURE for file in _FILES}
-"""Those that look at frames one by one first, then those that see time."""
+"""All architectures by name: first those that process single frames, then those that process frames together."""
 
 
 def get_architecture(name: str) -> Architecture:
-    """Look an architecture up.
+    """Return the architecture of this name.
 
     Raises:
-        ModelError: there is none of this name; the nearest is named.
+        ModelError: no architecture has this name; the message suggests the nearest.
     """
     if name not in ARCHITECTURES:
-        raise ModelError(f"no architecture is called {name!r}{_nearest(name, list(ARCHITECTURES))}")
+        raise ModelError(f"no architecture is called {name!r}{_suggestion(name, list(ARCHITECTURES))}")
     return ARCHITECTURES[name]
 
 
 def parse_options(name: str, options: Mapping[str, Any]) -> Any:
-    """An architecture's options as its config dataclass, typed and checked.
+    """Validate an architecture's options and return them as its options dataclass.
 
     Raises:
-        ModelError: an unknown option (the nearest is named), a bad value, or one that has no effect.
+        ModelError: an option is unknown (the message suggests the nearest), has an invalid value, or has no effect.
     """
     options_type = get_architecture(name).options_type
     valid = [option.name for option in fields(options_type)]
     for key in options:
         if key not in valid:
-            raise ModelError(f"{name} has no option {key!r}{_nearest(str(key), valid)}")
+            raise ModelError(f"{name} has no option {key!r}{_suggestion(str(key), valid)}")
     types, checked = get_type_hints(options_type, include_extras=True), {}
     for key, value in options.items():
         try:
@@ -76,44 +76,42 @@ def parse_options(name: str, options: Mapping[str, Any]) -> Any:
 
 
 def check_input(name: str, options: Mapping[str, Any], num_frames: int, size: int) -> None:
-    """Refuse frame counts and sizes that an architecture with these options can't take.
+    """Raise ModelError if an architecture with these options cannot take this input.
 
     Raises:
-        ModelError: it can't, the options themselves can't be used, or a package is missing that it needs.
+        ModelError: the frame count, the size or an option is not valid, or a package is missing.
     """
     get_architecture(name).check(num_frames, size)
     if parse_options(name, options).subtract_mean_frame and num_frames == 1:
-        raise ModelError(
-            f"{name} with subtract_mean_frame can't take 1 frame, which less its own mean is nothing: take 2 or more"
-        )
+        raise ModelError(f"{name} with subtract_mean_frame can't take 1 frame: it needs at least 2")
 
 
 def build_model(name: str, options: Mapping[str, Any], *, num_classes: int, num_frames: int, size: int) -> ClipModel:
-    """A model with weights drawn from torch's global generator.
+    """Build a model with weights drawn from torch's global generator.
 
     Args:
         name: the architecture.
         options: its options.
         num_classes: K.
-        num_frames: T of the clips that it will see.
-        size: H and W.
+        num_frames: T, the frame count of its clips.
+        size: H and W of its frames, in pixels.
 
     Returns:
         A module from normalised frames `(B, T, 3, H, W)` to logits `(B, K)`.
 
     Raises:
-        ModelError: an unknown architecture or option, a frame count or size that it can't take, or a package is missing
-            that it needs.
+        ModelError: the architecture or an option is unknown, the frame count or the size is not valid, or a package is
+            missing.
     """
     check_input(name, options, num_frames, size)
     return get_architecture(name).build(parse_options(name, options), num_classes, num_frames, size)
 
 
 def check_weights(name: str, weights: str) -> None:
-    """Refuse weights that this architecture can't have, without reading any.
+    """Raise ModelError if `weights` is not valid for an architecture; does not read any file.
 
     Raises:
-        ModelError: it is neither `none`, nor a name that the architecture knows, nor looks like a file or folder.
+        ModelError: `weights` is neither `none`, nor a name that the architecture has, nor the path of a file or folder.
     """
     known = get_architecture(name).weights
     looks_like_path = "/" in weights or "\\" in weights or bool(Path(weights).suffix)
@@ -124,7 +122,7 @@ def check_weights(name: str, weights: str) -> None:
         )
 
 
-def _nearest(word: str, valid: list[str]) -> str:
+def _suggestion(word: str, valid: list[str]) -> str:
     likeness = {known: difflib.SequenceMatcher(None, known, word).ratio() for known in valid}
-    near = max(valid, key=likeness.__getitem__)  # the first of those that are equally near
-    return f"; did you mean {near!r}?" if likeness[near] >= 0.5 else f"; there are {', '.join(valid)}"
+    nearest = max(valid, key=likeness.__getitem__)  # the first one of a tie
+    return f"; did you mean {nearest!r}?" if likeness[nearest] >= 0.5 else f"; there are {', '.join(valid)}"

@@ -1,4 +1,4 @@
-"""From the features of a clip's frames to the features of the clip."""
+"""Temporal pooling: the features of a clip's frames to the features of the clip."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 TemporalPooling = Literal["average", "lstm", "attention"]
-"""`average`: the mean over time, blind to the order. `lstm`: a long short-term memory reads the frames in turn (Donahue
-et al. 2014, arXiv 1411.4389). `attention`: a Transformer's encoder over frames with learned positions and a token that
-gathers (Neimark et al. 2021, arXiv 2102.00719)."""
+"""`average`: mean over time, which ignores the order of the frames. `lstm`: the last state of an LSTM over the frames
+(Donahue et al. 2014, arXiv 1411.4389). `attention`: a Transformer encoder layer over the frames with learned positions
+and a class token (Neimark et al. 2021, arXiv 2102.00719)."""
 
 ATTENTION_HEADS = 8
 
@@ -18,7 +18,7 @@ ATTENTION_HEADS = 8
 def build_temporal_pooling(
     kind: TemporalPooling, features: int, width: int, num_frames: int, dropout: float
 ) -> tuple[nn.Module, int]:
-    """A module from frames' features `(B, T, features)` to a clip's `(B, D)`, and D."""
+    """Return a module from frame features `(B, T, features)` to clip features `(B, D)`, and D."""
     if kind == "average":
         return AveragePooling(), features
     if kind == "lstm":
@@ -35,7 +35,7 @@ class AveragePooling(nn.Module):
 
 
 class LSTMPooling(nn.Module):
-    """What an LSTM holds after the last frame."""
+    """The output of an LSTM at the last frame."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class LSTMPooling(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """One layer of self-attention over a fixed number of frames and one token that the clip's features come from."""
+    """One self-attention layer over a fixed number of frames and a class token, which is the output."""
 
     def __init__(self, features: int, width: int, num_frames: int, dropout: float) -> None:
         super().__init__()
@@ -62,6 +62,6 @@ class AttentionPooling(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """`(B, T, D)` to `(B, width)`."""
-        frames = self.project(features) + self.positions
+        frames = self.project(features) + self.positions  # (B, T, width)
         token = self.token.to(frames.dtype).expand(frames.shape[0], 1, -1)
         return self.norm(self.layer(torch.cat([token, frames], 1))[:, 0])

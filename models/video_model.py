@@ -1,4 +1,4 @@
-"""torchvision's networks for clips, whole but for their classifiers."""
+"""torchvision's video networks with a classifier of our own."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from models.options import DropRate, ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions(ModelOptions):
-    """Options of networks for clips."""
+    """Options of video networks."""
 
     dropout: DropRate = 0.5
-    """Share of the clip's features dropped in training before the last layer."""
+    """Dropout rate before the last layer."""
 
 
 class VideoModel(ClipModel):
-    """A network for clips and one fully connected layer."""
+    """A video network without its classifier, and one fully connected layer."""
 
     def __init__(self, options: VideoOptions, backbone: nn.Module, features: int, num_classes: int) -> None:
         super().__init__(options)
@@ -36,12 +36,12 @@ class VideoModel(ClipModel):
 
 
 def video_resnet(name: str, options_type: type[VideoOptions], kinetics400: str) -> Architecture:
-    """One of torchvision's residual networks for clips (Tran et al. 2017, arXiv 1711.11248).
+    """Return the `Architecture` of one of torchvision's video ResNets (Tran et al. 2017, arXiv 1711.11248).
 
     Args:
-        name: the architecture's, and torchvision's for the function that builds it.
-        options_type: its options.
-        kinetics400: address of torchvision's `KINETICS400_V1`, of clips of 16 frames.
+        name: name of the architecture and of torchvision's builder function.
+        options_type: dataclass of its options.
+        kinetics400: URL of torchvision's `KINETICS400_V1` weights, trained on clips of 16 frames.
     """
 
     def build(options: VideoOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:

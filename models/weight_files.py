@@ -1,4 +1,4 @@
-"""Where the files of named weights lie and how they come there: a folder, a download, an installed package."""
+"""Find the files of named weights in a folder or an installed package, or download them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from models.architecture import DownloadableWeights, PackagedWeights, check_inst
 from models.errors import ModelError
 
 DOWNLOAD_TIMEOUT_S = 20.0
-"""Seconds without a byte after which a download is given up."""
+"""A download fails after this many seconds without a byte."""
 
-# A host has several addresses, each of which may take this long, and a firewall that drops packets lets all of them.
+# A host can have several addresses and urllib tries each in turn; a firewall that drops packets makes all of them slow.
 _CONNECT_TIMEOUT_SHARE = 0.25
 
 
 def weights_folder(weights_dir: Path | None = None) -> Path:
-    """Where downloads are looked for and kept: the folder that is given, else torch's own (`TORCH_HOME`)."""
+    """Return the folder of downloaded weights: `weights_dir`, or torch's own (under `TORCH_HOME`)."""
     return weights_dir if weights_dir is not None else Path(torch.hub.get_dir(), "checkpoints")
 
 
 def weight_file_path(source: DownloadableWeights | PackagedWeights, weights_dir: Path | None = None) -> Path | None:
-    """Where the file lies or will lie; None for a package that is not installed."""
+    """Return the path of the file, which may not exist yet; None if it is in a package that is not installed."""
     if isinstance(source, DownloadableWeights):
         return weights_folder(weights_dir) / source.url.rsplit("/", 1)[1]
     spec = find_spec(source.package)
@@ -39,16 +39,16 @@ def weight_file_path(source: DownloadableWeights | PackagedWeights, weights_dir:
 def obtain_weight_file(
     source: DownloadableWeights | PackagedWeights, arch: str, weights: str, weights_dir: Path | None = None
 ) -> Path:
-    """The file, downloaded if it isn't there yet; its hash is compared each time.
+    """Return the path of the file after downloading it if it is missing and checking its hash.
 
     Args:
-        source: where it comes from.
-        arch: the architecture, for messages.
-        weights: the weights' name, for messages.
-        weights_dir: see `weights_folder`.
+        source: the URL or the package.
+        arch: name of the architecture, for messages.
+        weights: name of the weights, for messages.
+        weights_dir: folder of downloaded weights; default: torch's own.
 
     Raises:
-        ModelError: it can't be had, or is another file than it should be.
+        ModelError: the download fails, the package is not installed, or the hash differs.
     """
     if isinstance(source, PackagedWeights):
         check_installed(f"reading {arch}'s {weights} weights", source.package)
@@ -61,10 +61,10 @@ def obtain_weight_file(
 
 
 def weight_file_sha256(file: Path) -> str:
-    """A file's SHA-256 in hexadecimal.
+    """Return a file's SHA-256 in hexadecimal.
 
     Raises:
-        ModelError: it can't be read.
+        ModelError: the file cannot be read.
     """
     try:
         with file.open("rb") as stream:
@@ -74,18 +74,17 @@ def weight_file_sha256(file: Path) -> str:
 
 
 def _check_hash(file: Path, source: DownloadableWeights | PackagedWeights) -> None:
-    digest, start = weight_file_sha256(file), _hash_start(file.name)
-    if digest.startswith(start):
+    digest, expected = weight_file_sha256(file), _hash_in_name(file.name)
+    if digest.startswith(expected):
         return
-    mend = (
-        f"download {source.url} again" if isinstance(source, DownloadableWeights) else f"install {source.package} again"
-    )
+    fix = f"download {source.url}" if isinstance(source, DownloadableWeights) else f"install {source.package}"
     raise ModelError(
-        f"{file} is damaged or another file: its SHA-256 begins with {digest[:8]}, not {start}; delete it and {mend}"
+        f"{file} is damaged or another file: its SHA-256 starts with {digest[:8]}, not {expected}; delete it and {fix} "
+        "again"
     )
 
 
-def _hash_start(name: str) -> str:
+def _hash_in_name(name: str) -> str:
     return Path(name).stem.rsplit("-", 1)[1]
 
 
@@ -96,8 +95,8 @@ def _download(url: str, file: Path, arch: str, weights: str) -> None:
         with urllib.request.urlopen(head, timeout=DOWNLOAD_TIMEOUT_S * _CONNECT_TIMEOUT_SHARE):
             pass
         with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            torch.hub.download_url_to_file(url, str(file), _hash_start(file.name), progress=False)
-    # torch.hub raises RuntimeError for a wrong hash; URLError, refusals and time-outs are all OSError.
+            torch.hub.download_url_to_file(url, str(file), _hash_in_name(file.name), progress=False)
+    # torch.hub raises RuntimeError for a wrong hash. URLError, refused connections and timeouts are OSErrors.
     except (OSError, http.client.HTTPException, RuntimeError) as error:
         raise ModelError(
             f"{arch}'s {weights} weights can't be downloaded ({getattr(error, 'reason', None) or error}): get {url} "
@@ -107,7 +106,7 @@ def _download(url: str, file: Path, arch: str, weights: str) -> None:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """`torch.hub` takes no timeout: without one a silent server would hold the sweep for ever."""
+    """Set the default socket timeout, since `torch.hub` has none and would wait for a silent server forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

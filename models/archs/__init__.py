@@ -1,4 +1,4 @@
-"""The architectures, a file each; `models.registry` lists them.
+"""The architectures, one file each; `models.registry` lists them.
 
-May import the building blocks at the top of `models`, and each other where one extends another.
+May import the building blocks at the top of `models`, and another architecture to extend it.
 """

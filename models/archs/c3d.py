@@ -20,30 +20,30 @@ from models.options import DropRate, ModelOptions, Width
 _WIDTHS = (1, 2, 4, 4, 8, 8, 8, 8)
 _POOL_AFTER = (0, 1, 3, 5, 7)
 
-# How others call the convolutions, and the places of the fully connected layers in our head.
+# Names of the convolutions in other implementations, and the index in our head of their fully connected layers.
 _CONVOLUTIONS = ("conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a", "conv5b")
 _FULLY_CONNECTED = {"fc6": 1, "fc7": 4, "fc8": 7, "classifier.0": 1, "classifier.3": 4, "classifier.6": 7}
 
 
 @dataclass(frozen=True, kw_only=True)
 class C3DOptions(ModelOptions):
-    """Options of `c3d`; where `subtract_mean_frame` takes off each clip's own mean, the paper takes off the mean of all
-    training clips."""
+    """Options of `c3d`. The paper subtracts the mean of all training clips; `subtract_mean_frame` subtracts each clip's
+    own."""
 
     batch_norm: bool = False
-    """Batch norm after each convolution; the paper has none."""
+    """Batch norm after each convolution; not in the paper."""
 
     width: Width = 64
-    """Channels of the first convolution, the others in proportion; the paper's is 64."""
+    """Channels of the first convolution; all others scale with it. 64 in the paper."""
 
     fc: Width = 4096
-    """Width of the two hidden fully connected layers; for `head: fc` alone."""
+    """Width of the two hidden fully connected layers; only for `head: fc`."""
 
     dropout: DropRate = 0.5
-    """Share of units dropped in training before the last layer and, with `head: fc`, the one before it."""
+    """Dropout rate before the last layer and, with `head: fc`, before the layer in front of it."""
 
     head: Literal["fc", "pool"] = "fc"
-    """`fc`: the paper's three fully connected layers. `pool`: the average over space and time, then one layer."""
+    """`fc`: the paper's three fully connected layers. `pool`: average over space and time, then one layer."""
 
     def __post_init__(self) -> None:
         if self.head == "pool" and self.fc != 4096:
@@ -51,20 +51,20 @@ class C3DOptions(ModelOptions):
 
 
 class C3D(ClipModel):
-    """C3D for one frame count and size; with the defaults, 16 frames of 112x112, the paper's network.
+    """C3D for a fixed frame count and size. With the defaults, 16 frames of 112², it is the paper's network.
 
-    Frame counts are multiples of 8: an odd length would lose its last frames in a pool.
+    The frame count is a multiple of 8, because a pool drops the last frame of an odd length.
     """
 
-    def __init__(self, config: C3DOptions, num_classes: int, num_frames: int, size: int) -> None:
-        super().__init__(config)
+    def __init__(self, options: C3DOptions, num_classes: int, num_frames: int, size: int) -> None:
+        super().__init__(options)
         stages: list[nn.Module] = []
         layers: list[nn.Module] = []
         before, shape = 3, (num_frames, size, size)
         for number, factor in enumerate(_WIDTHS):
-            channels = factor * config.width
-            layers.append(PaddedConv3d(before, channels, 3, padding=1, bias=not config.batch_norm))
-            layers += [nn.BatchNorm3d(channels)] if config.batch_norm else []
+            channels = factor * options.width
+            layers.append(PaddedConv3d(before, channels, 3, padding=1, bias=not options.batch_norm))
+            layers += [nn.BatchNorm3d(channels)] if options.batch_norm else []
             layers.append(nn.ReLU(inplace=True))
             before = channels
             if number in _POOL_AFTER:
@@ -72,9 +72,9 @@ class C3D(ClipModel):
                 stages.append(nn.Sequential(*layers, pool))
                 layers = []
         self.features = nn.Sequential(*stages)
-        self.head = _head(config, before, shape, num_classes)
+        self.head = _head(options, before, shape, num_classes)
         self.apply(_initialise)
-        self.register_load_state_dict_pre_hook(_rename_flat)
+        self.register_load_state_dict_pre_hook(_rename_old_keys)
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, H, W)` to `(B, K)`."""
@@ -82,7 +82,7 @@ class C3D(ClipModel):
 
 
 def _pool(number: int, shape: tuple[int, int, int]) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The paper's pool and the shape after it; a single frame left is kept, so that 8 frames are enough."""
+    """Return the paper's pool and the shape after it. A length of 1 is not pooled, so that 8 frames are enough."""
     time, height, width = shape
     over_time = 2 if number > 0 and time > 1 else 1
     padding = 1 if number == 4 else 0
@@ -90,30 +90,30 @@ def _pool(number: int, shape: tuple[int, int, int]) -> tuple[nn.Module, tuple[in
     return pool, (time // over_time, (height + 2 * padding) // 2, (width + 2 * padding) // 2)
 
 
-def _head(config: C3DOptions, channels: int, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    if config.head == "pool":
+def _head(options: C3DOptions, channels: int, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    if options.head == "pool":
         return nn.Sequential(
-            nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Dropout(config.dropout), nn.Linear(channels, num_classes)
+            nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Dropout(options.dropout), nn.Linear(channels, num_classes)
         )
     inputs = channels * shape[0] * shape[1] * shape[2]
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(inputs, config.fc),
+        nn.Linear(inputs, options.fc),
         nn.ReLU(inplace=True),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.fc, config.fc),
+        nn.Dropout(options.dropout),
+        nn.Linear(options.fc, options.fc),
         nn.ReLU(inplace=True),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.fc, num_classes),
+        nn.Dropout(options.dropout),
+        nn.Linear(options.fc, num_classes),
     )
 
 
 def _initialise(module: nn.Module) -> None:
-    """He's initialisation (arXiv 1502.01852).
+    """Apply He initialisation (arXiv 1502.01852).
 
-    Without batch norm PyTorch's default lets the signal shrink more than a hundredfold from the first convolution to
-    the last, and the Gaussians of 0.005 and 0.01 in the original recipe for the fully connected layers leave a narrow
-    network at its first loss for dozens of steps.
+    Without batch norm, PyTorch's default shrinks the signal more than a hundredfold from the first convolution to the
+    last. With the original recipe for the fully connected layers (standard deviations 0.005 and 0.01), the loss of a
+    narrow network does not fall for dozens of steps.
     """
     if isinstance(module, nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -124,28 +124,28 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _translate(state: StateDict) -> dict[str, WeightEntry]:
-    """Files of the Sports-1M network that others ported, and our own from when `features` had no stages.
+    """Translate weight files of other implementations, and our own files from before `features` had stages.
 
-    Ports name the convolutions `conv1` … `conv5b` (or `conv1a`, with `.conv` behind) and the fully connected layers
-    `fc6` … `fc8`, or number them as `features.0` … and `classifier.0` …. Their weights are those of the authors' Caffe
-    release, which takes pixels from 0 to 255 in the order blue, green, red, less the mean of all training clips. The
-    first convolution is turned into one for what we feed it; that mean and ours are nearly the same colour.
+    Others name the convolutions `conv1` … `conv5b` (or `conv1a`, with the suffix `.conv`) and the fully connected
+    layers `fc6` … `fc8`, or number them `features.0` … and `classifier.0` …. All have the Sports-1M weights of the
+    authors' Caffe release. Its input is BGR from 0 to 255 minus the mean of all training clips. The first convolution
+    is converted to our input; the two means differ by little.
     """
-    flat = _flat_names(state)
+    flat = _names_with_stages(state)
     numbered = any(key.startswith("classifier.") for key in state)
     entries = {}
     for key, value in state.items():
         layer, _, last = key.rpartition(".")
-        own, ported = _ports_layer(layer)
-        first = ported == 0 or (numbered and layer == "features.0")
+        own, convolution = _own_layer(layer)
+        first = convolution == 0 or (numbered and layer == "features.0")
         entries[key] = WeightEntry(
             f"{own}.{last}" if own else flat.get(key, key), _from_caffe(value) if first and last == "weight" else value
         )
     return entries
 
 
-def _ports_layer(layer: str) -> tuple[str, int | None]:
-    """Our name of a layer that others named, and which convolution it is."""
+def _own_layer(layer: str) -> tuple[str, int | None]:
+    """Return our name of a named layer of another implementation and, for a convolution, its number from 0."""
     if layer in _FULLY_CONNECTED:
         return f"head.{_FULLY_CONNECTED[layer]}", None
     bare = layer.removesuffix(".conv")
@@ -153,40 +153,41 @@ def _ports_layer(layer: str) -> tuple[str, int | None]:
     if bare not in _CONVOLUTIONS:
         return "", None
     number = _CONVOLUTIONS.index(bare)
-    places = [name for name, layer_kind in _layers(batch_norm=False) if layer_kind == "convolution"]
-    return places[number], number
+    convolutions = [name for name, kind in _layers(batch_norm=False) if kind == "convolution"]
+    return convolutions[number], number
 
 
 def _from_caffe(weight: torch.Tensor) -> torch.Tensor:
+    """Convert the weight of the first convolution from BGR in [0, 255] to normalised RGB."""
     if weight.dim() != 5 or weight.shape[1] != 3:
         return weight
     return weight.flip(1) * 255 * torch.tensor(ARCHITECTURE.std).reshape(3, 1, 1, 1)
 
 
 def _layers(*, batch_norm: bool) -> list[tuple[str, str]]:
-    """Names and kinds of the layers of `features`, in order."""
-    stage, within, layers = 0, 0, []
+    """Return name and kind of each layer of `features`, in order."""
+    stage, index, layers = 0, 0, []
     for number in range(len(_WIDTHS)):
         kinds = ["convolution", *(["norm"] if batch_norm else []), "activation"]
         kinds += ["pool"] if number in _POOL_AFTER else []
         for kind in kinds:
-            layers.append((f"features.{stage}.{within}", kind))
-            within += 1
+            layers.append((f"features.{stage}.{index}", kind))
+            index += 1
         if number in _POOL_AFTER:
-            stage, within = stage + 1, 0
+            stage, index = stage + 1, 0
     return layers
 
 
-def _flat_names(keys: Iterable[str], prefix: str = "") -> dict[str, str]:
-    """For keys from when `features` had no stages, today's."""
+def _names_with_stages(keys: Iterable[str], prefix: str = "") -> dict[str, str]:
+    """Map keys `features.LAYER.…`, from before `features` had stages, to `features.STAGE.LAYER.…`."""
     found = {key: re.fullmatch(rf"{re.escape(prefix)}features\.(\d+)\.([a-z_]+)", key) for key in keys}
     flat = {key: (int(match[1]), match[2]) for key, match in found.items() if match is not None}
     layers = _layers(batch_norm=any(last == "running_mean" for _, last in flat.values()))
     return {key: f"{prefix}{layers[number][0]}.{last}" for key, (number, last) in flat.items() if number < len(layers)}
 
 
-def _rename_flat(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    for old, new in _flat_names(state, prefix).items():
+def _rename_old_keys(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for old, new in _names_with_stages(state, prefix).items():
         state[new] = state.pop(old)
 
 
@@ -201,7 +202,7 @@ ARCHITECTURE = Architecture(
     std=KINETICS_MEAN_STD[1],
     stages=tuple(f"features.{number}." for number in range(len(_POOL_AFTER))),
     pool=lambda model: model.features[-1][-1],
-    # MMAction2's port of the authors' weights.
+    # The authors' weights, converted by MMAction2.
     weights={
         "sports1m": DownloadableWeights(
             "https://download.openmmlab.com/mmaction/recognition/c3d/c3d_sports1m_pretrain_20201016-dcc47ddc.pth"

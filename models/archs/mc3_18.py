@@ -1,6 +1,6 @@
-"""MC3-18, a residual network that mixes convolutions (Tran et al. 2017, arXiv 1711.11248).
+"""MC3-18, a residual network with mixed convolutions (Tran et al. 2017, arXiv 1711.11248).
 
-Those of the first stages go over space and time, the others over space alone.
+The first stages convolve over space and time, the others over space only.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ class MC318Options(VideoOptions):
     """Options of `mc3_18`."""
 
 
-# torchvision's `KINETICS400_V1`, 64.0 % top-1 by clips of 16 frames.
+# torchvision's `KINETICS400_V1`: 64.0 % top-1 per clip of 16 frames.
 ARCHITECTURE = video_resnet("mc3_18", MC318Options, "https://download.pytorch.org/models/mc3_18-a90a0ba3.pth")

@@ -1,4 +1,4 @@
-"""MViTv2-S, a Transformer whose resolution falls from stage to stage (Li et al. 2021, arXiv 2112.01526)."""
+"""MViTv2-S, a Transformer that halves its resolution from stage to stage (Li et al. 2021, arXiv 2112.01526)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from models.architecture import Architecture, DownloadableWeights
 from models.options import DropRate
 from models.video_model import VideoModel, VideoOptions
 
-# A patch spans four pixels a side and starts on every second frame.
-_PATCH, _PATCH_FRAMES = 4, 2
+# Pixels per side of a patch, and frames from one patch to the next.
+_PATCH_SIZE, _PATCH_STRIDE = 4, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,40 +20,40 @@ class MViTV2SOptions(VideoOptions):
     """Options of `mvit_v2_s`."""
 
     stochastic_depth: DropRate = 0.2
-    """Share of clips that skip the last block in training; the first block's is 0, those between rise evenly."""
+    """Probability that a clip skips the last block in training; it rises linearly from 0 at the first block."""
 
 
-class _NormOfPlaces(nn.LayerNorm):
-    """A block's first norm, by way of `patches`, which sees the patches where they are in the clip.
+class _NormWithPatchMap(nn.LayerNorm):
+    """A block's first norm, which passes its patches through the module `patches` as a feature map.
 
-    A subclass, not a layer around it: the keys stay torchvision's.
+    Grad-CAM hooks `patches`. This is a subclass and not a wrapper, so that the state-dict keys stay torchvision's.
     """
 
-    def __init__(self, norm: nn.LayerNorm, places: tuple[int, int, int]) -> None:
+    def __init__(self, norm: nn.LayerNorm, patch_grid: tuple[int, int, int]) -> None:
         super().__init__(norm.normalized_shape, norm.eps)
-        self.places = places
+        self.patch_grid = patch_grid
         self.patches = nn.Identity()
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """`(B, 1 + T'H'W', C)` to the same; `patches` sees `(B, C, T', H', W')`."""
+        """`(B, 1 + T'H'W', C)` to the same shape; the input of `patches` is `(B, C, T', H', W')`."""
         tokens = super().forward(input)
-        patches = self.patches(tokens[:, 1:].transpose(1, 2).unflatten(2, self.places))
+        patches = self.patches(tokens[:, 1:].transpose(1, 2).unflatten(2, self.patch_grid))
         return torch.cat([tokens[:, :1], patches.flatten(2).transpose(1, 2)], 1)
 
 
-def _build(config: MViTV2SOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
+def _build(options: MViTV2SOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
     from torchvision.models.video import mvit_v2_s
 
-    # Built for the clips of its weights, whatever it will see: torchvision's attention stretches its tables of relative
-    # positions (linearly) to the number of patches that it finds.
-    backbone = mvit_v2_s(weights=None, stochastic_depth_prob=config.stochastic_depth)
-    backbone.pos_encoding.temporal_size = num_frames // _PATCH_FRAMES
-    backbone.pos_encoding.spatial_size = (size // _PATCH, size // _PATCH)
-    side = size // _PATCH // 8
+    # Built for the input of its weights, whatever the frame count and size: torchvision's attention interpolates its
+    # tables of relative positions linearly to the number of patches.
+    backbone = mvit_v2_s(weights=None, stochastic_depth_prob=options.stochastic_depth)
+    backbone.pos_encoding.temporal_size = num_frames // _PATCH_STRIDE
+    backbone.pos_encoding.spatial_size = (size // _PATCH_SIZE, size // _PATCH_SIZE)
+    side = size // _PATCH_SIZE // 8
     last = backbone.blocks[-1]
-    last.norm1 = _NormOfPlaces(last.norm1, (num_frames // _PATCH_FRAMES, side, side))
+    last.norm1 = _NormWithPatchMap(last.norm1, (num_frames // _PATCH_STRIDE, side, side))
     backbone.head = nn.Identity()  # (B, 3, T, H, W) to (B, 768)
-    return VideoModel(config, backbone, 768, num_classes)
+    return VideoModel(options, backbone, 768, num_classes)
 
 
 ARCHITECTURE = Architecture(
@@ -61,7 +61,7 @@ ARCHITECTURE = Architecture(
     options_type=MViTV2SOptions,
     build=_build,
     frame_counts=range(4, 65, 2),
-    # Patches of 4 pixels, then three halvings.
+    # Patches of 4 pixels, then three times half the resolution.
     sizes=range(64, 449, 32),
     default_input=(16, 224),
     mean=(0.45, 0.45, 0.45),
@@ -72,8 +72,8 @@ ARCHITECTURE = Architecture(
         *(f"backbone.blocks.{number}." for number in range(16)),
         "backbone.norm.",
     ),
-    # Of what the last block hands on, the class token alone counts: its patches are last heard in its attention.
+    # The classifier reads only the class token of the last block. Its patches last have an effect in its attention.
     pool=lambda model: model.backbone.blocks[-1].norm1.patches,
-    # torchvision's `KINETICS400_V1`, 80.8 % top-1 by clips of 16 frames at 224: nearest to that it is best.
+    # torchvision's `KINETICS400_V1`: 80.8 % top-1 per clip of 16 frames at 224², the input on which they work best.
     weights={"kinetics400": DownloadableWeights("https://download.pytorch.org/models/mvit_v2_s-ae3be167.pth")},
 )

@@ -12,7 +12,7 @@ class R2Plus1D18Options(VideoOptions):
     """Options of `r2plus1d_18`."""
 
 
-# torchvision's `KINETICS400_V1`, 67.5 % top-1 by clips of 16 frames.
+# torchvision's `KINETICS400_V1`: 67.5 % top-1 per clip of 16 frames.
 ARCHITECTURE = video_resnet(
     "r2plus1d_18", R2Plus1D18Options, "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth"
 )

@@ -1,4 +1,4 @@
-"""ResNet18 on each frame (He et al. 2015, arXiv 1512.03385), a temporal head, two fully connected layers."""
+"""ResNet18 on each frame (He et al. 2015, arXiv 1512.03385), temporal pooling, two fully connected layers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from models.architecture import IMAGENET_MEAN_STD, Architecture, DownloadableWei
 from models.frame_model import FrameModel, FrameOptions
 
 RESNET_STAGES = tuple(f"backbone.{part}." for part in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"))
-"""Of any of torchvision's ResNets."""
+"""Stages of all torchvision ResNets."""
 
 RESNET18_WEIGHTS = {"imagenet": DownloadableWeights("https://download.pytorch.org/models/resnet18-f37072fd.pth")}
-"""torchvision's `IMAGENET1K_V1`, 69.8 % top-1."""
+"""torchvision's `IMAGENET1K_V1`: 69.8 % top-1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class ResNet18Options(FrameOptions):
 
 
 def resnet18_backbone() -> nn.Module:
-    """torchvision's ResNet18 without its classifier: pictures `(N, 3, H, W)` to features `(N, 512)`."""
+    """Return torchvision's ResNet18 without its classifier: images `(N, 3, H, W)` to features `(N, 512)`."""
     from torchvision.models import resnet18
 
     network = resnet18(weights=None)
@@ -31,8 +31,8 @@ def resnet18_backbone() -> nn.Module:
     return network
 
 
-def _build(config: ResNet18Options, num_classes: int, num_frames: int, size: int) -> FrameModel:
-    return FrameModel(config, resnet18_backbone(), 512, num_classes, num_frames)
+def _build(options: ResNet18Options, num_classes: int, num_frames: int, size: int) -> FrameModel:
+    return FrameModel(options, resnet18_backbone(), 512, num_classes, num_frames)
 
 
 ARCHITECTURE = Architecture(

@@ -1,4 +1,4 @@
-"""ResNet50 on each frame (He et al. 2015, arXiv 1512.03385), a temporal head, two fully connected layers."""
+"""ResNet50 on each frame (He et al. 2015, arXiv 1512.03385), temporal pooling, two fully connected layers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class ResNet50Options(FrameOptions):
     """Options of `resnet50`."""
 
 
-def _build(config: ResNet50Options, num_classes: int, num_frames: int, size: int) -> FrameModel:
+def _build(options: ResNet50Options, num_classes: int, num_frames: int, size: int) -> FrameModel:
     from torchvision.models import resnet50
 
     backbone = resnet50(weights=None)
     backbone.fc = nn.Identity()
-    return FrameModel(config, backbone, 2048, num_classes, num_frames)
+    return FrameModel(options, backbone, 2048, num_classes, num_frames)
 
 
 ARCHITECTURE = Architecture(

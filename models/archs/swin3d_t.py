@@ -1,4 +1,4 @@
-"""Video Swin Transformer, tiny: attention within shifted windows of clips (Liu et al. 2021, arXiv 2106.13230)."""
+"""Video Swin Transformer, tiny: attention within shifted 3-D windows (Liu et al. 2021, arXiv 2106.13230)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class Swin3DTOptions(VideoOptions):
     """Options of `swin3d_t`."""
 
     stochastic_depth: DropRate = 0.1
-    """Share of clips that skip the last block in training; the first block's is 0, those between rise evenly."""
+    """Probability that a clip skips the last block in training; it rises linearly from 0 at the first block."""
 
 
-def _build(config: Swin3DTOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
+def _build(options: Swin3DTOptions, num_classes: int, num_frames: int, size: int) -> VideoModel:
     from torchvision.models.video import swin3d_t
     from torchvision.ops import StochasticDepth
 
     backbone = swin3d_t(weights=None)
-    # torchvision fixes the share.
+    # torchvision's builder has no argument for it.
     skips = [module for module in backbone.modules() if isinstance(module, StochasticDepth)]
     for number, skip in enumerate(skips):
-        skip.p = config.stochastic_depth * number / (len(skips) - 1)
+        skip.p = options.stochastic_depth * number / (len(skips) - 1)
     backbone.head = nn.Identity()  # (B, 3, T, H, W) to (B, 768)
-    return VideoModel(config, backbone, 768, num_classes)
+    return VideoModel(options, backbone, 768, num_classes)
 
 
 ARCHITECTURE = Architecture(
@@ -38,19 +38,18 @@ ARCHITECTURE = Architecture(
     options_type=Swin3DTOptions,
     build=_build,
     frame_counts=range(2, 65, 2),
-    # Below 224 the last stage is smaller than a window, and torchvision then reads the relative positions of other
-    # patches than those at hand.
+    # Below 224 the last stage is smaller than a window, and torchvision then looks up wrong relative positions.
     sizes=range(224, 449, 32),
     default_input=(32, 224),
     mean=IMAGENET_MEAN_STD[0],
     std=IMAGENET_MEAN_STD[1],
-    # Even numbers are the stages' blocks, odd ones merge patches between them.
+    # Even numbers are the blocks of a stage, odd numbers merge patches between stages.
     stages=(
         "backbone.patch_embed.",
         *(f"backbone.features.{number}." for number in range(7)),
         "backbone.norm.",
     ),
     pool=attrgetter("backbone.avgpool"),
-    # torchvision's `KINETICS400_V1`, 77.7 % top-1 by clips of 32 frames.
+    # torchvision's `KINETICS400_V1`: 77.7 % top-1 per clip of 32 frames.
     weights={"kinetics400": DownloadableWeights("https://download.pytorch.org/models/swin3d_t-7615ae03.pth")},
 )

@@ -23,38 +23,40 @@ class TSMResNet18Options(HeadOptions):
     """Options of `tsm_resnet18`."""
 
     shift: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a block's input channels that are shifted, half of them a frame forwards and half a frame backwards; the
-    paper's is 1/4."""
+    """Share of a block's input channels that are shifted, half of them one frame forwards and half one frame backwards;
+    1/4 in the paper."""
 
 
 class TSMResNet18(ClipModel):
-    """torchvision's ResNet18 for one frame count, averaged over frames that each have seen their neighbours'."""
+    """torchvision's ResNet18 with temporal shifts for a fixed frame count, averaged over the frames."""
 
-    def __init__(self, config: TSMResNet18Options, num_classes: int, num_frames: int) -> None:
-        super().__init__(config)
+    def __init__(self, options: TSMResNet18Options, num_classes: int, num_frames: int) -> None:
+        super().__init__(options)
         self.num_frames = num_frames
         self.backbone = resnet18_backbone()
         for stage in ("layer1", "layer2", "layer3", "layer4"):
             for block in self.backbone.get_submodule(stage).children():
-                block.conv1 = _ShiftedConv2d(block.get_submodule("conv1"), num_frames, config.shift)
-        self.head = classifier_head(AveragePooling(), 512, config, num_classes)
+                block.conv1 = _ShiftedConv2d(block.get_submodule("conv1"), num_frames, options.shift)
+        self.head = classifier_head(AveragePooling(), 512, options, num_classes)
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """`(B, T, 3, H, W)` to `(B, K)`.
 
         Raises:
-            ModelError: another frame count than the network was built for, whose clips would run into each other.
+            ModelError: the frame count is not the one that the network was built for. The shift would mix clips.
         """
         if frames.shape[1] != self.num_frames:
-            raise ModelError(f"tsm_resnet18 was built for clips of {self.num_frames} frames, not {frames.shape[1]}")
+            raise ModelError(
+                f"tsm_resnet18 was built for clips of {self.num_frames} frames and can't take {frames.shape[1]}"
+            )
         features = self.backbone(frames.flatten(0, 1))  # (B*T, 512)
         return self.head(features.unflatten(0, frames.shape[:2]))
 
 
 class _ShiftedConv2d(nn.Conv2d):
-    """A block's first convolution, on what the shift makes of its input; the way past the block stays as it is.
+    """A block's first convolution, applied to the shifted input; the block's residual connection is not shifted.
 
-    A subclass, not a layer in front: the keys stay those of torchvision's ResNet18.
+    This is a subclass and not a layer in front, so that the state-dict keys stay those of torchvision's ResNet18.
     """
 
     def __init__(self, convolution: nn.Module, num_frames: int, share: float) -> None:
@@ -78,24 +80,26 @@ class _ShiftedConv2d(nn.Conv2d):
 
 
 def temporal_shift(clips: torch.Tensor, channels: int) -> torch.Tensor:
-    """Move channels of `(B, T, C, …)` along time, zeros where a neighbour is missing.
+    """Shift channels of `(B, T, C, …)` along time, with zeros at the ends.
 
-    The first `channels` of a frame come from the next frame, as many after them from the one before, the rest stay.
+    The first `channels` channels of a frame come from the next frame, the next `channels` from the previous frame; the
+    rest stay.
     """
-    earlier, later, rest = clips.tensor_split((channels, 2 * channels), 2)
-    blank = torch.zeros_like(earlier[:, :1]), torch.zeros_like(later[:, :1])
-    return torch.cat([torch.cat([earlier[:, 1:], blank[0]], 1), torch.cat([blank[1], later[:, :-1]], 1), rest], 2)
+    backward, forward, rest = clips.tensor_split((channels, 2 * channels), 2)
+    backward = torch.cat([backward[:, 1:], torch.zeros_like(backward[:, :1])], 1)
+    forward = torch.cat([torch.zeros_like(forward[:, :1]), forward[:, :-1]], 1)
+    return torch.cat([backward, forward, rest], 2)
 
 
-def _build(config: TSMResNet18Options, num_classes: int, num_frames: int, size: int) -> TSMResNet18:
-    return TSMResNet18(config, num_classes, num_frames)
+def _build(options: TSMResNet18Options, num_classes: int, num_frames: int, size: int) -> TSMResNet18:
+    return TSMResNet18(options, num_classes, num_frames)
 
 
 ARCHITECTURE = Architecture(
     name="tsm_resnet18",
     options_type=TSMResNet18Options,
     build=_build,
-    # A single frame has no neighbours.
+    # A single frame has no neighbours to shift from.
     frame_counts=range(2, 129),
     sizes=range(32, 513),
     default_input=(8, 224),

@@ -14,8 +14,8 @@ import torch
 
 from data.dataset.splits import read_split
 from models.registry import build_model
+from tests.helpers.checkpoints import TRIAL
 from tests.helpers.video_files import moving_square, write_video
-from tests.tuning.training.test_checkpoint import TRIAL
 from tuning.config.load import parse_config, save_config
 from tuning.config.paths import absolute_paths
 from tuning.config.run_folder import RunFolder

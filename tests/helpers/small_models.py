@@ -1,4 +1,4 @@
-"""Each architecture at a size that one core trains in a second or two."""
+"""Every architecture at a size that one core trains in a second or two."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.errors import ModelError
 from models.registry import build_model
 
 Case = tuple[str, dict[str, Any], int, int]
-"""Name, options, frames, size."""
+"""Name, options, frame count, size."""
 
 SMALL: list[Case] = [
     ("resnet18", {"hidden": 8}, 3, 32),
@@ -31,26 +31,24 @@ SMALL: list[Case] = [
     ("mvit_v2_s", {"stochastic_depth": 0.0}, 4, 64),
     ("swin3d_t", {"stochastic_depth": 0.0}, 2, 224),
 ]
-"""The last two at the smallest clips that they take."""
+"""Each architecture with the smallest clips that it takes, some with several options."""
 
-CASES = pytest.mark.parametrize(
-    ("name", "options", "num_frames", "size"),
-    SMALL,
-    ids=["-".join([name, *map(str, options.values())]) for name, options, _, _ in SMALL],
-)
+IDS = ["-".join([name, *map(str, options.values())]) for name, options, _, _ in SMALL]
+
+CASES = pytest.mark.parametrize(("name", "options", "num_frames", "size"), SMALL, ids=IDS)
 
 
-def case(name: str) -> Case:
-    """The first case of an architecture."""
+def first_case(name: str) -> Case:
+    """Return the first case of an architecture."""
     return next(each for each in SMALL if each[0] == name)
 
 
-def small(name: str, options: dict[str, Any], num_frames: int, size: int, num_classes: int = 3) -> ClipModel:
+def build_small(name: str, options: dict[str, Any], num_frames: int, size: int, num_classes: int = 3) -> ClipModel:
     return build_model(name, options, num_classes=num_classes, num_frames=num_frames, size=size)
 
 
-def refusal(function: Any, *args: Any, **kwargs: Any) -> str:
-    """The message, one line, of the ModelError that a call ends in."""
+def error_message(function: Any, *args: Any, **kwargs: Any) -> str:
+    """Return the message, one line, of the ModelError that a call raises."""
     with pytest.raises(ModelError) as caught:
         function(*args, **kwargs)
     message = str(caught.value)
@@ -61,7 +59,7 @@ def refusal(function: Any, *args: Any, **kwargs: Any) -> str:
 
 @pytest.fixture(autouse=True)
 def one_seed_one_thread() -> Iterator[None]:
-    """On models as small as these, threads that wait for each other on a busy machine cost minutes."""
+    """Fix the seed, and use one thread: threads that wait for each other on a busy machine take minutes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -13,9 +13,9 @@ from data.intervals import wilson_interval
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from models.registry import build_model
+from tests.helpers import checkpoints
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import moving_square, write_video
-from tests.tuning.training import test_checkpoint
 from tuning.config.load import parse_config, save_config
 from tuning.config.paths import absolute_paths
 from tuning.config.run_folder import RunFolder
@@ -28,7 +28,7 @@ __all__ = ["one_seed_one_thread"]
 
 SHAPES = {"wide": (48, 120), "tall": (120, 48), "square": (48, 48)}
 SIZE = 48
-TRIAL = test_checkpoint.TRIAL.model_copy(
+TRIAL = checkpoints.TRIAL.model_copy(
     update={
         "arch": "resnet18",
         "options": {"hidden": 8},
@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     )
     torch.manual_seed(0)
     model = build_model("resnet18", TRIAL.options, num_classes=2, num_frames=2, size=SIZE)
-    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], test_checkpoint.ANSWERS)
+    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], checkpoints.PREDICTIONS)
     return run
 
 

@@ -15,9 +15,9 @@ from data.loading.transforms import Normalise
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from models.registry import ARCHITECTURES, build_model
+from tests.helpers.checkpoints import MANIFEST
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import write_video
-from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
 from tuning.config.schema.train import TrainConfig
 from tuning.evaluation.frame_order import ORDERS, OrderAccuracy, OrderProbe, _permutation, probe_frame_order
 from tuning.evaluation.frame_order_sentence import frame_order_sentence
@@ -51,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[FrameStore, list[La
         name = f"{'right' if label == 0 else 'left'}/{number}.mp4"
         write_video(place / name, moving(label, number // 2))
         names.append(name)
-    decode = replace(MANIFEST_VALUES.decode, frames=FRAMES, short_side=SIZE)
+    decode = replace(MANIFEST.decode, frames=FRAMES, short_side=SIZE)
     store = FrameStore(place / "store", decode)
     digests = store.build(place, names, workers=1, progress=False).digests()
     return store, [LabelledFrames(name, digests[name], int(name.startswith("left"))) for name in names]
@@ -65,11 +65,11 @@ def champion(folder: Path, arch: str, options: dict[str, Any], model: torch.nn.M
         "num_frames": FRAMES,
         "train": TrainConfig(epochs=3, size=SIZE, precision="fp32"),
     }
-    manifest = MANIFEST_VALUES.model_copy(
+    manifest = MANIFEST.model_copy(
         update={
-            "trial": MANIFEST_VALUES.trial.model_copy(update=update),
+            "trial": MANIFEST.trial.model_copy(update=update),
             "classes": ("right", "left"),
-            "decode": replace(MANIFEST_VALUES.decode, frames=FRAMES, short_side=SIZE),
+            "decode": replace(MANIFEST.decode, frames=FRAMES, short_side=SIZE),
         }
     )
     answers = Predictions(["a"], torch.tensor([0]), torch.tensor([[1.0, 0.0]]))

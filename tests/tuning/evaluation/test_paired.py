@@ -12,8 +12,8 @@ import torch
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 
+from tests.helpers.checkpoints import MANIFEST
 from tests.helpers.trial_results import CHOICE
-from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
 from tuning.evaluation.paired import PairedComparison, class_counts, compare_pairs, mcnemar_p_value, rare_classes
 from tuning.search.trial_result import TrialResult
 from tuning.training.checkpoint import save_checkpoint
@@ -45,7 +45,7 @@ class Bench:
         predictions = Predictions([str(n) for n in range(CLIPS)], torch.from_numpy(LABELS), logits)
         earlier = [torch.from_numpy(each).short() for each in epochs[:-1]]
         history = tuple({"val_macro_f1": score(LABELS.tolist(), each.tolist(), CLASSES).macro_f1} for each in epochs)
-        manifest = MANIFEST_VALUES.model_copy(update={"history": history, "folds": 1})
+        manifest = MANIFEST.model_copy(update={"history": history, "folds": 1})
         save_checkpoint(folder, manifest, [torch.nn.Linear(1, 1)], [TrainingState({}, {}, {})], predictions, earlier)
         self.rows.append(
             TrialResult(

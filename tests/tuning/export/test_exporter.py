@@ -14,8 +14,8 @@ import torch
 
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
+from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL
 from tests.helpers.small_models import SMALL, Case, one_seed_one_thread
-from tests.tuning.training.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
 from tuning.__main__ import main
 from tuning.config.load import parse_config, save_config
 from tuning.config.run_folder import RunFolder
@@ -34,10 +34,10 @@ def champion(best: Path, case: Case, folds: int = 1) -> None:
     name, options, num_frames, size = case
     train = TRIAL.train.model_copy(update={"size": size, "precision": "fp32"})
     trial = TRIAL.model_copy(update={"arch": name, "options": options, "num_frames": num_frames, "train": train})
-    manifest = MANIFEST_VALUES.model_copy(update={"trial": trial, "folds": folds})
+    manifest = MANIFEST.model_copy(update={"trial": trial, "folds": folds})
     models = [build_model(name, options, num_classes=2, num_frames=num_frames, size=size) for _ in range(folds)]
     best.mkdir(parents=True)
-    save_checkpoint(best, manifest, models, [TrainingState({}, {}, {}) for _ in models], ANSWERS)
+    save_checkpoint(best, manifest, models, [TrainingState({}, {}, {}) for _ in models], PREDICTIONS)
     Calibration(1.5, 0.75, 0.1, 0.05, 0.9, 20).save(best)
 
 

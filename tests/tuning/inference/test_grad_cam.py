@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.ensemble import Ensemble
 from models.registry import ARCHITECTURES
-from tests.helpers.small_models import CASES, SMALL, one_seed_one_thread, small
+from tests.helpers.small_models import CASES, SMALL, build_small, one_seed_one_thread
 from tuning.inference.grad_cam import grad_cam
 
 __all__ = ["one_seed_one_thread"]
@@ -34,7 +34,7 @@ def settled(model: nn.Module, num_frames: int, size: int) -> nn.Module:
 def test_each_architecture_has_a_map_of_the_clips_shape(
     name: str, options: dict[str, Any], num_frames: int, size: int
 ) -> None:
-    model = settled(small(name, options, num_frames, size, num_classes=12), num_frames, size)
+    model = settled(build_small(name, options, num_frames, size, num_classes=12), num_frames, size)
     clip = torch.randn(1, num_frames, 3, size, size)
     for target in range(12):
         found = grad_cam(model, name, clip, target)
@@ -59,7 +59,7 @@ def test_all_architectures_are_among_the_cases() -> None:
 def test_mvits_answers_and_keys_are_still_torchvisions() -> None:
     from torchvision.models.video import mvit_v2_s
 
-    ours = small("mvit_v2_s", {"stochastic_depth": 0.0}, 4, 64).eval()
+    ours = build_small("mvit_v2_s", {"stochastic_depth": 0.0}, 4, 64).eval()
     plain = mvit_v2_s(weights=None)
     plain.pos_encoding.temporal_size, plain.pos_encoding.spatial_size = 2, (16, 16)
     plain.head = nn.Identity()
@@ -80,7 +80,7 @@ def squares(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch
 
 
 def test_a_trained_models_map_lies_on_what_decides() -> None:
-    model = small(*C3D, 8, SIDE, num_classes=2)
+    model = build_small(*C3D, 8, SIDE, num_classes=2)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(15):
@@ -101,7 +101,7 @@ def test_a_trained_models_map_lies_on_what_decides() -> None:
 
 def test_it_is_the_papers_equation_on_each_frame() -> None:
     """Equations 1 and 2: gradients averaged over the picture weigh the channels; what is below zero is cut off."""
-    model = settled(small("resnet18", {"hidden": 8}, 3, 96), 3, 96)
+    model = settled(build_small("resnet18", {"hidden": 8}, 3, 96), 3, 96)
     clip = torch.randn(1, 3, 3, 96, 96)
     features: list[torch.Tensor] = []
     model.backbone.layer4.register_forward_hook(lambda *given: features.append(given[2]))
@@ -113,7 +113,7 @@ def test_it_is_the_papers_equation_on_each_frame() -> None:
 
 
 def test_an_ensembles_map_is_the_mean_of_its_members() -> None:
-    members = [settled(small(*C3D, 8, 48), 8, 48) for _ in range(3)]
+    members = [settled(build_small(*C3D, 8, 48), 8, 48) for _ in range(3)]
     clip = torch.randn(1, 8, 3, 48, 48)
     mean = torch.stack([grad_cam(member, "c3d", clip, 1) for member in members]).mean(0)
     torch.testing.assert_close(grad_cam(Ensemble(members), "c3d", clip, 1), mean / mean.max())

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.checkpoints import MANIFEST
 from tests.helpers.trial_results import CHOICE
-from tests.tuning.training.test_checkpoint import MANIFEST_VALUES
 from tuning.cli.tables import leaderboard_table
 from tuning.config.load import parse_config
 from tuning.config.sweep_config import SweepConfig
@@ -26,7 +26,7 @@ def checkpoint(*f1: float) -> Manifest:
         {"val_macro_f1": value, "val_accuracy": value / 2, "seconds": 10.0 * number}
         for number, value in enumerate(f1, 1)
     )
-    return MANIFEST_VALUES.model_copy(update={"history": history})
+    return MANIFEST.model_copy(update={"history": history})
 
 
 def report(epoch: int, status: str = "running") -> dict[str, Any]:

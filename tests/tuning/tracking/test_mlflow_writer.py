@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
+from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL
 from tests.helpers.trial_results import trial_result
-from tests.tuning.training.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
 from tuning.config.load import parse_config
 from tuning.config.run_folder import RunFolder
 from tuning.config.schema.tracking import TrackingConfig
@@ -240,7 +240,7 @@ def test_a_database_whose_disk_is_full_is_waited_for(report: Reporting, tracking
 def champion(report: Reporting, run: RunFolder, classes: tuple[str, ...]) -> Reporting:
     """A run that has one, untrained."""
     run.best.mkdir()
-    manifest = MANIFEST_VALUES.model_copy(update={"classes": classes})
+    manifest = MANIFEST.model_copy(update={"classes": classes})
     answers = Predictions(["a"], torch.zeros(1, dtype=torch.int64), torch.zeros(1, len(classes)))
     model = build_model("c3d", TRIAL.options, num_classes=len(classes), num_frames=8, size=48)
     save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], answers)
@@ -331,10 +331,10 @@ def test_the_champion_is_registered_without_a_word_and_answers_as_its_checkpoint
     """Two folds of a network whose export torch has something to say of."""
     options = {"hidden": 8, "temporal": "lstm", "temporal_width": 8}
     trial = TRIAL.model_copy(update={"arch": "resnet18", "options": options, "num_frames": 3})
-    manifest = MANIFEST_VALUES.model_copy(update={"trial": trial, "folds": 2})
+    manifest = MANIFEST.model_copy(update={"trial": trial, "folds": 2})
     models = [build_model("resnet18", options, num_classes=2, num_frames=3, size=48) for _ in range(2)]
     run.best.mkdir()
-    save_checkpoint(run.best, manifest, models, [TrainingState({}, {}, {}) for _ in models], ANSWERS)
+    save_checkpoint(run.best, manifest, models, [TrainingState({}, {}, {}) for _ in models], PREDICTIONS)
     run.split.write_text("path,label,group,split\n")
     report.journal.start_trial("lstm", CHOICE)
     report.journal.choose_champion("lstm", "silent")

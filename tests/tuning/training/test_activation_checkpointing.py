@@ -7,10 +7,8 @@ import torch
 from torch import nn
 
 from models.registry import ARCHITECTURES
-from tests.helpers.small_models import case, one_seed_one_thread, small
+from tests.helpers.small_models import build_small, first_case
 from tuning.training.activation_checkpointing import checkpoint_stages
-
-__all__ = ["one_seed_one_thread"]
 
 
 class Network(nn.Module):
@@ -52,8 +50,8 @@ def test_gradients_and_statistics_are_the_same() -> None:
 def test_an_architectures_stages_can_be_recomputed(name: str) -> None:
     arch = ARCHITECTURES[name]
     torch.manual_seed(0)
-    _, options, num_frames, size = case(name)
-    plain = small(name, options, num_frames, size)
+    _, options, num_frames, size = first_case(name)
+    plain = build_small(name, options, num_frames, size)
     recomputed = copy.deepcopy(plain)
     checkpoint_stages(recomputed, arch.stages)
     frames = torch.randn(1, num_frames, 3, size, size)

@@ -18,19 +18,17 @@ from data.loading.sampling import FrameSelection
 from data.loading.transforms import EvalTransform, Normalise
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
-from data.video.decode import DecodeSettings
-from models.registry import ARCHITECTURES, build_model
-from tests.helpers.small_models import SMALL, Case, one_seed_one_thread, small
+from models.registry import ARCHITECTURES
+from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL, build_model_of_trial, checkpoint, learner_of
+from tests.helpers.small_models import SMALL, Case, build_small
 from tests.helpers.video_files import moving_square, write_video
 from tuning.config.schema.train import TrainConfig
-from tuning.config.trial_config import TrialConfig
 from tuning.training.checkpoint import (
     MANIFEST_FILE,
     MODEL_FILE,
     TRAINING_FILE,
     VALIDATION_FILE,
     CheckpointError,
-    Manifest,
     copy_champion,
     load_epoch_predictions,
     load_model,
@@ -41,60 +39,11 @@ from tuning.training.checkpoint import (
     save_checkpoint,
 )
 from tuning.training.epoch import predict
-from tuning.training.learner import Learner, TrainingState, build_learner
-from tuning.training.predictions import Predictions
+from tuning.training.learner import TrainingState, build_learner
 
-__all__ = ["one_seed_one_thread"]
+__all__ = ["checkpoint"]
 
-TRIAL = TrialConfig(
-    arch="c3d",
-    options={"width": 8, "batch_norm": True, "head": "pool"},
-    weights="none",
-    sampler="balanced",
-    loss="plain",
-    lr=0.01,
-    num_frames=8,
-    selection="uniform",
-    train=TrainConfig(epochs=3, size=48),
-    metric="val_macro_f1",
-)
-MANIFEST_VALUES = Manifest(
-    trial=TRIAL,
-    classes=("dip", "pull Up"),
-    split_sha256="ab" * 32,
-    decode=DecodeSettings(frames=16, short_side=64),
-    folds=1,
-    precision="fp32",
-    history=({"val_macro_f1": 0.25, "seconds": 0.5}, {"val_macro_f1": 0.5, "seconds": 1.5}),
-)
-
-
-ANSWERS = Predictions(["dip/a.mp4", "pull Up/b.mov"], torch.tensor([0, 1]), torch.tensor([[0.5, -1.0], [2.0, 0.25]]))
 NO_DIGESTS = {"model_sha256": "", "training_sha256": "", "validation_sha256": ""}
-
-
-def small_model() -> torch.nn.Module:
-    return build_model("c3d", TRIAL.options, num_classes=2, num_frames=8, size=48)
-
-
-def learner_of(model: torch.nn.Module) -> Learner:
-    stages = ARCHITECTURES["c3d"].stages
-    device = torch.device("cpu")
-    return build_learner(model, 0.01, TRIAL.train, stages=stages, steps_per_epoch=4, device=device, precision="fp32")
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
-    torch.manual_seed(0)
-    model = small_model()
-    learner = learner_of(model)
-    model(torch.randn(2, 8, 3, 48, 48)).sum().backward()
-    learner.optimizer.step()
-    learner.schedule.step()
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    save_checkpoint(folder, MANIFEST_VALUES, [model], [learner.state()], ANSWERS)
-    return folder, model
 
 
 def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.nn.Module]) -> None:
@@ -103,15 +52,15 @@ def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.
     assert not loaded.training
     frames = torch.randn(2, 8, 3, 48, 48)
     torch.testing.assert_close(loaded(frames), model.eval()(frames))
-    assert manifest.model_copy(update=NO_DIGESTS) == MANIFEST_VALUES
+    assert manifest.model_copy(update=NO_DIGESTS) == MANIFEST
     assert (manifest.epoch, manifest.metrics["val_macro_f1"]) == (2, 0.5)
 
 
 def test_the_models_of_all_folds_answer_together(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    models = [small_model().eval() for _ in range(3)]
-    manifest = MANIFEST_VALUES.model_copy(update={"folds": 3})
-    save_checkpoint(tmp_path, manifest, models, [TrainingState({"fold": k}, {}, {}) for k in range(3)], ANSWERS)
+    models = [build_model_of_trial().eval() for _ in range(3)]
+    manifest = MANIFEST.model_copy(update={"folds": 3})
+    save_checkpoint(tmp_path, manifest, models, [TrainingState({"fold": k}, {}, {}) for k in range(3)], PREDICTIONS)
     loaded, _ = load_model(tmp_path)
     frames = torch.randn(2, 8, 3, 48, 48)
     with torch.inference_mode():
@@ -125,7 +74,7 @@ def test_the_models_of_all_folds_answer_together(tmp_path: Path) -> None:
 def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
     (state,) = load_training(folder)
-    model = small_model()
+    model = build_model_of_trial()
     learner = learner_of(model)
     learner.load_state(state)
     assert learner.schedule.last_epoch == 1
@@ -135,8 +84,8 @@ def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.M
 def test_the_answers_to_the_validation_clips_are_kept(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
     kept = load_validation_predictions(folder)
-    assert kept.clip_ids == ANSWERS.clip_ids
-    torch.testing.assert_close((kept.labels, kept.logits), (ANSWERS.labels, ANSWERS.logits), rtol=0, atol=0)
+    assert kept.clip_ids == PREDICTIONS.clip_ids
+    torch.testing.assert_close((kept.labels, kept.logits), (PREDICTIONS.labels, PREDICTIONS.logits), rtol=0, atol=0)
     (folder / VALIDATION_FILE).write_bytes((folder / VALIDATION_FILE).read_bytes()[:-1])
     for read in (load_validation_predictions, load_model):
         with pytest.raises(CheckpointError, match="validation.pt is damaged"):
@@ -150,9 +99,9 @@ def test_the_classes_that_earlier_epochs_gave_are_kept(
     earlier = [torch.tensor([1, 1], dtype=torch.int16), torch.tensor([0, 1], dtype=torch.int16)]
     later = tmp_path / "later"
     later.mkdir()
-    save_checkpoint(later, MANIFEST_VALUES, [model], [TrainingState({}, {}, {})], ANSWERS, earlier)
-    assert load_epoch_predictions(later).tolist() == [[1, 1], [0, 1], ANSWERS.logits.argmax(1).tolist()]
-    assert load_validation_predictions(later).clip_ids == ANSWERS.clip_ids
+    save_checkpoint(later, MANIFEST, [model], [TrainingState({}, {}, {})], PREDICTIONS, earlier)
+    assert load_epoch_predictions(later).tolist() == [[1, 1], [0, 1], PREDICTIONS.logits.argmax(1).tolist()]
+    assert load_validation_predictions(later).clip_ids == PREDICTIONS.clip_ids
 
 
 def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:
@@ -228,7 +177,7 @@ def test_another_process_gives_the_answers_of_the_one_that_trained(tmp_path: Pat
     """Of every architecture, to the last bit, from its folder and the frames alone."""
     for number, (height, width) in enumerate([(48, 64), (64, 48)]):
         write_video(tmp_path / f"clips/{number}.mp4", moving_square(number, height=height, width=width))
-    store = FrameStore(tmp_path / "store", MANIFEST_VALUES.decode)
+    store = FrameStore(tmp_path / "store", MANIFEST.decode)
     built = store.build(tmp_path / "clips", ["0.mp4", "1.mp4"], workers=1, progress=False)
     clips = [LabelledFrames(clip.digest, clip.digest, 0) for clip in built.stored]
     expected = {}
@@ -260,7 +209,7 @@ def _answers_in_training(case: Case, folder: Path, clips: Sequence[LabelledFrame
     """Write a checkpoint as a worker does; the logits with which it would validate."""
     name, options, num_frames, size = case
     arch, device, train = ARCHITECTURES[name], torch.device("cpu"), TrainConfig(size=size, precision="fp32")
-    model = small(name, options, num_frames, size, num_classes=2)
+    model = build_small(name, options, num_frames, size, num_classes=2)
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean.normal_(0, 0.1)
@@ -268,8 +217,8 @@ def _answers_in_training(case: Case, folder: Path, clips: Sequence[LabelledFrame
             module.running_var.uniform_(0.5, 0.9)
     learner = build_learner(model, 0.01, train, stages=arch.stages, steps_per_epoch=4, device=device, precision="fp32")
     trial = TRIAL.model_copy(update={"arch": name, "options": options, "num_frames": num_frames, "train": train})
-    manifest = MANIFEST_VALUES.model_copy(update={"trial": trial})
-    save_checkpoint(folder, manifest, [learner.eval_model], [learner.state()], ANSWERS)
+    manifest = MANIFEST.model_copy(update={"trial": trial})
+    save_checkpoint(folder, manifest, [learner.eval_model], [learner.state()], PREDICTIONS)
     dataset = EvalDataset(clips, store, selection=FrameSelection(num_frames), transform=EvalTransform(size))
     batches = eval_loader(dataset, batch_size=16, workers=0, pin_memory=False)
     return predict(learner.eval_model, Normalise(arch.mean, arch.std), batches, device=device, precision="fp32").logits

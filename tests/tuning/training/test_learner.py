@@ -11,7 +11,7 @@ from data.loading.augment import Augment, Variety
 from data.loading.loaders import Batch
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
-from tests.tuning.training.test_checkpoint import ANSWERS, MANIFEST_VALUES, TRIAL
+from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL
 from tuning.config.schema.train import TrainConfig
 from tuning.training.checkpoint import load_models, load_training, save_checkpoint
 from tuning.training.epoch import train_one_epoch
@@ -63,8 +63,8 @@ def test_training_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
             trial = TRIAL.model_copy(
                 update={"train": train, "options": {"width": 2, "batch_norm": True, "head": "pool"}}
             )
-            manifest = MANIFEST_VALUES.model_copy(update={"trial": trial})
-            save_checkpoint(tmp_path, manifest, [undisturbed.eval_model], [undisturbed.state()], ANSWERS)
+            manifest = MANIFEST.model_copy(update={"trial": trial})
+            save_checkpoint(tmp_path, manifest, [undisturbed.eval_model], [undisturbed.state()], PREDICTIONS)
     resumed = learner_of(load_models(tmp_path)[0][0], train)
     resumed.load_state(load_training(tmp_path)[0])
     epoch(resumed, EPOCHS)

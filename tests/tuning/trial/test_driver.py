@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clusters import truncate
+from tests.helpers.checkpoints import checkpoint as checkpoint
 from tests.helpers.sweep_runs import PROJECT, succeeded
-from tests.tuning.training.test_checkpoint import checkpoint as checkpoint
 from tuning.training.checkpoint import latest_intact_checkpoint
 from tuning.trial.driver import remove_corrupt_snapshot, trial_resources
 from tuning.trial.spec import DRIVER_MEMORY, Slot

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tuning.training.test_checkpoint import TRIAL
+from tests.helpers.checkpoints import TRIAL
 from tuning.config.schema.train import TrainConfig
 from tuning.trial.worker import is_finished
 
