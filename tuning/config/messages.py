@@ -13,9 +13,16 @@ from pydantic import BaseModel, ValidationError
 from tuning.text import one_line
 
 _REMOVED = {
-    "search.pbt": "population-based training was removed: leave it out, and stop trials early by search.asha",
+    "search.pbt": "population-based training was removed; leave it out, and stop trials early with search.asha",
 }
 """Settings of earlier versions, with what to do instead."""
+
+_REASONS = {
+    "string_pattern_mismatch": "it contains characters that are not allowed",
+    "model_type": "Input should be a mapping of settings",
+    "dict_type": "Input should be a mapping",
+}
+"""Texts in place of pydantic's, which name regular expressions and Python classes."""
 
 
 def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
@@ -36,12 +43,11 @@ def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
         return f"unknown setting {key!r}{suggestion(path[-1], _fields_at(path[:-1], root), prefix=path[:-1])}"
     if details["type"] == "value_error":
         return (f"{key}: " if key else "") + str(details["ctx"]["error"])
-    pattern = details["type"] == "string_pattern_mismatch"
-    reason = "it contains characters that are not allowed" if pattern else one_line(details["msg"])
+    reason = _REASONS.get(details["type"]) or one_line(details["msg"])
     message = f"{key} is {details['input']!r}: {reason}"
     if details["type"] == "literal_error":
         valid = re.findall(r"'([^']+)'", details["ctx"]["expected"])
-        message += suggestion(str(details["input"]), valid, prefix=[]) if valid else ""
+        message += _did_you_mean(str(details["input"]), valid, prefix=[])
     return message
 
 
@@ -72,12 +78,15 @@ def suggestion(word: str, valid: Sequence[str], prefix: Sequence[str]) -> str:
         valid: the valid words.
         prefix: keys in front of the suggested word.
     """
+    return _did_you_mean(word, valid, prefix) or f"; choose from {', '.join(valid)}"
+
+
+def _did_you_mean(word: str, valid: Sequence[str], prefix: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {'.'.join([*prefix, close[0]])!r}?"
-    return f"; choose from {', '.join(valid)}"
+    return f"; did you mean {'.'.join([*prefix, close[0]])!r}?" if close else ""
 
 
 def as_yaml(value: Any) -> str:
     """Return a value as it is written in YAML."""
-    return json.dumps(value).strip('"')
+    # `default`: not every value of a YAML file has a type of JSON, such as the bytes of `!!binary`.
+    return json.dumps(value, default=repr).strip('"')

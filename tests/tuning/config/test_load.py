@@ -79,7 +79,7 @@ def test_config_of_an_old_run_with_population_based_training_is_refused(tmp_path
 
 @pytest.mark.parametrize("pbt", ["null", "{interval_epochs: 2}"])
 def test_new_config_with_population_based_training_is_refused(pbt: str) -> None:
-    with pytest.raises(ConfigError, match="^search.pbt: population-based training was removed: leave it out"):
+    with pytest.raises(ConfigError, match="^search.pbt: population-based training was removed; leave it out"):
         load_config(CONFIGS / "demo.yaml", [f"search.pbt={pbt}"])
 
 
