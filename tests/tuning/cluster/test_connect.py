@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler._private.util import prepare_config, validate_config  # noqa: TID251  Ray has no public check of these files.
 
 from tuning.cluster.address import ClusterError, check_address, use_token_if_required
 
