@@ -23,7 +23,7 @@ from pathlib import Path
 
 from data.demo import write_demo
 from tests.faults.clusters import FaultyCluster, alive, faulty_cluster, kill, truncate
-from tests.helpers.leaderboards import Undisturbed, assert_same
+from tests.helpers.leaderboards import ReferenceSweep, assert_same_results
 from tests.helpers.sweep_runs import Workplace, succeeded
 
 SWEEP = ("space.arch=c3d", "space.num_frames=8", "train.epochs=10", "space.lr=[0.01,0.003,0.001,0.0003,0.0001,0.00003]")
@@ -68,7 +68,7 @@ class Soak:
         """Until the time is up and the sweep that is then on its way has ended."""
         new = self.place.sweep_command("undisturbed", f"--address={self.cluster.address}", *SWEEP)
         succeeded(self.place.run(new, **self.cluster.login))
-        undisturbed = Undisturbed.of(self.place, "undisturbed")
+        undisturbed = ReferenceSweep.of(self.place, "undisturbed")
         self.tell("the undisturbed sweep has ended")
         end, wrong, sweeps = time.monotonic() + 60 * minutes, 0, 0
         while time.monotonic() < end:
@@ -77,7 +77,7 @@ class Soak:
             self.start()
             self.go_through(end, every)
             try:
-                assert_same(self.place, self.name, undisturbed)
+                assert_same_results(self.place, self.name, undisturbed)
                 self.tell(f"{self.name}: the leaderboard is right")
             except AssertionError as error:
                 wrong += 1

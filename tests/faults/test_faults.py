@@ -32,7 +32,13 @@ from tests.faults.clusters import (
     wait_for,
     watched_places,
 )
-from tests.helpers.leaderboards import Undisturbed, assert_among, assert_same, leaderboard, told
+from tests.helpers.leaderboards import (
+    ReferenceSweep,
+    assert_same_results,
+    assert_same_trials,
+    logged_metrics,
+    read_leaderboard,
+)
 from tests.helpers.sweep_runs import Workplace, succeeded
 from tests.helpers.video_files import moving_square, write_video
 from tuning.training.checkpoint import read_manifest
@@ -57,9 +63,9 @@ def cluster() -> Iterator[FaultyCluster]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(place: Workplace, cluster: FaultyCluster) -> Undisturbed:
+def undisturbed(place: Workplace, cluster: FaultyCluster) -> ReferenceSweep:
     succeeded(place.run(place.sweep_command("undisturbed", f"--address={cluster.address}", *SWEEP), **cluster.login))
-    return Undisturbed.of(place, "undisturbed")
+    return ReferenceSweep.of(place, "undisturbed")
 
 
 @contextmanager
@@ -174,7 +180,7 @@ class Storm:
 
 
 @pytest.fixture(scope="module")
-def storm(place: Workplace, cluster: FaultyCluster, undisturbed: Undisturbed) -> Evidence:
+def storm(place: Workplace, cluster: FaultyCluster, undisturbed: ReferenceSweep) -> Evidence:
     """Six trials: two at a time on the node that is there; others wait for a node to come."""
     run = place.folder / "runs/storm"
     command = place.sweep_command("storm", f"--address={cluster.address}", *SWEEP)
@@ -208,8 +214,8 @@ def assert_gone_on(storm: Evidence, fault: str, trial: str) -> None:
     assert last - 1 <= following <= last + 1, epochs
 
 
-def test_a_storm_of_faults_changes_no_figure(place: Workplace, storm: Evidence, undisturbed: Undisturbed) -> None:
-    assert_same(place, "storm", undisturbed)
+def test_a_storm_of_faults_changes_no_figure(place: Workplace, storm: Evidence, undisturbed: ReferenceSweep) -> None:
+    assert_same_results(place, "storm", undisturbed)
     assert set(storm.epochs) == set(pd.read_csv(place.folder / "runs/storm/results.csv")["id"])
 
 
@@ -259,7 +265,7 @@ class Stops:
 
 
 @pytest.fixture(scope="module")
-def stops(place: Workplace, cluster: FaultyCluster, undisturbed: Undisturbed) -> Stops:
+def stops(place: Workplace, cluster: FaultyCluster, undisturbed: ReferenceSweep) -> Stops:
     run, seen = place.folder / "runs/stops", Stops()
     new = place.sweep_command("stops", f"--address={cluster.address}", *SWEEP)
     resume = [*new[: new.index("--config")], f"--address={cluster.address}", "--resume", "stops"]
@@ -307,8 +313,8 @@ def stops(place: Workplace, cluster: FaultyCluster, undisturbed: Undisturbed) ->
     return seen
 
 
-def test_stops_of_the_sweep_change_no_figure(place: Workplace, stops: Stops, undisturbed: Undisturbed) -> None:
-    assert_same(place, "stops", undisturbed)
+def test_stops_of_the_sweep_change_no_figure(place: Workplace, stops: Stops, undisturbed: ReferenceSweep) -> None:
+    assert_same_results(place, "stops", undisturbed)
     assert all(stops.unfinished.values()), "something was on its way at each"
     assert re.search(r"frame store: 0 clips decoded", stops.output)
 
@@ -340,7 +346,7 @@ def test_a_sweep_whose_head_has_gone_says_how_to_go_on(stops: Stops) -> None:
 
 
 @pytest.fixture(scope="module")
-def side_by_side(place: Workplace, cluster: FaultyCluster, undisturbed: Undisturbed) -> tuple[str, str]:
+def side_by_side(place: Workplace, cluster: FaultyCluster, undisturbed: ReferenceSweep) -> tuple[str, str]:
     """The same trials as two sweeps at once, on one cluster and one MLflow."""
     names = "left", "right"
     sweeps = []
@@ -367,14 +373,14 @@ def side_by_side(place: Workplace, cluster: FaultyCluster, undisturbed: Undistur
 
 
 def test_two_sweeps_at_once_keep_apart(
-    place: Workplace, side_by_side: tuple[str, str], undisturbed: Undisturbed
+    place: Workplace, side_by_side: tuple[str, str], undisturbed: ReferenceSweep
 ) -> None:
-    tables = pd.concat([leaderboard(place, name) for name in side_by_side]).sort_values("lr", ignore_index=True)
+    tables = pd.concat([read_leaderboard(place, name) for name in side_by_side]).sort_values("lr", ignore_index=True)
     expected = undisturbed.leaderboard.sort_values("lr", ignore_index=True)
     pd.testing.assert_frame_equal(tables, expected, check_exact=True)
-    left, right = (told(place, name) for name in side_by_side)
+    left, right = (logged_metrics(place, name) for name in side_by_side)
     assert (set(left), set(right)) == (set(RATES[:3]), set(RATES[3:]))
-    assert left | right == undisturbed.told
+    assert left | right == undisturbed.metrics
 
 
 FULL_DISK = """
@@ -438,12 +444,12 @@ def full_disk(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return place, done.stdout
 
 
-def test_trials_wait_while_their_disk_is_full(full_disk: tuple[Workplace, str], undisturbed: Undisturbed) -> None:
+def test_trials_wait_while_their_disk_is_full(full_disk: tuple[Workplace, str], undisturbed: ReferenceSweep) -> None:
     place, output = full_disk
     assert "filled: No space left on device" in output
     assert "held up None" in output, "the sweep waited"
     assert "ray/trials is full: trials wait until there is room" in output
-    assert_among(place, "full", RATES[:2], undisturbed)
+    assert_same_trials(place, "full", RATES[:2], undisturbed)
 
 
 STOPPED_RATE = 1e-7
@@ -464,7 +470,7 @@ class Rough:
 
 @pytest.fixture(scope="module")
 def rough(
-    place: Workplace, cluster: FaultyCluster, undisturbed: Undisturbed, tmp_path_factory: pytest.TempPathFactory
+    place: Workplace, cluster: FaultyCluster, undisturbed: ReferenceSweep, tmp_path_factory: pytest.TempPathFactory
 ) -> Rough:
     clips = tmp_path_factory.mktemp("rough") / "clips"
     shutil.copytree(place.clips, clips)
@@ -513,13 +519,13 @@ def test_a_clip_that_crashes_the_decoder_is_left_out_by_name(rough: Rough) -> No
 
 
 def test_a_trial_that_runs_out_of_memory_fails_alone_and_says_why(
-    rough: Rough, place: Workplace, undisturbed: Undisturbed
+    rough: Rough, place: Workplace, undisturbed: ReferenceSweep
 ) -> None:
     results = pd.read_csv(rough.run / "results.csv").set_index("arch")
     assert results.loc["resnet18", "status"] == "error"
     assert "memory" in results.loc["resnet18", "reason"]
     assert f"error      {results.loc['resnet18', 'id']}: " in rough.output
-    assert_among(place, "rough", RATES[2:3], undisturbed)
+    assert_same_trials(place, "rough", RATES[2:3], undisturbed)
 
 
 def test_a_stopped_trial_frees_its_place_within_seconds(rough: Rough) -> None:

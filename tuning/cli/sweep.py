@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
     from tuning.prepare.clips import PreparedData, ScannedData
-    from tuning.report.provenance import Process
+    from tuning.report.provenance import RunProcess
     from tuning.search.trial_result import TrialResult
     from tuning.training.trial_data import TrialData
     from tuning.trial.spec import Slot
@@ -254,18 +254,24 @@ def _resume_hint(run: RunFolder) -> str:
     return f"resume with: python -m tuning sweep --resume {run.cli_name}"
 
 
-def _this_process(words: list[str], decoded: int, seconds_decoding: float) -> Process:
+def _this_process(words: list[str], decoded: int, seconds_decoding: float) -> RunProcess:
     """Describe this process and the connected cluster for the run's provenance."""
     import ray
 
-    from tuning.report.provenance import Process, cluster_text, command_line, machine_text, versions
+    from tuning.report.provenance import (
+        RunProcess,
+        cluster_summary,
+        package_versions,
+        processor_name,
+        redacted_command,
+    )
 
-    return Process(
-        command=command_line(words),
+    return RunProcess(
+        command=redacted_command(words),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=machine_text(),
-        cluster=cluster_text([node["Resources"] for node in ray.nodes() if node["Alive"]]),
-        versions=versions(),
+        machine=processor_name(),
+        cluster=cluster_summary([node["Resources"] for node in ray.nodes() if node["Alive"]]),
+        versions=package_versions(),
         decoded=decoded,
         seconds_decoding=round(seconds_decoding, 1),
     )

@@ -19,7 +19,7 @@ from tuning.evaluation.importance import AxisImportance
 from tuning.evaluation.label_issues import LabelIssue
 from tuning.evaluation.paired import PairedComparison
 from tuning.evaluation.usage_log import UsageCount
-from tuning.report.provenance import Process
+from tuning.report.provenance import RunProcess
 from tuning.search.trial_result import TrialResult, is_usable
 from tuning.training.bootstrap import Interval
 from tuning.training.calibration import Calibration, ReliabilityBin, RiskCoveragePoint, expected_calibration_error
@@ -105,7 +105,7 @@ class SweepFindings:
     """Of the test split."""
     flops: Mapping[str, int]
     """FLOPs of a trial's model for one clip, by the trial's ID."""
-    processes: tuple[Process, ...]
+    processes: tuple[RunProcess, ...]
     """That worked on the run, in order."""
 
     @property
@@ -159,9 +159,9 @@ class SweepFindings:
     @property
     def slot_utilisation(self) -> float | None:
         """Share of the slots' time in which a trial was running; None if a process was killed."""
-        ended = [each for each in self.processes if each.seconds_trials is not None and each.at_once is not None]
+        ended = [each for each in self.processes if each.seconds_trials is not None and each.max_concurrent is not None]
         if not ended or len(ended) < len(self.processes):
             return None
-        available = sum((each.seconds_trials or 0.0) * (each.at_once or 0) for each in ended)
+        available = sum((each.seconds_trials or 0.0) * (each.max_concurrent or 0) for each in ended)
         used = sum(sum(self.seconds(row).values()) for row in self.trials)
         return used / available if available else None

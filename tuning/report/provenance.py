@@ -1,4 +1,4 @@
-"""How a run was made: by which commands, on what machine, with which versions, and how long it took."""
+"""`made.json`: the processes that worked on a run, with command, machine, versions and times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from data.files import write_atomically
 from tuning.config.redact import redact_uri
@@ -19,48 +19,49 @@ _PACKAGES = ("torch", "torchvision", "ray", "av", "numpy", "scikit-learn", "mlfl
 
 
 class ProvenanceError(TuningError):
-    """What is kept of how a run was made can't be read."""
+    """`made.json` can't be read."""
 
 
-class Process(BaseModel):
-    """One process that worked on a run: the first, or one that resumed it."""
+class RunProcess(BaseModel):
+    """One process that worked on a run: the first one, or one that resumed it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     command: str
-    """As it could be typed again, without passwords."""
+    """Its command line, without passwords."""
     started: str
     """UTC, ISO 8601."""
     machine: str
-    """The processor of the machine that ran the command."""
+    """Processor of the machine that ran the command."""
     cluster: str
-    """Nodes, CPUs and GPUs that trials could use."""
+    """Nodes, CPUs and GPUs that the trials could use."""
     versions: dict[str, str]
+    """Of Python and of the packages that results may depend on."""
     decoded: int
-    """Clips that were decoded; the others' frames were in the store."""
+    """Clips that were decoded; the frames of the others were in the store."""
     seconds_decoding: float
-    """To scan, decode and look through the clips, wall time."""
+    """Wall time to scan, decode and check the clips."""
     seconds_trials: float | None = None
-    """From the first trial's start to the last one's end, wall time; None of a process that was killed."""
-    at_once: int | None = None
-    """Trials at once that the machine or cluster had room for when they started; None of a process that was killed."""
+    """Wall time from the start of the first trial to the end of the last one; None if the process was killed."""
+    max_concurrent: int | None = Field(None, alias="at_once")
+    """Trials that could run concurrently when they started; None if the process was killed."""
 
 
-_ALL = TypeAdapter(list[Process])
+_PROCESSES = TypeAdapter(list[RunProcess])
 
 
-def command_line(argv: Sequence[str]) -> str:
-    """`python -m tuning …` of these arguments, without passwords."""
+def redacted_command(argv: Sequence[str]) -> str:
+    """Return `python -m tuning …` with these arguments, quoted for a shell and without passwords."""
 
-    def plain(word: str) -> str:
+    def redact(word: str) -> str:
         key, equals, value = word.partition("=")
         return f"{key}{equals}{redact_uri(value)}" if equals else redact_uri(word)
 
-    return shlex.join(["python", "-m", "tuning", *map(plain, argv)])
+    return shlex.join(["python", "-m", "tuning", *map(redact, argv)])
 
 
-def cluster_text(nodes: Sequence[Mapping[str, float]]) -> str:
-    """`1 node, 2 CPUs` of the resources of each node, GPUs with their kind."""
+def cluster_summary(nodes: Sequence[Mapping[str, float]]) -> str:
+    """Return text such as `2 nodes, 16 CPUs, 1 GPUs (H100)` from the Ray resources of each node."""
     cpus, gpus = (sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
     kinds = sorted({key.partition(":")[2] for node in nodes for key in node if key.startswith("accelerator_type:")})
     parts = [count_noun(len(nodes), "node"), f"{cpus:g} CPUs"]
@@ -69,8 +70,8 @@ def cluster_text(nodes: Sequence[Mapping[str, float]]) -> str:
     return ", ".join(parts)
 
 
-def machine_text() -> str:
-    """The processor's name."""
+def processor_name() -> str:
+    """Return the name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -79,41 +80,42 @@ def machine_text() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str]:
-    """Python's, and those of the packages that results may depend on."""
-    found = {"python": platform.python_version()}
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results may depend on."""
+    versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            versions[name] = "absent"
+    return versions
 
 
-def add_process(file: Path, process: Process) -> None:
-    """Note a process that begins to work on a run."""
+def add_process(file: Path, process: RunProcess) -> None:
+    """Add a process that starts to work on a run."""
     _write(file, [*read_processes(file), process])
 
 
-def end_process(file: Path, seconds_trials: float, at_once: int) -> None:
-    """Note how long the last process's trials took, and how many there was room for."""
-    *before, last = read_processes(file)
-    _write(file, [*before, last.model_copy(update={"seconds_trials": seconds_trials, "at_once": at_once})])
+def end_process(file: Path, seconds_trials: float, max_concurrent: int) -> None:
+    """Add to the last process how long its trials took and how many could run concurrently."""
+    *earlier, last = read_processes(file)
+    ended = last.model_copy(update={"seconds_trials": seconds_trials, "max_concurrent": max_concurrent})
+    _write(file, [*earlier, ended])
 
 
-def read_processes(file: Path) -> list[Process]:
-    """All processes so far, the first one first; empty without a file.
+def read_processes(file: Path) -> list[RunProcess]:
+    """Return all processes in order; empty if there is no file.
 
     Raises:
         ProvenanceError: the file is damaged.
     """
     try:
-        return _ALL.validate_json(file.read_bytes())
+        return _PROCESSES.validate_json(file.read_bytes())
     except FileNotFoundError:
         return []
     except (OSError, ValidationError) as error:
         raise ProvenanceError(f"{file} can't be read: {str(error).splitlines()[0]}") from None
 
 
-def _write(file: Path, processes: list[Process]) -> None:
-    write_atomically(file, _ALL.dump_json(processes, indent=1).decode() + "\n")
+def _write(file: Path, processes: list[RunProcess]) -> None:
+    write_atomically(file, _PROCESSES.dump_json(processes, indent=1, by_alias=True).decode() + "\n")

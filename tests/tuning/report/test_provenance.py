@@ -1,64 +1,74 @@
-"""What is kept of how a run was made."""
+"""`made.json` keeps the processes of a run."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tuning.report.provenance import (
-    Process,
     ProvenanceError,
+    RunProcess,
     add_process,
-    cluster_text,
-    command_line,
+    cluster_summary,
     end_process,
-    machine_text,
+    package_versions,
+    processor_name,
     read_processes,
-    versions,
+    redacted_command,
 )
 
 
-def process(command: str) -> Process:
-    return Process(
+def process(command: str) -> RunProcess:
+    return RunProcess(
         command=command,
         started="2026-01-01T00:00:00+00:00",
-        machine=machine_text(),
+        machine=processor_name(),
         cluster="1 node, 2 CPUs",
-        versions=versions(),
+        versions=package_versions(),
         decoded=3,
         seconds_decoding=1.5,
     )
 
 
-def test_each_process_is_kept_with_its_own_time(tmp_path: Path) -> None:
+def test_only_the_last_process_is_ended(tmp_path: Path) -> None:
     file = tmp_path / "made.json"
     assert read_processes(file) == []
     add_process(file, process("first"))
     add_process(file, process("second"))
-    end_process(file, 12.5, at_once=2)
-    told = [(each.command, each.seconds_trials, each.at_once) for each in read_processes(file)]
-    assert told == [("first", None, None), ("second", 12.5, 2)]
+    end_process(file, 12.5, max_concurrent=2)
+    read = [(each.command, each.seconds_trials, each.max_concurrent) for each in read_processes(file)]
+    assert read == [("first", None, None), ("second", 12.5, 2)]
 
 
-def test_the_command_can_be_typed_again_and_holds_no_password() -> None:
+def test_keys_in_the_file_are_those_of_older_runs(tmp_path: Path) -> None:
+    file = tmp_path / "made.json"
+    add_process(file, process("first"))
+    end_process(file, 12.5, max_concurrent=2)
+    (written,) = json.loads(file.read_text())
+    keys = ["command", "started", "machine", "cluster", "versions", "decoded", "seconds_decoding"]
+    assert list(written) == [*keys, "seconds_trials", "at_once"]
+    assert written["at_once"] == 2
+
+
+def test_command_is_quoted_for_a_shell_and_has_no_password() -> None:
     words = ["sweep", "--data", "my clips", "tracking.uri=postgresql://me:secret@host/db", "space.lr=[1e-3]"]
-    assert command_line(words) == (
+    assert redacted_command(words) == (
         "python -m tuning sweep --data 'my clips' tracking.uri=postgresql://me@host/db 'space.lr=[1e-3]'"
     )
 
 
-def test_the_cluster_in_words() -> None:
-    assert cluster_text([{"CPU": 2.0}]) == "1 node, 2 CPUs"
+def test_cluster_is_summarised_with_the_kinds_of_its_gpus() -> None:
+    assert cluster_summary([{"CPU": 2.0}]) == "1 node, 2 CPUs"
     nodes = [{"CPU": 8.0}, {"CPU": 8.0, "GPU": 1.0, "accelerator_type:H100": 1.0}]
-    assert cluster_text(nodes) == "2 nodes, 16 CPUs, 1 GPUs (H100)"
+    assert cluster_summary(nodes) == "2 nodes, 16 CPUs, 1 GPUs (H100)"
 
 
 def test_versions_are_those_in_use() -> None:
-    import torch
-
-    assert versions()["torch"] == torch.__version__.partition("+")[0]
-    assert machine_text()
+    assert package_versions()["torch"] == torch.__version__.partition("+")[0]
+    assert processor_name()
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
