@@ -22,7 +22,7 @@ from statistics import mean, pstdev
 from sklearn.model_selection import StratifiedGroupKFold
 from tabulate import tabulate
 
-from data.dataset.group_search import place_groups
+from data.dataset.group_assignment import assign_groups
 
 Groups = dict[str, Counter[str]]
 
@@ -74,7 +74,7 @@ def _measure(groups: Groups, folds: int, seed: int, place: Callable[[Groups, int
 
 def _ours(groups: Groups, folds: int, seed: int) -> dict[str, int]:
     labels = {label for content in groups.values() for label in content}
-    return place_groups(groups, [1] * folds, least=dict.fromkeys(labels, 1), pinned={}, stress=1, seed=seed)
+    return assign_groups(groups, [1] * folds, min_parts=dict.fromkeys(labels, 1), fixed={}, last_weight=1, seed=seed)
 
 
 def _theirs(groups: Groups, folds: int, seed: int) -> dict[str, int]:

@@ -26,7 +26,7 @@ from tabulate import tabulate
 from benchmarks.process_tree import measured
 from benchmarks.spread import spread
 from data.clip import Clip
-from data.dataset.splits import make_split
+from data.dataset.stratify import make_split
 from data.demo import write_demo
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings

@@ -207,9 +207,10 @@ def _refuse_other_files(out: Path) -> None:
 
 def _split(args: argparse.Namespace) -> int:
     from data.dataset.clips import read_groups, scan_clips
-    from data.dataset.same_bytes import copies_on_disk, join_copies
+    from data.dataset.same_bytes import find_copies_on_disk, merge_groups_of_copies
     from data.dataset.split_report import NO_GROUPS, split_report
-    from data.dataset.splits import make_folds, make_split, write_split
+    from data.dataset.splits import write_split
+    from data.dataset.stratify import make_folds, make_split
 
     if args.folds is not None and args.val is not None:
         raise DataError("--val has no effect beside --folds, where each fold validates once: leave one of them out")
@@ -221,8 +222,8 @@ def _split(args: argparse.Namespace) -> int:
         grouping, _, _ = _found_groups(args, scan)
         print("\n".join([grouping.sentence(), *grouping.large()]))
         clips = grouping.grouped(clips)
-    copies = copies_on_disk(args.dir, (clip.path for clip in clips))
-    clips = join_copies(clips, copies)
+    copies = find_copies_on_disk(args.dir, (clip.path for clip in clips))
+    clips = merge_groups_of_copies(clips, copies)
     settings = {"test": args.test, "seed": args.seed, "few_groups": args.few_groups}
     if args.folds is not None:
         split = make_folds(clips, folds=args.folds, **settings)

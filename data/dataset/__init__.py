@@ -1,4 +1,4 @@
-"""The labelled clips of a folder: classes, groups and splits.
+"""The labelled clips of a folder: their classes, their groups, and their split into train, val and test or folds.
 
-May import `data.store` for the checksums of files.
+Does not import `data.store` or `data.video`: a split needs file names and groups, not frames.
 """

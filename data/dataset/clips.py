@@ -1,4 +1,6 @@
-"""What a labelled clip is, how a folder of clips is scanned, and how clips are told to belong together."""
+"""Scan of a folder of labelled clips, and the CSV file that says which clips belong to one group."""
+
+from __future__ import annotations
 
 import csv
 import difflib
@@ -21,65 +23,68 @@ VIDEO_SUFFIXES = frozenset(f".{name}" for name in _SUFFIX_NAMES.split())
 
 @dataclass(frozen=True)
 class Scan:
-    """What a data folder holds."""
+    """The contents of a data folder."""
 
     clips: tuple[Clip, ...]
     """Sorted by path."""
     ignored: tuple[str, ...]
-    """Sorted names, relative to the data folder, of what was passed over: files in a class folder that are no
-    video, sub-folders without any video, which end in `/`, and videos in no class folder. Hidden files are not among
-    them."""
+    """Sorted names, relative to the data folder, of skipped files: files in class folders that are not videos,
+    sub-folders without any video, which end in `/`, and videos outside the class folders. Hidden files are not
+    listed."""
     unmatched_groups: tuple[str, ...]
-    """Sorted paths that were given a group but are no clip here."""
+    """Sorted paths that have a group but are not clips of the folder."""
 
 
 def scan_clips(root: Path, groups: Mapping[str, str] | None = None) -> Scan:
-    """Return the clips in `root`, which has one sub-folder a class; clips may lie deeper below it.
+    """Find the clips in `root`, which has one sub-folder per class; clips may be in folders below it.
 
-    `groups` maps every clip's path to its group (paths that are no clip here are reported in
-    `Scan.unmatched_groups`); without it each clip is its own group. Links are followed,
-    save those to a folder that they lie in.
+    Links are followed, except those to a folder that they are in.
 
-    Raises DataError where `root` is no readable folder or holds fewer than two classes, where a name can't be
-    written on one line, and where a clip has no group.
+    Args:
+        root: the data folder.
+        groups: the group of every clip's path; default: each clip is its own group.
+
+    Raises:
+        DataError: `root` is not a readable folder or has fewer than two classes, a name can't be written on one line,
+            or a clip has no group.
     """
     if not root.exists():
-        raise DataError(f"no such folder: '{root}'; give the folder that has one sub-folder a class")
+        raise DataError(f"no such folder: '{root}'; give the folder that has one sub-folder per class")
     if not root.is_dir():
-        raise DataError(f"'{root}' is not a folder: give the folder that has one sub-folder a class")
-    paths: dict[str, str] = {}
+        raise DataError(f"'{root}' is not a folder; give the folder that has one sub-folder per class")
+    labels: dict[str, str] = {}
     ignored: list[str] = []
     for entry in _visible_entries(root):
         if not os.path.isdir(entry):
-            if os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
+            if _has_video_suffix(entry.name):
                 check_printable(entry.name)
                 ignored.append(entry.name)
             continue
         videos: list[str] = []
         others: list[str] = []
         for name, is_file in _walk(entry, entry.name, (os.path.realpath(root),)):
-            is_video = is_file and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-            (videos if is_video else others).append(name)
-        paths.update(dict.fromkeys(videos, entry.name))
+            (videos if is_file and _has_video_suffix(name) else others).append(name)
+        labels.update(dict.fromkeys(videos, entry.name))
         ignored += others if videos else [f"{entry.name}/"]
-    _check_classes(root, sorted(set(paths.values())))
+    _check_classes(root, sorted(set(labels.values())))
     if groups is None:
-        groups = {path: path for path in paths}
-    _check_groups(sorted(paths), groups)
-    clips = sorted(Clip(path, label, groups[path]) for path, label in paths.items())
-    return Scan(tuple(clips), tuple(sorted(ignored)), tuple(sorted(groups.keys() - paths.keys())))
+        groups = {path: path for path in labels}
+    _check_groups(sorted(labels), groups)
+    clips = sorted(Clip(path, label, groups[path]) for path, label in labels.items())
+    return Scan(tuple(clips), tuple(sorted(ignored)), tuple(sorted(groups.keys() - labels.keys())))
 
 
 def read_groups(spec: str) -> dict[str, str]:
-    """Return the group of each path that a CSV file lists.
+    """Read the group of each path that a CSV file lists.
 
-    `spec` is `FILE.csv`, which has the columns `path` and `group`, or `FILE.csv:COLUMN`, whose groups stand in
-    COLUMN. Every cell is text (a group may be called `NA`); spaces around a group don't count.
+    Args:
+        spec: `FILE.csv`, with the columns `path` and `group`, or `FILE.csv:COLUMN`, with the groups in COLUMN. Every
+            cell is text (a group may be called `NA`); spaces around a group are ignored.
 
-    Raises DataError for a file that can't be read, a missing column, an empty cell, and a path that is given
-    two groups.
+    Raises:
+        DataError: the file can't be read, lacks a column, has an empty cell, or gives a path two groups.
     """
-    path, column = _split_spec(spec)
+    path, column = _parse_spec(spec)
     groups: dict[str, str] = {}
     for line, (clip, cell) in read_table(path, ("path", column)):
         group = cell.strip()
@@ -87,7 +92,7 @@ def read_groups(spec: str) -> dict[str, str]:
         known = groups.setdefault(clip, group)
         if known != group:
             raise DataError(
-                f"'{path}', line {line}: clip {clip!r} has the group {group!r} here and {known!r} further up: "
+                f"'{path}', line {line}: clip {clip!r} has the group {group!r} here and {known!r} above; "
                 "keep one of them"
             )
     return groups
@@ -96,8 +101,9 @@ def read_groups(spec: str) -> dict[str, str]:
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the line number and the cells in `columns` of each row of a CSV file with a header, in UTF-8.
 
-    Raises DataError for a file that can't be read, a missing column, an empty cell in `columns`, and a row
-    that has more cells than the header.
+    Raises:
+        DataError: the file can't be read, lacks a column, has an empty cell in `columns`, or has a row with more cells
+            than the header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -115,9 +121,13 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[
     except OSError as error:
         raise DataError(f"can't read '{path}': {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' is not in UTF-8: save it as CSV in UTF-8") from error
+        raise DataError(f"'{path}' is not in UTF-8; save it as CSV in UTF-8") from error
     except csv.Error as error:
-        raise DataError(f"'{path}', line {reader.reader.line_num}: not CSV ({error}); mend the line") from error
+        raise DataError(f"'{path}', line {reader.reader.line_num}: not CSV ({error}); correct the line") from error
+
+
+def _has_video_suffix(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def _visible_entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
@@ -129,9 +139,9 @@ def _visible_entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 
 def _walk(folder: os.PathLike[str], name: str, parents: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
-    """Yield the name of all that lies below `folder` and isn't a folder, and whether it is a file.
+    """Yield the name of every entry below `folder` that isn't a folder, and whether it is a file.
 
-    `parents` are the real paths of the folders that were gone through: a link back to one is passed over.
+    `parents` are the real paths of the folders on the way to this one: a link back to one of them is skipped.
     """
     check_printable(name)
     real = os.path.realpath(folder)
@@ -149,24 +159,22 @@ def _walk(folder: os.PathLike[str], name: str, parents: tuple[str, ...]) -> Iter
 
 def _check_classes(root: Path, labels: Sequence[str]) -> None:
     if not labels:
-        raise DataError(f"no clips in '{root}': one sub-folder a class is expected, with video files in it")
+        raise DataError(f"no clips in '{root}'; it needs one sub-folder per class, with video files in it")
     if len(labels) == 1:
-        raise DataError(
-            f"only one class in '{root}', {labels[0]!r}: at least two sub-folders with video files are needed"
-        )
+        raise DataError(f"only one class in '{root}', {labels[0]!r}; it needs two or more sub-folders with video files")
 
 
 def _check_groups(paths: Sequence[str], groups: Mapping[str, str]) -> None:
     missing = [path for path in paths if path not in groups]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(paths)} clips have no group, the first is {missing[0]!r}: "
-            "list each one's path, relative to the data folder, in the file of groups"
+            f"{len(missing)} of {len(paths)} clips have no group, the first is {missing[0]!r}; "
+            "list the path of each, relative to the data folder, in the groups file"
         )
 
 
-def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    for column in wanted:
+def _check_columns(path: Path, found: Sequence[str], needed: Sequence[str]) -> None:
+    for column in needed:
         if column not in found:
             near = difflib.get_close_matches(column, found, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -174,11 +182,11 @@ def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> N
             raise DataError(f"'{path}' has no column {column!r}, its columns are {there}{hint}")
 
 
-def _split_spec(spec: str) -> tuple[Path, str]:
-    # A file name may hold a colon itself (a Windows drive does), so files that exist decide.
+def _parse_spec(spec: str) -> tuple[Path, str]:
+    # A file name may contain a colon itself (a Windows drive does), so existing files decide.
     if os.path.isfile(spec):
         return Path(spec), "group"
     file, colon, column = spec.rpartition(":")
     if colon and column and os.path.isfile(file):
         return Path(file), column
-    raise DataError(f"no such file of groups: {spec!r}; give FILE.csv (columns path and group) or FILE.csv:COLUMN")
+    raise DataError(f"no such groups file: {spec!r}; give FILE.csv (columns path and group) or FILE.csv:COLUMN")

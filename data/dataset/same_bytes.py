@@ -1,4 +1,4 @@
-"""Files with the same bytes: which they are, and how they are kept from standing in two splits."""
+"""Files with the same bytes, and how their groups are merged so that they end up in one split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from data.files import file_sha256
 
 
 def find_copies(digests: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """The paths of each digest that two or more files have, sorted.
+    """Return the paths of each digest that two or more files have, sorted.
 
     Args:
         digests: path to SHA-256 of the file's bytes.
@@ -28,11 +28,8 @@ def find_copies(digests: Mapping[str, str]) -> list[tuple[str, ...]]:
     return sorted(tuple(sorted(same)) for same in paths.values() if len(same) > 1)
 
 
-def copies_on_disk(root: Path, paths: Iterable[str]) -> list[tuple[str, ...]]:
-    """As `find_copies`, from the files themselves: only those of equal size are read.
-
-    What can't be read is no copy of anything, nor are empty files of each other.
-    """
+def find_copies_on_disk(root: Path, paths: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return what `find_copies` returns, reading only files of equal size; ignore empty and unreadable files."""
     sizes: defaultdict[int, list[str]] = defaultdict(list)
     for path in paths:
         with contextlib.suppress(OSError):
@@ -45,8 +42,13 @@ def copies_on_disk(root: Path, paths: Iterable[str]) -> list[tuple[str, ...]]:
     return find_copies(digests)
 
 
-def join_copies(clips: Sequence[Clip], copies: Iterable[Sequence[str]]) -> list[Clip]:
-    """The clips, with all groups that share a file as one: it bears the first of their names."""
+def merge_groups_of_copies(clips: Sequence[Clip], copies: Iterable[Sequence[str]]) -> list[Clip]:
+    """Return the clips with all groups that share a file merged into one, named as the first of them.
+
+    Args:
+        clips: with their groups.
+        copies: sets of paths with the same bytes.
+    """
     names = sorted({clip.group for clip in clips})
     number = {name: i for i, name in enumerate(names)}
     group_of = {clip.path: number[clip.group] for clip in clips}
@@ -55,6 +57,6 @@ def join_copies(clips: Sequence[Clip], copies: Iterable[Sequence[str]]) -> list[
         return list(clips)
     first, second = np.array(pairs).T
     links = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(names), len(names)))
-    part = connected_components(links, directed=False)[1]
-    joined = {int(label): names[index] for index, label in reversed(list(enumerate(part)))}
-    return [replace(clip, group=joined[int(part[number[clip.group]])]) for clip in clips]
+    component = connected_components(links, directed=False)[1]
+    merged = {int(label): names[index] for index, label in reversed(list(enumerate(component)))}
+    return [replace(clip, group=merged[int(component[number[clip.group]])]) for clip in clips]

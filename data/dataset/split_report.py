@@ -1,4 +1,4 @@
-"""What a split holds, and how much the few clips of its test can tell."""
+"""A table of a split: clips and groups per class, and how precise a test on so few clips is."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from data.dataset.splits import LEFT_OUT, Split, fold_names
 from data.intervals import wilson_interval
 
 TYPICAL_RECALL = 0.85
-"""The intervals are those of the recall nearest to this that so many clips can give."""
+"""Intervals are shown for the possible recall nearest to this."""
 NO_GROUPS = (
-    "no groups are given, so clips of one recording may stand in both train and test, and the test would flatter: "
-    "give --groups CSV, or --groups auto to find them"
+    "no groups are given, so clips of one recording may be in both train and test, which makes test results too good; "
+    "give --groups CSV, or --groups auto to find groups"
 )
-"""What to tell where each clip is taken for a recording of its own."""
-WIDE = 0.5
-"""A class whose interval is wider than this is named: its test recall says next to nothing."""
+"""Note for a split in which each clip is its own group."""
+WIDE_INTERVAL = 0.5
+"""A class whose interval is wider than this gets a warning."""
 
 _Cells = defaultdict[tuple[str, str], list[Clip]]
 """The clips of a class in a part of the split."""
-# No class has this label, since none is empty.
 _ALL = ""
+"""Stands for all classes in `_Cells`; no class has an empty name."""
 
 
 def split_report(split: Split) -> str:
-    """Return a printable table of clips and groups, a line a class, and below it what should be known of them.
+    """Return a printable table of clips and groups, one line per class, followed by notes and warnings.
 
-    For test the table has the 95 % interval (Wilson) that so few clips allow: by clip, and, since clips of one
-    group are often right or wrong together, by what the clips are worth if they always are.
+    For test the table has the Wilson 95 % interval of a typical recall: by clip, and, since clips of one group are
+    often right or wrong together, by the effective number of clips if they always are.
     """
     cells: _Cells = defaultdict(list)
     for row in split.rows:
         for label in (row.clip.label, _ALL):
             cells[label, row.split].append(row.clip)
     labels = sorted({row.clip.label for row in split.rows})
-    by_group = any(_worth(cells[label, "test"]) < len(cells[label, "test"]) for label in labels)
+    by_group = any(_effective_clips(cells[label, "test"]) < len(cells[label, "test"]) for label in labels)
     lines = [_table(split, labels, cells, by_group), *_legend(by_group), *_notes(split, cells)]
     return "\n".join([*lines, *_warnings(labels, cells)])
 
@@ -49,7 +49,7 @@ def _table(split: Split, labels: Sequence[str], cells: _Cells, by_group: bool) -
     table = []
     for label in (*labels, _ALL):
         test = cells[label, "test"]
-        intervals = [_interval(trials) for trials in (len(test), _worth(test))[: len(headings)]]
+        intervals = [_interval(trials) for trials in (len(test), _effective_clips(test))[: len(headings)]]
         table.append([label or "all", *(_counts(cells[label, part]) for part in parts), *intervals])
     alignment = ("left", *("right" for _ in parts), *("left" for _ in headings))
     header = ["clips (groups)", *parts, *headings]
@@ -61,23 +61,23 @@ def _counts(clips: Sequence[Clip]) -> str:
 
 
 def _interval(trials: int) -> str:
-    """E.g. `6 of 7: 49–97 %, ±24`: the interval of the recall nearest to TYPICAL_RECALL, and half its width."""
+    """Return the interval of the recall nearest to TYPICAL_RECALL and half its width, as in `6 of 7: 49–97 %, ±24`."""
     if not trials:
         return "-"
     low, high = _typical_interval(trials)
-    return f"{_recalled(trials)} of {trials}: {100 * low:.0f}–{100 * high:.0f} %, ±{50 * (high - low):.0f}"
+    return f"{_typical_successes(trials)} of {trials}: {100 * low:.0f}–{100 * high:.0f} %, ±{50 * (high - low):.0f}"
 
 
 def _typical_interval(trials: int) -> tuple[float, float]:
-    return wilson_interval(_recalled(trials), trials)
+    return wilson_interval(_typical_successes(trials), trials)
 
 
-def _recalled(trials: int) -> int:
+def _typical_successes(trials: int) -> int:
     return round(TYPICAL_RECALL * trials)
 
 
-def _worth(clips: Sequence[Clip]) -> int:
-    """How many independent clips these are worth if those of a group are always right or wrong together.
+def _effective_clips(clips: Sequence[Clip]) -> int:
+    """Return the effective sample size if the clips of a group are always right or wrong together.
 
     It is (sum of the groups' sizes)² / sum of their squares (Kish, Survey Sampling, 1965), rounded.
     """
@@ -87,19 +87,19 @@ def _worth(clips: Sequence[Clip]) -> int:
 
 def _legend(by_group: bool) -> list[str]:
     lines = [
-        f"by clip: where about {100 * TYPICAL_RECALL:.0f} % of these test clips are recognised, the true share lies in "
-        "this 95 % interval; ± is half its width in points"
+        f"by clip: 95 % interval of the recall when about {100 * TYPICAL_RECALL:.0f} % of these test clips are "
+        "classified correctly; ± is half its width in percentage points"
     ]
     if by_group:
         lines.append(
-            "by group: clips of one group may all be right or all wrong, and are then worth as few clips as this; "
-            "the truth lies between the two"
+            "by group: the same if the clips of a group are always all right or all wrong, with the effective number "
+            "of clips; the truth is between the two"
         )
     return lines
 
 
 def _notes(split: Split, cells: _Cells) -> list[str]:
-    """Name the classes that are scored in fewer places than others, or in none."""
+    """Return notes on classes that are never tested, or not validated in every fold."""
     tested = {clip.label for clip in cells[_ALL, "test"]}
     untested = [label for label in split.classes if label not in tested]
     lines = [f"note: trained on but never tested: {_named(untested)}"] if untested else []
@@ -108,20 +108,20 @@ def _notes(split: Split, cells: _Cells) -> list[str]:
         held = [number for number, name in enumerate(folds, 1) if cells[label, name]]
         if held and len(held) < len(folds):
             lines.append(
-                f"note: class {label!r} has too few groups to be scored in every fold: it stands in "
-                f"{len(held)} of {len(folds)} ({', '.join(map(str, held))})"
+                f"note: class {label!r} has too few groups for every fold; it is in {len(held)} of {len(folds)} "
+                f"({', '.join(map(str, held))})"
             )
     return lines
 
 
 def _warnings(labels: Iterable[str], cells: _Cells) -> list[str]:
-    wide, single, ruled = [], [], []
+    wide, single, dominated = [], [], []
     for label in labels:
         test = cells[label, "test"]
         if not test:
             continue
         low, high = _typical_interval(len(test))
-        if high - low > WIDE:
+        if high - low > WIDE_INTERVAL:
             wide.append(f"{label!r} ({100 * (high - low):.0f} points)")
         if len({clip.group for clip in test}) == 1:
             single.append(repr(label))
@@ -129,11 +129,11 @@ def _warnings(labels: Iterable[str], cells: _Cells) -> list[str]:
         clips = [clip for (name, part), found in cells.items() if name == label and part != LEFT_OUT for clip in found]
         for group, size in Counter(clip.group for clip in clips).most_common(1):
             if 2 * size > len(clips):
-                ruled.append(f"{label!r} ({size} of {len(clips)} clips in {group!r})")
+                dominated.append(f"{label!r} ({size} of {len(clips)} clips in {group!r})")
     found = {
-        f"test can hardly tell of these, their 95 % interval is wider than {100 * WIDE:.0f} points": wide,
-        "one group alone tests": single,
-        "one group has more than half of the clips of": ruled,
+        f"too few test clips, the 95 % interval is wider than {100 * WIDE_INTERVAL:.0f} points": wide,
+        "only one group in test": single,
+        "one group has more than half of the clips": dominated,
     }
     return [f"warning: {what}: {', '.join(names)}" for what, names in found.items() if names]
 

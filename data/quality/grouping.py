@@ -23,7 +23,7 @@ from scipy.spatial.distance import squareform
 from tqdm import tqdm
 
 from data.clip import Clip
-from data.dataset.names import named_alike
+from data.dataset.file_names import group_by_file_name
 from data.dataset.same_bytes import find_copies
 from data.files import write_atomically
 from data.quality.scenes import Scenes
@@ -135,7 +135,7 @@ def find_groups(
     links = [
         *(Link(a, b, "same bytes", 1.0) for same in find_copies(digests) for a, b in pairwise(same)),
         *(Link(p.first, p.second, "near-duplicate", 1.0 - p.distance) for p in near_duplicates(looks)),
-        *(Link(a, b, "file names", 0.5) for same in named_alike(clips).values() for a, b in pairwise(same)),
+        *(Link(a, b, "file names", 0.5) for same in group_by_file_name(clips).values() for a, b in pairwise(same)),
         *_scene_links(seen, scenes),
     ]
     part = _components(len(paths), [(known[link.first], known[link.second]) for link in links])

@@ -117,7 +117,7 @@ def test_no_folder_given(place: Workplace, refused: Refused) -> None:
 
 
 def test_empty_folder(place: Workplace, refused: Refused) -> None:
-    refused(other_folder(place, lambda folder: None), "one sub-folder a class")
+    refused(other_folder(place, lambda folder: None), "one sub-folder per class")
 
 
 def test_one_class(place: Workplace, refused: Refused, clips: Path) -> None:

@@ -10,8 +10,9 @@ import ray
 
 from data.clip import Clip
 from data.dataset.clips import read_groups, scan_clips
-from data.dataset.same_bytes import find_copies, join_copies
-from data.dataset.splits import LEFT_OUT, Split, check_split, make_folds, make_split, read_split
+from data.dataset.same_bytes import find_copies, merge_groups_of_copies
+from data.dataset.splits import LEFT_OUT, Split, check_split, read_split
+from data.dataset.stratify import make_folds, make_split
 from data.errors import DataError
 from data.quality.defects import Defect, Limits, find_defects
 from data.quality.grouping import Grouping, find_groups
@@ -160,7 +161,7 @@ def _settled_split(
         return _new_split(grouping.grouped(scanned.clips), config)
     assert scanned.split is not None
     if config.split is None:
-        joined = join_copies(scanned.clips, copies)
+        joined = merge_groups_of_copies(scanned.clips, copies)
         return scanned.split if joined == list(scanned.clips) else _new_split(joined, config)
     if config.copies == "refuse":
         splits = {row.clip.path: row.split for row in scanned.split.rows}

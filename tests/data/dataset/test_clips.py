@@ -7,6 +7,7 @@ import pytest
 from data.clip import Clip
 from data.dataset.clips import VIDEO_SUFFIXES, read_groups, scan_clips
 from data.errors import DataError
+from tests.helpers.messages import exactly
 
 
 def make_files(root: Path, *names: str) -> Path:
@@ -21,11 +22,7 @@ def write(path: Path, text: str | bytes) -> str:
     return str(path)
 
 
-def message(message: str) -> str:
-    return f"^{re.escape(message)}$"
-
-
-def test_scan_names_clips_by_relative_path_and_top_folder(tmp_path: Path) -> None:
+def test_scan_returns_relative_paths_and_top_folders_as_classes(tmp_path: Path) -> None:
     make_files(tmp_path, "squat/b.mp4", "squat/a.MOV", "pull Up/anna/day 1/é.webm", "Überzug/x, y.Mp4")
     assert scan_clips(tmp_path).clips == (
         Clip("pull Up/anna/day 1/é.webm", "pull Up", "pull Up/anna/day 1/é.webm"),
@@ -35,7 +32,7 @@ def test_scan_names_clips_by_relative_path_and_top_folder(tmp_path: Path) -> Non
     )
 
 
-def test_scan_names_what_it_passes_over(tmp_path: Path) -> None:
+def test_scan_lists_ignored_files(tmp_path: Path) -> None:
     make_files(tmp_path, "a/1.mp4", "a/notes.txt", "a/deep/cover.JPG", "b/2.avi", "b/no_suffix", "docs/c/read.me")
     make_files(tmp_path, "sources.csv", "top.mp4", ".git/x.mp4", "a/.DS_Store", "a/._1.mp4", "b/.cache/3.mp4")
     (tmp_path / "empty").mkdir()
@@ -53,12 +50,12 @@ def test_scan_names_what_it_passes_over(tmp_path: Path) -> None:
     )
 
 
-def test_folder_called_like_a_video_is_gone_into(tmp_path: Path) -> None:
+def test_folder_named_like_a_video_is_scanned(tmp_path: Path) -> None:
     make_files(tmp_path, "a/1.mp4/inner.mp4", "b/2.mp4")
     assert [clip.path for clip in scan_clips(tmp_path).clips] == ["a/1.mp4/inner.mp4", "b/2.mp4"]
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+def test_links_are_followed_except_cycles(tmp_path: Path) -> None:
     elsewhere = make_files(tmp_path / "elsewhere", "one.mp4", "folder/two.mp4")
     root = make_files(tmp_path / "root", "a/1.mp4")
     (root / "a" / "link.mp4").symlink_to(elsewhere / "one.mp4")
@@ -71,7 +68,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert scan.ignored == ("a/other",)
 
 
-def test_suffixes_are_lower_case_and_have_those_of_phones_and_cameras() -> None:
+def test_suffixes_are_lower_case_and_include_phones_and_cameras() -> None:
     assert all(re.fullmatch(r"\.[a-z0-9]+", suffix) for suffix in VIDEO_SUFFIXES)
     wanted = ".mp4 .mov .m4v .avi .mkv .webm .gif .wmv .flv .mpg .mpeg .ts .mts .m2ts .3gp .ogv .mxf .asf .vob"
     assert set(wanted.split()) <= VIDEO_SUFFIXES
@@ -84,50 +81,50 @@ def test_groups_are_taken_from_the_mapping(tmp_path: Path) -> None:
     assert scan.unmatched_groups == scan_clips(tmp_path).unmatched_groups == ()
 
 
-def test_groups_of_no_clip_are_named(tmp_path: Path) -> None:
+def test_groups_without_a_clip_are_listed(tmp_path: Path) -> None:
     make_files(tmp_path, "a/1.mp4", "a/notes.txt", "b/2.mp4")
     groups = dict.fromkeys(["c/gone.mp4", "b/2.mp4", "a/notes.txt", "a/1.mp4", "A/1.mp4"], "x")
     assert scan_clips(tmp_path, groups).unmatched_groups == ("A/1.mp4", "a/notes.txt", "c/gone.mp4")
 
 
-def test_clip_without_group_is_refused(tmp_path: Path) -> None:
+def test_clip_without_group_raises(tmp_path: Path) -> None:
     make_files(tmp_path, "a/1.mp4", "a/2.mp4", "b/3.mp4")
     expected = (
-        "2 of 3 clips have no group, the first is 'a/2.mp4': "
-        "list each one's path, relative to the data folder, in the file of groups"
+        "2 of 3 clips have no group, the first is 'a/2.mp4'; "
+        "list the path of each, relative to the data folder, in the groups file"
     )
-    with pytest.raises(DataError, match=message(expected)):
+    with pytest.raises(DataError, match=exactly(expected)):
         scan_clips(tmp_path, {"a/1.mp4": "x"})
     with pytest.raises(DataError, match=r"^3 of 3 clips have no group"):
         scan_clips(tmp_path, {})
 
 
-def test_missing_folder_and_file_are_refused(tmp_path: Path) -> None:
+def test_missing_folder_and_file_raise(tmp_path: Path) -> None:
     none, file = tmp_path / "none", tmp_path / "file"
     file.touch()
-    hint = "give the folder that has one sub-folder a class"
-    with pytest.raises(DataError, match=message(f"no such folder: '{none}'; {hint}")):
+    hint = "give the folder that has one sub-folder per class"
+    with pytest.raises(DataError, match=exactly(f"no such folder: '{none}'; {hint}")):
         scan_clips(none)
-    with pytest.raises(DataError, match=message(f"'{file}' is not a folder: {hint}")):
+    with pytest.raises(DataError, match=exactly(f"'{file}' is not a folder; {hint}")):
         scan_clips(file)
 
 
-def test_folder_without_clips_is_refused(tmp_path: Path) -> None:
+def test_folder_without_clips_raises(tmp_path: Path) -> None:
     make_files(tmp_path, "top.mp4", "a/notes.txt")
-    expected = f"no clips in '{tmp_path}': one sub-folder a class is expected, with video files in it"
-    with pytest.raises(DataError, match=message(expected)):
+    expected = f"no clips in '{tmp_path}'; it needs one sub-folder per class, with video files in it"
+    with pytest.raises(DataError, match=exactly(expected)):
         scan_clips(tmp_path)
 
 
-def test_single_class_is_refused(tmp_path: Path) -> None:
+def test_single_class_raises(tmp_path: Path) -> None:
     make_files(tmp_path, "push up/1.mp4", "notes/a.txt")
-    expected = f"only one class in '{tmp_path}', 'push up': at least two sub-folders with video files are needed"
-    with pytest.raises(DataError, match=message(expected)):
+    expected = f"only one class in '{tmp_path}', 'push up'; it needs two or more sub-folders with video files"
+    with pytest.raises(DataError, match=exactly(expected)):
         scan_clips(tmp_path)
 
 
 @pytest.mark.parametrize("bad", ["a/new\nline.mp4", "tab\there/1.mp4", "a/\x85.txt", "a/\u2028/1.mp4"])
-def test_name_that_breaks_a_line_is_refused(tmp_path: Path, bad: str) -> None:
+def test_name_with_a_line_break_raises(tmp_path: Path, bad: str) -> None:
     make_files(tmp_path, "a/1.mp4", "b/2.mp4", bad)
     with pytest.raises(DataError, match="has a line break, a control character") as caught:
         scan_clips(tmp_path)
@@ -135,37 +132,37 @@ def test_name_that_breaks_a_line_is_refused(tmp_path: Path, bad: str) -> None:
     assert ascii(bad.split("/")[0])[1:-1] in ascii(str(caught.value)).replace("\\\\", "\\")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="names are bytes only there")
-def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes only on POSIX")
+def test_name_that_is_not_utf8_raises(tmp_path: Path) -> None:
     make_files(tmp_path, "a/1.mp4", "b/2.mp4")
     with open(os.fsencode(tmp_path) + b"/a/\xff.mp4", "wb"):
         pass
     expected = r"the name 'a/\udcff.mp4' has a line break, a control character or bytes that are not UTF-8: rename it"
-    with pytest.raises(DataError, match=message(expected)):
+    with pytest.raises(DataError, match=exactly(expected)):
         scan_clips(tmp_path)
 
 
-def test_emoji_joined_by_format_characters_is_a_name(tmp_path: Path) -> None:
+def test_name_may_be_a_joined_emoji(tmp_path: Path) -> None:
     make_files(tmp_path, "🏋🏽\u200d♀️/1.mp4", "b/2.mp4")
     assert [clip.label for clip in scan_clips(tmp_path).clips] == ["b", "🏋🏽\u200d♀️"]
 
 
 @pytest.mark.parametrize("path", ["/a/1.mp4", "../1.mp4", "a/../../1.mp4", "a/..", "C:\\a\\1.mp4", "d:/1.mp4"])
-def test_clip_outside_the_folder_is_refused(path: str) -> None:
+def test_clip_outside_the_folder_raises(path: str) -> None:
     expected = f"clip {path!r} is outside the data folder: give a path relative to that folder"
-    with pytest.raises(DataError, match=message(expected)):
+    with pytest.raises(DataError, match=exactly(expected)):
         Clip(path, "a", "g")
 
 
 @pytest.mark.parametrize("path", ["a/..1.mp4", "a../1.mp4", "a/1..mp4", "c:mp4/1.mp4"])
-def test_dots_and_colons_within_names_are_fine(path: str) -> None:
+def test_names_may_contain_dots_and_colons(path: str) -> None:
     assert Clip(path, "a", "g").path == path
 
 
 @pytest.mark.parametrize("field", ["path", "label", "group"])
-def test_empty_field_is_refused(field: str) -> None:
+def test_empty_field_raises(field: str) -> None:
     values = {"path": "a/1.mp4", "label": "a", "group": "g"} | {field: ""}
-    with pytest.raises(DataError, match=message(f"clip {values['path']!r} has an empty {field}: fill it in")):
+    with pytest.raises(DataError, match=exactly(f"clip {values['path']!r} has an empty {field}: fill it in")):
         Clip(**values)
 
 
@@ -175,12 +172,12 @@ def test_groups_are_read_as_text(tmp_path: Path) -> None:
     assert read_groups(spec) == {"a/1.mp4": "NA", 'a/2, "b".mp4': "007", "a/3.mp4": "null"}
 
 
-def test_groups_are_read_from_another_column(tmp_path: Path) -> None:
+def test_groups_are_read_from_a_named_column(tmp_path: Path) -> None:
     spec = write(tmp_path / "sources.csv", b"\xef\xbb\xbfsource video,path\r\nv1,a/1.mp4\r\n")
     assert read_groups(f"{spec}:source video") == {"a/1.mp4": "v1"}
 
 
-@pytest.mark.skipif(os.name != "posix", reason="no colons in other systems' file names")
+@pytest.mark.skipif(os.name != "posix", reason="other systems allow no colons in file names")
 def test_colon_may_be_part_of_the_file_name(tmp_path: Path) -> None:
     spec = write(tmp_path / "at 10:30.csv", "path,group,who\na/1.mp4,g,anna\n")
     assert read_groups(spec) == {"a/1.mp4": "g"}
@@ -188,26 +185,26 @@ def test_colon_may_be_part_of_the_file_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", ":group", ":", ":a:b"])
-def test_missing_file_of_groups_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_missing_groups_file_raises(tmp_path: Path, suffix: str) -> None:
     spec = f"{tmp_path}/none.csv{suffix}"
-    expected = f"no such file of groups: {spec!r}; give FILE.csv (columns path and group) or FILE.csv:COLUMN"
-    with pytest.raises(DataError, match=message(expected)):
+    expected = f"no such groups file: {spec!r}; give FILE.csv (columns path and group) or FILE.csv:COLUMN"
+    with pytest.raises(DataError, match=exactly(expected)):
         read_groups(spec)
 
 
-def test_missing_column_is_refused(tmp_path: Path) -> None:
+def test_missing_column_raises(tmp_path: Path) -> None:
     spec = write(tmp_path / "s.csv", "path,source_video,scene\n")
     expected = (
         f"'{spec}' has no column 'source_vid', its columns are 'path', 'source_video', 'scene'; "
         "did you mean 'source_video'?"
     )
-    with pytest.raises(DataError, match=message(expected)):
+    with pytest.raises(DataError, match=exactly(expected)):
         read_groups(f"{spec}:source_vid")
     expected = f"'{spec}' has no column 'group', its columns are 'path', 'source_video', 'scene'"
-    with pytest.raises(DataError, match=message(expected)):
+    with pytest.raises(DataError, match=exactly(expected)):
         read_groups(spec)
     empty = write(tmp_path / "empty.csv", "")
-    with pytest.raises(DataError, match=message(f"'{empty}' has no column 'path', its columns are none")):
+    with pytest.raises(DataError, match=exactly(f"'{empty}' has no column 'path', its columns are none")):
         read_groups(empty)
 
 
@@ -220,24 +217,24 @@ def test_missing_column_is_refused(tmp_path: Path) -> None:
         ("path,group\na,b,x\n", "line 2: more cells than columns; put a name with a comma in quotes"),
         (
             "path,group\na,x\na,y\n",
-            "line 3: clip 'a' has the group 'y' here and 'x' further up: keep one of them",
+            "line 3: clip 'a' has the group 'y' here and 'x' above; keep one of them",
         ),
-        ('path,group\n"a"b,x\n', "line 2: not CSV (',' expected after '\"'); mend the line"),
+        ('path,group\n"a"b,x\n', "line 2: not CSV (',' expected after '\"'); correct the line"),
     ],
 )
-def test_bad_line_of_groups_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+def test_bad_line_of_the_groups_file_raises(tmp_path: Path, text: str, expected: str) -> None:
     spec = write(tmp_path / "g.csv", text)
-    with pytest.raises(DataError, match=message(f"'{spec}', {expected}")):
+    with pytest.raises(DataError, match=exactly(f"'{spec}', {expected}")):
         read_groups(spec)
 
 
-def test_group_that_breaks_a_line_is_refused(tmp_path: Path) -> None:
+def test_group_with_a_line_break_raises(tmp_path: Path) -> None:
     spec = write(tmp_path / "g.csv", 'path,group\na,"x\ny"\n')
     with pytest.raises(DataError, match=r"^the name 'x\\ny' has a line break"):
         read_groups(spec)
 
 
-def test_groups_in_another_encoding_are_refused(tmp_path: Path) -> None:
+def test_groups_file_in_another_encoding_raises(tmp_path: Path) -> None:
     spec = write(tmp_path / "g.csv", "path,group\nÜ,x\n".encode("latin-1"))
-    with pytest.raises(DataError, match=message(f"'{spec}' is not in UTF-8: save it as CSV in UTF-8")):
+    with pytest.raises(DataError, match=exactly(f"'{spec}' is not in UTF-8; save it as CSV in UTF-8")):
         read_groups(spec)

@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 
 from data.clip import Clip
 from data.dataset.split_report import split_report
-from data.dataset.splits import Assigned, Split, make_folds, make_split
+from data.dataset.splits import Split, SplitRow
+from data.dataset.stratify import make_folds, make_split
 from data.intervals import wilson_interval
 
 
 def split_of(**parts: dict[str, list[int]]) -> Split:
-    """Each part's classes with the sizes of their groups; `_` in a part's name stands for `-`."""
+    """Return a split whose parts have classes with groups of these sizes; `_` in a part's name stands for `-`."""
     return Split(
         tuple(
-            Assigned(Clip(f"{label}/{part}-{number}-{index}.mp4", label, f"{label}-{part}-{number}"), part)
+            SplitRow(Clip(f"{label}/{part}-{number}-{index}.mp4", label, f"{label}-{part}-{number}"), part)
             for part, classes in ((name.replace("_", "-"), classes) for name, classes in parts.items())
             for label, sizes in classes.items()
             for number, size in enumerate(sizes)
@@ -25,7 +26,7 @@ def split_of(**parts: dict[str, list[int]]) -> Split:
     )
 
 
-def test_whole_report() -> None:
+def test_report_has_table_legend_notes_and_warnings() -> None:
     split = split_of(
         train={"dip": [3, 7], "pull Up": [20], "squat": [4, 4, 4]},
         val={"pull Up": [3], "squat": [2, 2]},
@@ -40,19 +41,19 @@ def test_whole_report() -> None:
         "row                 0 (0)  0 (0)   0 (0)       1 (1)  -                       -",
         "squat              12 (3)  4 (2)   6 (4)       0 (0)  5 of 6: 44–97 %, ±27    3 of 3: 44–100 %, ±28",
         "all                42 (6)  7 (3)  13 (5)       1 (1)  11 of 13: 58–96 %, ±19  3 of 3: 44–100 %, ±28",
-        "by clip: where about 85 % of these test clips are recognised, the true share lies in this 95 % interval; ± is "
-        "half its width in points",
-        "by group: clips of one group may all be right or all wrong, and are then worth as few clips as this; the "
-        "truth lies between the two",
+        "by clip: 95 % interval of the recall when about 85 % of these test clips are classified correctly; ± is half "
+        "its width in percentage points",
+        "by group: the same if the clips of a group are always all right or all wrong, with the effective number of "
+        "clips; the truth is between the two",
         "note: trained on but never tested: 'dip'",
-        "warning: test can hardly tell of these, their 95 % interval is wider than 50 points: 'squat' (53 points)",
-        "warning: one group alone tests: 'pull Up'",
-        "warning: one group has more than half of the clips of: 'dip' (7 of 10 clips in 'dip-train-1'), 'pull Up' "
+        "warning: too few test clips, the 95 % interval is wider than 50 points: 'squat' (53 points)",
+        "warning: only one group in test: 'pull Up'",
+        "warning: one group has more than half of the clips: 'dip' (7 of 10 clips in 'dip-train-1'), 'pull Up' "
         "(20 of 30 clips in 'pull Up-train-0')",
     ]
 
 
-def test_folds_that_a_class_is_missing_from_are_named() -> None:
+def test_report_names_classes_missing_from_folds() -> None:
     split = split_of(
         fold_1={"a": [1], "b": [1, 1]},
         fold_2={"a": [1]},
@@ -64,26 +65,26 @@ def test_folds_that_a_class_is_missing_from_are_named() -> None:
     assert header.split()[:8] == ["clips", "(groups)", "fold-1", "fold-2", "fold-3", "train", "test", "test,"]
     assert [line for line in lines if line.startswith(("note", "warning: one"))] == [
         "note: trained on but never tested: 'c'",
-        "note: class 'b' has too few groups to be scored in every fold: it stands in 2 of 3 (1, 3)",
-        "warning: one group has more than half of the clips of: 'c' (1 of 1 clips in 'c-train-0')",
+        "note: class 'b' has too few groups for every fold; it is in 2 of 3 (1, 3)",
+        "warning: one group has more than half of the clips: 'c' (1 of 1 clips in 'c-train-0')",
     ]
 
 
-def test_clips_that_are_their_own_groups_have_one_interval() -> None:
+def test_clips_in_groups_of_their_own_have_one_interval() -> None:
     report = split_report(split_of(train={"a": [1] * 8, "b": [1] * 8}, val={"a": [1]}, test={"a": [1] * 8, "b": [1]}))
     assert "by group" not in report
     assert report.splitlines()[2].endswith("7 of 8: 53–98 %, ±22")
-    assert "warning: one group alone tests: 'b'" in report
+    assert "warning: only one group in test: 'b'" in report
     assert "'b' (79 points)" in report
 
 
-def test_class_called_all_has_a_line_of_its_own() -> None:
+def test_class_named_all_has_its_own_line() -> None:
     lines = split_report(split_of(train={"all": [1], "b": [1]}, val={"b": [1]}, test={"all": [1]})).splitlines()
     assert [line.split()[1] for line in lines if line.startswith("all ")] == ["1", "2"]
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 3))
-def test_every_count_and_interval_is_of_the_split(sizes: list[int], more: int) -> None:
+def test_counts_and_intervals_match_the_split(sizes: list[int], more: int) -> None:
     split = split_of(train={"a": [1, 1], "b": [1] * (1 + more)}, val={"a": [1]}, test={"a": sizes, "b": [1]})
     line = next(line for line in split_report(split).splitlines() if line.startswith("a "))
     assert re.findall(r"(\d+) \((\d+)\)", line) == [("2", "2"), ("1", "1"), (str(sum(sizes)), str(len(sizes)))]
@@ -99,13 +100,13 @@ def test_every_count_and_interval_is_of_the_split(sizes: list[int], more: int) -
         assert int(found[1]) <= len(sizes)
 
 
-def test_groups_of_one_size_are_worth_their_number() -> None:
+def test_effective_number_of_equal_groups_is_their_number() -> None:
     report = split_report(split_of(train={"a": [1], "b": [1]}, val={"a": [1]}, test={"a": [4, 4, 4], "b": [9]}))
     line = next(line for line in report.splitlines() if line.startswith("a "))
     assert line.endswith("3 of 3: 44–100 %, ±28")
 
 
-def test_made_splits_are_reported() -> None:
+def test_table_counts_the_clips_of_made_splits() -> None:
     clips = [Clip(f"{label}/{n}.mp4", label, f"{label}-{n // 3}") for label in ("a", "b") for n in range(30)]
     for split in (make_split(clips), make_folds(clips, folds=4)):
         table = split_report(split).splitlines()[2:5]

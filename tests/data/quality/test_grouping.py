@@ -10,7 +10,7 @@ import pytest
 from data.__main__ import main
 from data.clip import Clip
 from data.dataset.clips import read_groups, scan_clips
-from data.dataset.names import named_alike
+from data.dataset.file_names import group_by_file_name
 from data.demo import write_demo
 from data.quality.grouping import Grouping, Link, find_groups, pair_scores, write_groups
 from data.quality.groups_page import write_groups_page
@@ -114,19 +114,19 @@ def clips_named(*names: str, label: str = "squat") -> list[Clip]:
 
 def test_names_that_differ_in_their_last_number_belong_together() -> None:
     clips = clips_named("gym_7_01", "gym_7_02", "anna-1", "anna-2", "anna part 3", "other", "lone_1", "gym_9")
-    assert named_alike(clips) == {
+    assert group_by_file_name(clips) == {
         "squat/anna": ["squat/anna part 3.mp4", "squat/anna-1.mp4", "squat/anna-2.mp4"],
         "squat/gym_7": ["squat/gym_7_01.mp4", "squat/gym_7_02.mp4"],
     }
 
 
 def test_running_numbers_say_nothing() -> None:
-    assert named_alike(clips_named(*(f"squat_{n}" for n in range(9)), "x")) == {}
+    assert group_by_file_name(clips_named(*(f"squat_{n}" for n in range(9)), "x")) == {}
     # What stands beside gym_7_01 as gym_9 and gym_8 are recordings, not parts of one.
     numbered = clips_named("gym_8", "gym_9", "gym_7_01", "gym_7_02", "a", "b", "c")
-    assert list(named_alike(numbered)) == ["squat/gym_7"]
+    assert list(group_by_file_name(numbered)) == ["squat/gym_7"]
     # The same name in another class is another recording.
-    assert named_alike([*clips_named("v_1", "a", "b"), *clips_named("v_2", "c", label="dip")]) == {}
+    assert group_by_file_name([*clips_named("v_1", "a", "b"), *clips_named("v_2", "c", label="dip")]) == {}
 
 
 def test_pair_scores_count_pairs() -> None:

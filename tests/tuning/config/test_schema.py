@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import typing
 
-from data.dataset.splits import FEW_GROUPS
+from data.dataset.stratify import FEW_GROUPS
 from data.loading.sampling import SAMPLERS, SELECTIONS
 from tuning.config.schema.data import DataConfig
 from tuning.config.schema.space import AXES, ArchSpaceConfig, SpaceConfig

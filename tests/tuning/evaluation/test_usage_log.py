@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from data.clip import Clip
-from data.dataset.splits import Assigned, Split
+from data.dataset.splits import Split, SplitRow
 from tuning.config.run_folder import RunFolder
 from tuning.evaluation.usage_log import count_test_uses, log_test_use
 
 
 def split(test: str = "a", train: str = "b") -> Split:
     rows = [(test, "test"), (train, "train"), ("c", "val")]
-    return Split(tuple(Assigned(Clip(f"dip/{name}.mp4", "dip", name), part) for name, part in rows))
+    return Split(tuple(SplitRow(Clip(f"dip/{name}.mp4", "dip", name), part) for name, part in rows))
 
 
 def run(folder: Path, name: str) -> RunFolder:
