@@ -62,7 +62,7 @@ def _row(name: str, root: Path, truth_spec: str, folder: Path) -> list[str]:
     grouping = find_groups(clips, build, store, find_signatures(build, store))
     precision, recall = pair_scores(grouping.groups, truth)
     true = measure_leakage([replace(clip, group=truth[clip.path]) for clip in clips], build, store)
-    found = measure_leakage(grouping.grouped(clips), build, store)
+    found = measure_leakage(grouping.regroup(clips), build, store)
     assert true is not None
     assert found is not None
     counts = f"{len({truth[clip.path] for clip in clips})}, {len(set(grouping.groups.values()))}"

@@ -1,4 +1,4 @@
-"""What is wrong with clips: defects, duplicates, groups found from the pictures, leakage, and their pages.
+"""Quality of a folder of clips: defects, duplicates, groups found from the pictures, leakage, and pages of each.
 
 May import `data.dataset`, `data.store` and `data.video`.
 """

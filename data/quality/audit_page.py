@@ -1,4 +1,4 @@
-"""The audit as one HTML file to look at and to send on: plots, pictures of each class, everything suspect."""
+"""The audit as one HTML file: plots, pictures of each class, and all suspect clips."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from data.quality.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, DefectKind
 from data.store.frame_store import FrameStore
 from data.video.decode import ClipFacts
 
-MOST_THUMBNAILS = 240
-"""Pictures of all classes together: the page stays small however many clips there are."""
+MAX_THUMBNAILS = 240
+"""Pictures of all classes, which limits the size of the page."""
 
-MOST_A_CLASS = 8
+MAX_CLIPS_PER_CLASS = 8
 """Pictures of one class."""
 
-MOST_A_DEFECT = 20
+MAX_CLIPS_PER_DEFECT = 20
 """Clips shown of one defect; audit.csv has all."""
 
-_MOST_BARS = 8
+_MAX_BARS = 8
 _THUMBNAIL_HEIGHT = 96
 _STRIP_FRAMES, _STRIP_HEIGHT = 3, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One clip as the page shows it."""
+class ClipPicture:
+    """Picture of one clip."""
 
     path: str
     image: str
-    """A JPEG as data URI; empty where the clip has no frames."""
+    """A JPEG as data URI; empty if the clip has no frames."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One line of a bar chart: how many clips, and how many of them are suspect or unusable."""
+class ChartBar:
+    """One row of a bar chart: the number of clips, and how many of them are suspect or unusable."""
 
     name: str
     clips: int
@@ -54,27 +54,27 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DefectRow:
     """One clip with one defect."""
 
-    clip: Picture
+    clip: ClipPicture
     detail: str
-    other: Picture | None
-    """The clip that it repeats or contradicts."""
+    other: ClipPicture | None
+    """The clip that it copies or contradicts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class DefectSection:
     """The clips with one defect."""
 
     kind: DefectKind
     count: int
-    shown: tuple[Finding, ...]
-    """The first MOST_A_DEFECT of them."""
+    rows: tuple[DefectRow, ...]
+    """The first MAX_CLIPS_PER_DEFECT of them."""
 
 
-def write_page(audit: Audit, store: FrameStore, path: Path) -> None:
-    """Write the page, one file without references to others; of every clip shown, frames are read from the store.
+def write_audit_page(audit: Audit, store: FrameStore, path: Path) -> None:
+    """Write the page as one self-contained file, with pictures from the store.
 
     Raises:
         DataError: the page can't be written, or the store lacks a clip's frames.
@@ -82,74 +82,74 @@ def write_page(audit: Audit, store: FrameStore, path: Path) -> None:
     facts = [clip.facts for clip in audit.clips if clip.facts is not None]
     page = load_template(Path(__file__).with_name("audit_page.html.j2")).render(
         audit=audit,
-        findings=list(_findings(audit, store)),
+        sections=list(_defect_sections(audit, store)),
         classes=[_class_bar(label, clips) for label, clips in audit.classes.items()],
         durations=_histogram([fact.duration for fact in facts]) if facts else None,
         duration_note=_duration_note(facts),
-        sizes=_bars(_shown_size(fact) for fact in facts),
-        rates=_bars(_shown_rate(fact) for fact in facts),
+        sizes=_bars(_displayed_size(fact) for fact in facts),
+        rates=_bars(_displayed_rate(fact) for fact in facts),
         formats=_bars(f"{fact.codec} in {fact.container.split(',')[0]}" for fact in facts),
         gallery=list(_gallery(audit, store)),
     )
     write_atomically(path, page)
 
 
-def _findings(audit: Audit, store: FrameStore) -> Iterator[Findings]:
+def _defect_sections(audit: Audit, store: FrameStore) -> Iterator[DefectSection]:
     by_path = {clip.path: clip for clip in audit.clips}
     kinds = {kind.name: kind for kind in DEFECT_KINDS}
     for name, found in audit.by_defect.items():
-        shown = tuple(
-            Finding(
+        rows = tuple(
+            DefectRow(
                 _picture(clip, store, _STRIP_FRAMES, _STRIP_HEIGHT),
                 defect.detail,
                 _picture(by_path[defect.other], store, _STRIP_FRAMES, _STRIP_HEIGHT) if defect.other else None,
             )
-            for clip, defect in found[:MOST_A_DEFECT]
+            for clip, defect in found[:MAX_CLIPS_PER_DEFECT]
         )
-        yield Findings(kinds[name], len(found), shown)
+        yield DefectSection(kinds[name], len(found), rows)
 
 
-def _gallery(audit: Audit, store: FrameStore) -> Iterator[tuple[str, list[Picture]]]:
-    """Some clips of each class, those that are ok where there are such, spread evenly over its names.
+def _gallery(audit: Audit, store: FrameStore) -> Iterator[tuple[str, list[ClipPicture]]]:
+    """Yield pictures of some clips of each class, evenly spaced by name, of clips that are ok if there are any.
 
-    Classes beyond MOST_THUMBNAILS have none.
+    At most MAX_THUMBNAILS classes are shown.
     """
-    each = max(1, min(MOST_A_CLASS, MOST_THUMBNAILS // len(audit.classes)))
-    for label, clips in list(audit.classes.items())[:MOST_THUMBNAILS]:
+    each = max(1, min(MAX_CLIPS_PER_CLASS, MAX_THUMBNAILS // len(audit.classes)))
+    for label, clips in list(audit.classes.items())[:MAX_THUMBNAILS]:
         ok = [clip for clip in clips if clip.status == OK]
         usable = ok or [clip for clip in clips if clip.facts is not None]
         chosen = np.linspace(0, len(usable) - 1, min(each, len(usable))).round().astype(int)
         yield label, [_picture(usable[index], store, 1, _THUMBNAIL_HEIGHT) for index in chosen]
 
 
-def _picture(clip: AuditedClip, store: FrameStore, count: int, height: int) -> Picture:
-    """`count` frames of a clip side by side, from the middles of as many equal parts."""
+def _picture(clip: AuditedClip, store: FrameStore, count: int, height: int) -> ClipPicture:
+    """Return `count` equally spaced frames of a clip side by side."""
     if clip.facts is None:
-        return Picture(clip.path, "")
-    return Picture(clip.path, sampled_strip(store.read(clip.digest), count, height))
+        return ClipPicture(clip.path, "")
+    return ClipPicture(clip.path, sampled_strip(store.read(clip.digest), count, height))
 
 
-def _class_bar(label: str, clips: Sequence[AuditedClip]) -> Bar:
+def _class_bar(label: str, clips: Sequence[AuditedClip]) -> ChartBar:
     counts = Counter(clip.status for clip in clips)
-    return Bar(label, len(clips), counts[SUSPECT], counts[UNUSABLE])
+    return ChartBar(label, len(clips), counts[SUSPECT], counts[UNUSABLE])
 
 
-def _bars(names: Iterable[str]) -> list[Bar]:
-    """The most frequent names, and the others together."""
+def _bars(names: Iterable[str]) -> list[ChartBar]:
+    """Return a bar for each of the most frequent names, and one for all others."""
     counts = Counter(names).most_common()
-    # One other by its name takes no more room than "1 other".
-    shown = _MOST_BARS if len(counts) > _MOST_BARS + 1 else len(counts)
+    # A single other name takes no more space than "1 others" would.
+    shown = _MAX_BARS if len(counts) > _MAX_BARS + 1 else len(counts)
     others = sum(count for _, count in counts[shown:])
-    more = [Bar(f"{len(counts) - shown} others", others)] if others else []
-    return [Bar(name, count) for name, count in counts[:shown]] + more
+    rest = [ChartBar(f"{len(counts) - shown} others", others)] if others else []
+    return [ChartBar(name, count) for name, count in counts[:shown]] + rest
 
 
-def _shown_size(facts: ClipFacts) -> str:
+def _displayed_size(facts: ClipFacts) -> str:
     width, height = (facts.width, facts.height) if facts.rotation % 180 == 0 else (facts.height, facts.width)
     return f"{width} × {height}"
 
 
-def _shown_rate(facts: ClipFacts) -> str:
+def _displayed_rate(facts: ClipFacts) -> str:
     return "variable" if facts.variable_rate else f"{facts.fps:.4g}"
 
 
@@ -161,7 +161,7 @@ def _duration_note(facts: Sequence[ClipFacts]) -> str:
 
 
 def _histogram(seconds: Sequence[float]) -> Markup:
-    """Lengths of clips as SVG; on a logarithmic axis where they span more than a factor of 20."""
+    """Return durations as SVG, on a logarithmic axis if they span more than a factor of 20."""
     values = np.clip(seconds, 0.01, None)
     wide = values.max() > 20 * values.min()
     edges = np.geomspace(values.min(), values.max(), 25) if wide else np.histogram_bin_edges(values, bins=24)
@@ -175,4 +175,4 @@ def _histogram(seconds: Sequence[float]) -> Markup:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.set_xlabel("seconds")
         axes.set_ylabel("clips")
-        return inline_svg(figure, f"Histogram of the lengths of {len(values)} clips, in seconds")
+        return inline_svg(figure, f"Histogram of the durations of {len(values)} clips, in seconds")

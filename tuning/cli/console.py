@@ -64,7 +64,7 @@ def print_build(prepared: PreparedData, run: RunFolder) -> None:
         print(f"note: {clip.path} is left out, {clip.defect}: {clip.reason}", flush=True)
     _print_defects(prepared, run)
     if prepared.grouping is not None:
-        print(f"groups: {prepared.grouping.sentence()} ({shown(run.groups)})")
+        print(f"groups: {prepared.grouping.summary()} ({shown(run.groups)})")
     print(split_report(prepared.split), flush=True)
     left_out = [clip.path for clip in prepared.split.clips("left-out")]
     _print_named("clips are left out, because their class has fewer than three groups", left_out)

@@ -158,7 +158,7 @@ def _settled_split(
 ) -> Split:
     """Keep files with the same bytes in one split: a new split keeps them together, a given one is refused."""
     if grouping is not None:
-        return _new_split(grouping.grouped(scanned.clips), config)
+        return _new_split(grouping.regroup(scanned.clips), config)
     assert scanned.split is not None
     if config.split is None:
         joined = merge_groups_of_copies(scanned.clips, copies)

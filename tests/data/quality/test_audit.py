@@ -13,7 +13,7 @@ import pytest
 from data.__main__ import main
 from data.errors import DataError
 from data.quality.audit import Audit, run_audit, write_audit_csv
-from data.quality.audit_page import MOST_A_DEFECT, write_page
+from data.quality.audit_page import MAX_CLIPS_PER_DEFECT, write_audit_page
 from data.quality.defects import Limits
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
@@ -29,7 +29,7 @@ def audited(root: Path, store: Path, settings: DecodeSettings = SETTINGS) -> Aud
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes: a clip turned on its side, one of uneven rate, two plain, a copy, two broken, and no videos."""
+    """Two classes: a rotated clip, one of variable rate, two plain ones, a copy, two broken ones, and other files."""
     root = tmp_path_factory.mktemp("audit") / "my <clips>"
     write_video(root / "pull Up/turned.MOV", moving_square(0, height=48, width=96), rotation=90)
     write_video(
@@ -51,7 +51,9 @@ def audit(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Audit,
     return audited(clips, store.root), store
 
 
-def test_the_table_tells_what_each_file_is(audit: tuple[Audit, FrameStore], clips: Path, tmp_path: Path) -> None:
+def test_csv_has_format_status_and_reason_of_files(
+    audit: tuple[Audit, FrameStore], clips: Path, tmp_path: Path
+) -> None:
     write_audit_csv(audit[0], tmp_path / "new/audit.csv")
     table = pd.read_csv(tmp_path / "new/audit.csv", dtype=str, keep_default_na=False)
     columns = "path,class,container,codec,width,height,rotation,fps,variable_rate,frames,duration,sha256,status,reason"
@@ -82,19 +84,19 @@ def test_the_table_tells_what_each_file_is(audit: tuple[Audit, FrameStore], clip
         assert digest == hashlib.sha256((clips / str(path)).read_bytes()).hexdigest()
 
 
-def test_a_second_audit_decodes_nothing_and_says_the_same(audit: tuple[Audit, FrameStore], clips: Path) -> None:
+def test_second_audit_decodes_nothing_and_has_the_same_results(audit: tuple[Audit, FrameStore], clips: Path) -> None:
     again = audited(clips, audit[1].root)
     assert (audit[0].decoded, again.decoded) == (4, 0)
     assert again.clips == audit[0].clips
 
 
-def test_what_is_no_video_is_counted_and_named(audit: tuple[Audit, FrameStore]) -> None:
+def test_other_files_are_counted_and_named(audit: tuple[Audit, FrameStore]) -> None:
     assert audit[0].ignored == ("pull Up/Thumbs.db", "squat/notes.txt")
     assert any("2 (pull Up/Thumbs.db, squat/notes.txt)" in sentence for sentence in audit[0].sentences())
 
 
 class Page(HTMLParser):
-    """What a browser would load, run and show."""
+    """Tags, addresses, images and text of an HTML page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -118,12 +120,12 @@ class Page(HTMLParser):
 
 
 def page_of(audit: Audit, store: FrameStore, folder: Path) -> tuple[str, Page]:
-    write_page(audit, store, folder / "audit.html")
+    write_audit_page(audit, store, folder / "audit.html")
     text = (folder / "audit.html").read_text(encoding="utf-8")
     return text, Page(text)
 
 
-def test_the_page_needs_nothing_but_itself(audit: tuple[Audit, FrameStore], tmp_path: Path) -> None:
+def test_page_is_self_contained(audit: tuple[Audit, FrameStore], tmp_path: Path) -> None:
     text, page = page_of(*audit, tmp_path)
     assert {"script", "link", "iframe", "object"}.isdisjoint(page.tags)
     assert page.loaded
@@ -132,16 +134,14 @@ def test_the_page_needs_nothing_but_itself(audit: tuple[Audit, FrameStore], tmp_
     assert re.findall(r"url\((?!#)|@import", text) == []
 
 
-def test_names_of_files_stay_text(audit: tuple[Audit, FrameStore], tmp_path: Path) -> None:
+def test_page_escapes_file_names(audit: tuple[Audit, FrameStore], tmp_path: Path) -> None:
     text, page = page_of(*audit, tmp_path)
     assert "<script" not in text
     assert NASTY in page.text
     assert "my <clips>" in page.text
 
 
-def test_the_page_shows_each_defect_with_pictures_and_each_class(
-    audit: tuple[Audit, FrameStore], tmp_path: Path
-) -> None:
+def test_page_shows_pictures_of_each_defect_and_class(audit: tuple[Audit, FrameStore], tmp_path: Path) -> None:
     text, page = page_of(*audit, tmp_path)
     for sentence in audit[0].sentences():
         assert sentence in page.text
@@ -154,18 +154,18 @@ def test_the_page_shows_each_defect_with_pictures_and_each_class(
     assert "var(--bar)" in text
 
 
-def test_a_page_stays_small_and_says_what_it_leaves_out(clips: Path, tmp_path: Path) -> None:
+def test_page_limits_the_clips_per_defect(clips: Path, tmp_path: Path) -> None:
     root = tmp_path / "clips"
     shutil.copytree(clips, root)
-    for number in range(2 * MOST_A_DEFECT):
+    for number in range(2 * MAX_CLIPS_PER_DEFECT):
         (root / "pull Up" / f"broken-{number:03}.mp4").touch()
     audit = audited(root, tmp_path / "store")
     _, page = page_of(audit, FrameStore(tmp_path / "store", SETTINGS), tmp_path)
-    assert page.text.count("no picture") == MOST_A_DEFECT
-    assert f"The first {MOST_A_DEFECT} of {2 * MOST_A_DEFECT + 2}; audit.csv names all." in page.text
+    assert page.text.count("no picture") == MAX_CLIPS_PER_DEFECT
+    assert f"The first {MAX_CLIPS_PER_DEFECT} of {2 * MAX_CLIPS_PER_DEFECT + 2}; audit.csv lists all." in page.text
 
 
-def test_a_folder_without_defects_and_one_without_pictures(tmp_path: Path) -> None:
+def test_page_of_only_good_and_of_only_broken_clips(tmp_path: Path) -> None:
     for label in "ab":
         write_video(tmp_path / "good" / label / "clip.mp4", moving_square(ord(label)))
         (tmp_path / "bad" / label).mkdir(parents=True)
@@ -175,10 +175,10 @@ def test_a_folder_without_defects_and_one_without_pictures(tmp_path: Path) -> No
     assert good.sentences()[0] == "2 clips of 2 classes, 1 s of video: all are ok."
     assert "None." in page_of(good, store, tmp_path)[1].text
     assert bad.sentences()[0] == "2 clips of 2 classes, 0 s of video: 0 are ok, 0 suspect and 2 unusable."
-    assert page_of(bad, store, tmp_path)[1].text.count("No clip of this class gives a picture.") == 2
+    assert page_of(bad, store, tmp_path)[1].text.count("No clip of this class has frames.") == 2
 
 
-def test_the_command_writes_both_files_and_sums_up(
+def test_command_writes_csv_and_page_and_prints_a_summary(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -200,15 +200,15 @@ def test_the_command_writes_both_files_and_sums_up(
     [
         (["--frames", "1"], "keep 2 frames or more"),
         (["--short-side", "1"], "short side"),
-        (["--workers", "0"], "1 worker or more, not 0"),
-        (["--seconds-per-clip", "0"], "the time limit of one clip must be above 0 s, not 0"),
+        (["--workers", "0"], "workers is 0; give 1 or more"),
+        (["--seconds-per-clip", "0"], "the time limit for one clip is 0 s; give more than 0 s"),
         (["--min-seconds", "99"], "at least 99 s and at most 60 s"),
-        (["--groups", "none.csv"], "no such file of groups"),
-        (["--out", "file"], "can't write to 'file': give another folder"),
+        (["--groups", "none.csv"], "no such groups file"),
+        (["--out", "file"], "can't write to 'file'; give another folder"),
         (["--out", "file/below"], "can't write to 'file/below'"),
     ],
 )
-def test_what_can_be_mended_is_refused_in_one_line(
+def test_command_prints_user_errors_in_one_line(
     extra: list[str],
     message: str,
     clips: Path,
@@ -228,7 +228,7 @@ def test_what_can_be_mended_is_refused_in_one_line(
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
-def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
+def test_folder_without_two_classes_raises(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_video(tmp_path / "single/squat/clip.mp4", [np.zeros((48, 64, 3), np.uint8)] * 2)
     for name, message in (("none", "no such folder"), ("empty", "no clips in"), ("single", "only one class")):

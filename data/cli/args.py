@@ -1,0 +1,43 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from data.store.frame_store import FrameStore
+
+AUTO = "auto"
+"""Value of --groups: find groups instead of reading them from a file."""
+
+Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_folder_argument(command: argparse.ArgumentParser) -> None:
+    """Add the positional argument DIR, a folder of clips."""
+    command.add_argument("dir", type=Path, metavar="DIR", help="folder of clips, one sub-folder per class")
+
+
+def add_store_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of the frame store; a sweep with the same settings uses the frames that a command decodes."""
+    command.add_argument(
+        "--store", type=Path, default=Path("frame_store"), metavar="DIR", help="frame store; default: frame_store"
+    )
+    command.add_argument("--frames", type=int, default=32, metavar="N", help="frames to store per clip; default: 32")
+    command.add_argument(
+        "--short-side", type=int, default=128, metavar="PIXELS", help="short side of a stored frame; default: 128"
+    )
+    command.add_argument("--workers", type=int, metavar="N", help="decoding processes; default: one per core")
+    command.add_argument(
+        "--seconds-per-clip", type=float, default=300.0, metavar="S", help="time limit for one clip; default: 300"
+    )
+
+
+def open_store(args: argparse.Namespace) -> FrameStore:
+    """Return the frame store of the options."""
+    from data.store.frame_store import FrameStore
+    from data.video.decode import DecodeSettings
+
+    return FrameStore(args.store, DecodeSettings(frames=args.frames, short_side=args.short_side))

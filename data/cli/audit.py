@@ -1,0 +1,60 @@
+"""`python -m data audit`: decode every clip and report defects."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from data.cli.args import AUTO, Subcommands, add_folder_argument, add_store_options, open_store
+
+EXIT_UNUSABLE = 1
+"""With --strict, if a clip has no frames."""
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("audit", help="decode every clip of a folder and report its defects")
+    add_folder_argument(command)
+    command.add_argument(
+        "--out", type=Path, default=Path("audit"), metavar="DIR", help="folder of audit.csv and audit.html"
+    )
+    add_store_options(command)
+    command.add_argument(
+        "--groups",
+        default=AUTO,
+        metavar="CSV[:COLUMN]",
+        help="groups of clips, to measure the leakage of a random split; default: auto, found from the clips",
+    )
+    command.add_argument(
+        "--min-seconds", type=float, default=0.5, metavar="S", help="shorter clips are suspect; default: 0.5"
+    )
+    command.add_argument(
+        "--max-seconds", type=float, default=60.0, metavar="S", help="longer clips are suspect; default: 60"
+    )
+    command.add_argument("--strict", action="store_true", help="exit with code 1 if a clip gives no frames")
+    command.set_defaults(command=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from data.dataset.clips import read_groups
+    from data.quality.audit import check_audit_folder, run_audit, write_audit_csv
+    from data.quality.audit_page import write_audit_page
+    from data.quality.defects import UNUSABLE, Limits
+
+    check_audit_folder(args.out)
+    store = open_store(args)
+    audit = run_audit(
+        args.dir,
+        store,
+        Limits(min_seconds=args.min_seconds, max_seconds=args.max_seconds),
+        groups=None if args.groups == AUTO else read_groups(args.groups),
+        workers=args.workers,
+        seconds_per_clip=args.seconds_per_clip,
+    )
+    table, page = args.out / "audit.csv", args.out / "audit.html"
+    write_audit_csv(audit, table)
+    write_audit_page(audit, store, page)
+    print(audit.summary())
+    print(f"\ntable of all clips: {table}\npage with pictures: {page}")
+    return EXIT_UNUSABLE if args.strict and audit.statuses[UNUSABLE] else 0

@@ -1,0 +1,97 @@
+"""`python -m data split`: split clips into train, val and test, or into folds and test."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.cli.args import AUTO, Subcommands, add_folder_argument, add_store_options
+from data.cli.groups import group_by_pictures
+from data.errors import DataError
+
+if TYPE_CHECKING:
+    from data.clip import Clip
+    from data.dataset.splits import Split
+
+
+def add_parser(commands: Subcommands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("split", help="split clips into train, val and test, or into folds and test")
+    add_folder_argument(command)
+    command.add_argument("--out", type=Path, required=True, metavar="CSV", help="file to write the split to")
+    command.add_argument("--val", type=float, metavar="SHARE", help="default: 0.15; not with --folds")
+    command.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="default: 0.15")
+    command.add_argument(
+        "--folds", type=int, metavar="K", help="K folds instead of train and val; each is validated once"
+    )
+    command.add_argument("--seed", type=int, default=0, help="default: 0")
+    command.add_argument(
+        "--groups",
+        metavar="CSV[:COLUMN]",
+        help="keep clips of one group in one split; `auto` finds groups as the command `groups` does",
+    )
+    command.add_argument(
+        "--few-groups",
+        choices=("refuse", "leave-out", "train"),
+        default="refuse",
+        help="what to do with a class of fewer than three groups; default: refuse",
+    )
+    add_store_options(command)
+    command.set_defaults(command=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from data.dataset.clips import read_groups, scan_clips
+    from data.dataset.same_bytes import find_copies_on_disk, merge_groups_of_copies
+    from data.dataset.split_report import NO_GROUPS, split_report
+    from data.dataset.splits import write_split
+
+    if args.folds is not None and args.val is not None:
+        raise DataError("--val has no effect with --folds, where each fold is validated once; leave one of them out")
+    _check_output(args.out)
+    scan = scan_clips(args.dir, read_groups(args.groups) if args.groups and args.groups != AUTO else None)
+    clips: Sequence[Clip] = scan.clips
+    if args.groups == AUTO:
+        grouping, _, _ = group_by_pictures(args, scan)
+        print("\n".join([grouping.summary(), *grouping.warnings()]))
+        clips = grouping.regroup(clips)
+    copies = find_copies_on_disk(args.dir, (clip.path for clip in clips))
+    split = _make_split(merge_groups_of_copies(clips, copies), args)
+    write_split(split, args.out)
+    print(split_report(split))
+    if args.groups is None:
+        print(f"note: {NO_GROUPS}")
+    _print_note("sets of identical files share a group", [" = ".join(same) for same in copies])
+    _print_note("files or folders are ignored because they are not clips of a class", scan.ignored)
+    _print_note("rows of the groups file are not clips of the folder", scan.unmatched_groups)
+    print(f"split {split.sha256[:12]} written to {args.out}")
+    return 0
+
+
+def _make_split(clips: Sequence[Clip], args: argparse.Namespace) -> Split:
+    from data.dataset.stratify import make_folds, make_split
+
+    settings = {"test": args.test, "seed": args.seed, "few_groups": args.few_groups}
+    if args.folds is not None:
+        return make_folds(clips, folds=args.folds, **settings)
+    return make_split(clips, **settings, **({} if args.val is None else {"val": args.val}))
+
+
+def _check_output(out: Path) -> None:
+    """Raise DataError if `out` exists and is not a split, which may be replaced: it could be a file of groups."""
+    from data.dataset.splits import read_split
+
+    if out.exists():
+        try:
+            read_split(out)
+        except DataError:
+            raise DataError(f"'{out}' exists and is not a split file; give another name, or remove it") from None
+
+
+def _print_note(text: str, names: Sequence[str]) -> None:
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        print(f"note: {len(names)} {text}: {', '.join(names[:3])}{more}")
