@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuning.config.schema.space import AXES
+from tuning.search.titles import USUAL_VALUES
 from tuning.search.trial_result import TrialResult
 
-CHOICE = {
-    "arch": "c3d",
-    "weights": "none",
-    "sampler": "balanced",
-    "loss": "plain",
-    "lr": 0.001,
-    "num_frames": 16,
-    "selection": "uniform",
-}
+_VALUES = {**USUAL_VALUES, "arch": "c3d", "sampler": "balanced", "lr": 0.001, "num_frames": 16}
+
+CHOICE = {axis: _VALUES[axis] for axis in AXES}
 
 
 def trial_result(

@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers.trial_results import CHOICE, trial_result
 from tuning.cli.tables import finals_table, leaderboard_table
+from tuning.config.schema.space import AXES
 from tuning.search.leaderboard import (
     COLUMNS,
     INTERVAL_COLUMNS,
@@ -116,7 +117,7 @@ def test_axes_of_training_have_their_own_columns(tmp_path: Path) -> None:
     write_leaderboard([row], tmp_path / "results.csv")
     with (tmp_path / "results.csv").open() as stream:
         (read,) = csv.DictReader(stream)
-    index = list(read).index("selection")
+    index = list(read).index(AXES[-1])
     assert list(read)[index + 1 : index + 3] == ["train.mixup", "train.ema"]
     assert [column for column in read if column not in extra] == list(COLUMNS)
     assert (read["train.mixup"], read["train.ema"]) == ("0.2", "")
