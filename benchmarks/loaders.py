@@ -42,8 +42,9 @@ from benchmarks.large_clips import Kind, write_large_clips
 from benchmarks.spread import ratios, spread
 from data.clip import Clip
 from data.dataset.clips import scan_clips
+from data.loading.frame_selection import FrameSelection
 from data.loading.loaders import TrainDataset, train_loader
-from data.loading.sampling import EpochSampler, FrameSelection
+from data.loading.sampling import EpochSampler
 from data.loading.transforms import TrainTransform
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore

@@ -164,7 +164,7 @@ def _pick_and_crop(frames: np.ndarray) -> torch.Tensor:
 
 
 def _as_evaluated(frames: np.ndarray) -> torch.Tensor:
-    from data.loading.clip_view import eval_frames
+    from data.loading.model_input import eval_frames
     from data.loading.transforms import EvalTransform
 
     return eval_frames(frames, FRAMES, EvalTransform(SIZE))

@@ -23,7 +23,7 @@ from benchmarks.training import (
     noise_learner,
     resident_batch,
 )
-from data.loading.augment import Variety
+from data.loading.augment import AugmentSettings
 from tuning.training.epoch import train_one_epoch
 from tuning.training.learner import Learner
 
@@ -36,7 +36,7 @@ class Variant:
     precision: str = "fp32"
     fused: bool = False
     train: dict[str, Any] = field(default_factory=dict)
-    variety: Variety = field(default_factory=Variety)
+    augmentation: AugmentSettings = field(default_factory=AugmentSettings)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         Variant("bf16", "bf16"),
         Variant("checkpoint_activations", train={"checkpoint_activations": True}),
         Variant("ema", train={"ema": 0.99}),
-        Variant("randaugment, colour, erasing", variety=Variety(randaugment=9, colour=0.3, erasing=0.25)),
-        Variant("mixup, cutmix", variety=Variety(mixup=0.2, cutmix=1.0)),
+        Variant("randaugment, colour, erasing", augmentation=AugmentSettings(randaugment=9, colour=0.3, erasing=0.25)),
+        Variant("mixup, cutmix", augmentation=AugmentSettings(mixup=0.2, cutmix=1.0)),
         Variant("bf16, fused", "bf16", fused=True),
     ]
     if args.compile:
@@ -90,7 +90,7 @@ def _learner(variant: Variant, of: Setting, device: torch.device) -> Learner:
 def _rounds(variants: Sequence[Variant], learners: Sequence[Learner], of: Setting, rounds: int) -> list[list[float]]:
     """Seconds of a step of each variant, round by round; a round before the first is not counted."""
     device = learners[0].device
-    augments = [noise_augment(of, device, variant.variety) for variant in variants]
+    augments = [noise_augment(of, device, variant.augmentation) for variant in variants]
     batch = resident_batch(of, device)
     found = []
     for number in range(rounds + 1):

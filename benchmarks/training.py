@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from data.loading.augment import Augment, Variety
+from data.loading.augment import Augment, AugmentSettings
+from data.loading.frame_selection import FrameSelection
 from data.loading.loaders import Batch, TrainDataset, train_loader
-from data.loading.sampling import EpochSampler, FrameSelection
+from data.loading.sampling import EpochSampler
 from data.loading.transforms import Normalise, TrainTransform
 from data.store.build_report import LabelledFrames
 from data.store.entry_folder import EntryFolder
@@ -89,10 +90,10 @@ def noise_learner(
     return learner
 
 
-def noise_augment(of: Setting, device: torch.device, variety: Variety | None = None) -> Augment:
+def noise_augment(of: Setting, device: torch.device, augmentation: AugmentSettings | None = None) -> Augment:
     """Normalisation, and what else is asked for."""
     arch = get_architecture(of.arch)
-    return Augment(Normalise(arch.mean, arch.std).to(device), CLASSES, variety or Variety())
+    return Augment(Normalise(arch.mean, arch.std).to(device), CLASSES, augmentation or AugmentSettings())
 
 
 def resident_batch(of: Setting, device: torch.device) -> Batch:

@@ -1,4 +1,4 @@
-"""From stored frames to batches: sampling, transforms, augmentation, loaders.
+"""From stored frames to the batches that a model takes: frame selection, samplers, transforms, augmentation, loaders.
 
 May import `data.store` and `data.video`.
 """

@@ -1,4 +1,4 @@
-"""What a batch becomes before a model trains on it: varied, normalised and mixed on the device that trains."""
+"""Augmentation, normalisation and mixing of training batches, on the training device."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ _GREY = (127, 127, 127)
 
 
 @dataclass(frozen=True, slots=True)
-class Variety:
-    """How much training clips are varied; 0 switches each off."""
+class AugmentSettings:
+    """Strength of each augmentation; 0 switches it off."""
 
     randaugment: int = 0
-    """RandAugment's magnitude, at most 30, of two operations a clip (arXiv 1909.13719)."""
+    """RandAugment's magnitude, at most 30, of two operations per clip (arXiv 1909.13719)."""
     colour: float = 0.0
     """Brightness, contrast and saturation change by up to this share, the hue by up to a quarter of it."""
     erasing: float = 0.0
     """Probability that a box is painted grey (arXiv 1708.04896)."""
     mixup: float = 0.0
-    """Alpha of mixup (arXiv 1710.09412): a batch's clips fade into each other."""
+    """Alpha of mixup (arXiv 1710.09412): blend pairs of clips of a batch."""
     cutmix: float = 0.0
-    """Alpha of CutMix (arXiv 1905.04899): a box of each clip shows another; with mixup, each takes half the batches."""
+    """Alpha of CutMix (arXiv 1905.04899): replace a box of each clip by that of another. With mixup, each is applied to
+    half of the batches."""
 
 
 class Augment:
-    """Stored clips to what a model trains on, the same on all frames of a clip and another for each clip.
+    """Turns batches of stored frames into model inputs and soft targets.
 
-    Time is never reversed: that turns some exercises into others.
+    All frames of a clip change in the same way, and each clip in a different way. Time is never reversed, because that
+    turns some exercises into others.
     """
 
-    def __init__(self, normalise: torch.nn.Module, num_classes: int, variety: Variety) -> None:
+    def __init__(self, normalise: torch.nn.Module, num_classes: int, settings: AugmentSettings) -> None:
         self.normalise, self.num_classes = normalise, num_classes
-        steps = _steps(variety)
-        self._vary = v2.Compose(steps) if steps else None
-        mixers = [mixer(alpha=a) for mixer, a in ((v2.MixUp, variety.mixup), (v2.CutMix, variety.cutmix)) if a]
+        transforms = _clip_transforms(settings)
+        self._clip_transform = v2.Compose(transforms) if transforms else None
+        mixers = [mixer(alpha=a) for mixer, a in ((v2.MixUp, settings.mixup), (v2.CutMix, settings.cutmix)) if a]
         self._mix = v2.RandomChoice(mixers) if mixers else None
 
     def __call__(self, frames: torch.Tensor, label: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vary, normalise and mix a batch; all that is random follows from the seed.
+        """Augment, normalise and mix a batch; the seed decides everything random.
 
         Args:
             frames: uint8 `(B, T, 3, H, W)`.
@@ -52,32 +54,32 @@ class Augment:
             seed: of this batch.
 
         Returns:
-            float32 `(B, T, 3, H, W)` and float32 `(B, K)`, the part of each class in each clip.
+            float32 `(B, T, 3, H, W)` and float32 `(B, K)`, the share of each class in each clip.
         """
         target = F.one_hot(label, self.num_classes).float()
         with _seeded(seed):
-            if self._vary is not None:
-                frames = torch.stack([self._vary(clip) for clip in frames])
+            if self._clip_transform is not None:
+                frames = torch.stack([self._clip_transform(clip) for clip in frames])
             inputs = self.normalise(frames)
             if self._mix is not None:
                 inputs, target = self._mix(tv_tensors.Video(inputs), target)
         return inputs.as_subclass(torch.Tensor), target
 
 
-def _steps(variety: Variety) -> list[torch.nn.Module]:
-    steps: list[torch.nn.Module] = []
-    if variety.randaugment:
-        steps.append(v2.RandAugment(magnitude=variety.randaugment, interpolation=InterpolationMode.BILINEAR))
-    if variety.colour:
-        steps.append(v2.ColorJitter(*[variety.colour] * 3, hue=variety.colour / 4))
-    if variety.erasing:
-        steps.append(v2.RandomErasing(p=variety.erasing, value=_GREY))
-    return steps
+def _clip_transforms(settings: AugmentSettings) -> list[torch.nn.Module]:
+    transforms: list[torch.nn.Module] = []
+    if settings.randaugment:
+        transforms.append(v2.RandAugment(magnitude=settings.randaugment, interpolation=InterpolationMode.BILINEAR))
+    if settings.colour:
+        transforms.append(v2.ColorJitter(*[settings.colour] * 3, hue=settings.colour / 4))
+    if settings.erasing:
+        transforms.append(v2.RandomErasing(p=settings.erasing, value=_GREY))
+    return transforms
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """torchvision draws from the CPU's global generator, which dropout may be in the middle of."""
+    """Seed the CPU's global generator, from which torchvision draws, and restore its state afterwards for dropout."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -9,32 +9,33 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler, Subset
 
-from data.loading.clip_view import eval_frames, pick
-from data.loading.sampling import Draw, EpochSampler, FrameSelection, derived_seed
+from data.loading.frame_selection import FrameSelection
+from data.loading.model_input import eval_frames, select_frames
+from data.loading.sampling import Draw, EpochSampler, derived_seed
 from data.loading.transforms import EvalTransform, TrainTransform
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 
 BATCHES_AHEAD = 4
-"""Of each loader process."""
+"""Batches that each loader process prepares in advance."""
 
 
 class Batch(NamedTuple):
-    """Some clips: frames uint8 `(B, T, 3, H, W)`, label int64 `(B,)`, clip ids."""
+    """A batch of B clips: frames uint8 `(B, T, 3, H, W)`, label int64 `(B,)`, clip ids."""
 
     frames: torch.Tensor
     label: torch.Tensor
     clip_id: list[str]
 
 
-class _Item(NamedTuple):
+class _Sample(NamedTuple):
     frames: torch.Tensor
     label: int
     clip_id: str
 
 
-class TrainDataset(Dataset[_Item]):
-    """Random frames, crop and flip of each draw; everything random follows from the seed and the draw."""
+class TrainDataset(Dataset[_Sample]):
+    """Training clips with random frames, crop and flip, which depend on the seed and the draw alone."""
 
     def __init__(
         self,
@@ -48,16 +49,16 @@ class TrainDataset(Dataset[_Item]):
         self.clips, self.store, self.selection = clips, store, selection
         self.transform, self.seed = transform, seed
 
-    def __getitem__(self, draw: Draw) -> _Item:
+    def __getitem__(self, draw: Draw) -> _Sample:
         clip = self.clips[draw.clip]
         rng = np.random.default_rng(derived_seed(self.seed, draw.epoch, draw.position, draw.clip))
         stored = self.store.read(clip.digest)
-        frames = pick(stored, self.selection.train_indices(len(stored), rng))
-        return _Item(self.transform(frames, rng), clip.label, clip.clip_id)
+        frames = select_frames(stored, self.selection.train_indices(len(stored), rng))
+        return _Sample(self.transform(frames, rng), clip.label, clip.clip_id)
 
 
-class EvalDataset(Dataset[_Item]):
-    """The same frames and crop of a clip each time: those of one of several views."""
+class EvalDataset(Dataset[_Sample]):
+    """Evaluation clips, with the fixed frames and crop of one view."""
 
     def __init__(
         self,
@@ -75,16 +76,16 @@ class EvalDataset(Dataset[_Item]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> _Item:
+    def __getitem__(self, index: int) -> _Sample:
         clip = self.clips[index]
         frames = eval_frames(self.store.read(clip.digest), self.selection, self.transform, self.view, self.views)
-        return _Item(frames, clip.label, clip.clip_id)
+        return _Sample(frames, clip.label, clip.clip_id)
 
 
 def train_loader(
     dataset: TrainDataset, sampler: EpochSampler, *, batch_size: int, workers: int, pin_memory: bool
-) -> DataLoader[_Item]:
-    """Batches of an epoch's draws; call `sampler.set_epoch` before each epoch."""
+) -> DataLoader[_Sample]:
+    """Return a loader of an epoch's draws in batches; call `sampler.set_epoch` before each epoch."""
     return _loader(dataset, sampler, batch_size, workers, pin_memory)
 
 
@@ -96,30 +97,30 @@ def eval_loader(
     pin_memory: bool,
     rank: int = 0,
     world_size: int = 1,
-) -> DataLoader[_Item]:
-    """Each clip once over all ranks, in order; ranks may hold unequal numbers."""
+) -> DataLoader[_Sample]:
+    """Return a loader of each clip once over all ranks, in order; ranks may have unequal numbers of clips."""
     part = Subset(dataset, range(rank, len(dataset), world_size))
     return _loader(part, SequentialSampler(part), batch_size, workers, pin_memory)
 
 
 def _loader(
-    dataset: Dataset[_Item], sampler: Sampler[Any], batch_size: int, workers: int, pin_memory: bool
-) -> DataLoader[_Item]:
+    dataset: Dataset[_Sample], sampler: Sampler[Any], batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader[_Sample]:
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,
         pin_memory=pin_memory,
-        # Started once, not at each epoch.
+        # Started once, not in each epoch.
         persistent_workers=workers > 0,
-        # A few that lie ready bridge a clip that must first be read from disk.
+        # Batches in advance bridge the time to read a clip from disk.
         prefetch_factor=BATCHES_AHEAD if workers else None,
         collate_fn=_collate,
     )
 
 
-def _collate(items: list[_Item]) -> Batch:
+def _collate(items: list[_Sample]) -> Batch:
     return Batch(
         torch.stack([item.frames for item in items]),
         torch.tensor([item.label for item in items]),

@@ -1,4 +1,4 @@
-"""From stored frames to what a model takes: crop and flip a clip on the CPU, scale and normalise a batch."""
+"""Transforms from stored frames to model inputs: crop and flip of clips on the CPU, normalisation of batches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class TrainTransform:
     size: int
     """Height and width of the result in pixels."""
     min_scale: float = 0.5
-    """Smallest part of the frame's area that a crop may show."""
+    """Smallest share of the largest square's area that a crop covers."""
     flip: bool = True
-    """Mirror every second clip."""
+    """Mirror clips with probability 0.5."""
 
     def __call__(self, frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """`(T, 3, h, w)` uint8 to `(T, 3, size, size)` uint8."""
+        """Transform uint8 `(T, 3, h, w)` to uint8 `(T, 3, size, size)`."""
         top, left, height, width = _random_box(frames.shape[-2], frames.shape[-1], self.min_scale, rng)
         flipped = self.flip and rng.random() < 0.5
         frames = F.resized_crop(frames, top, left, height, width, [self.size, self.size], antialias=True)
@@ -29,10 +29,10 @@ class TrainTransform:
 
 
 def _random_box(height: int, width: int, min_scale: float, rng: np.random.Generator) -> tuple[int, ...]:
-    """Top, left, height and width of a crop of `min_scale` to 1 of the largest square, aspect 3:4 to 4:3.
+    """Return top, left, height and width of a crop of `min_scale` to 1 of the largest square, aspect 3:4 to 4:3.
 
-    The largest centred square is what evaluation shows: a crop of a wide frame's whole area would train on
-    people smaller than any that are evaluated.
+    The area is relative to the largest square because that is what evaluation crops: crops of a wide frame's whole area
+    would train on smaller people than are evaluated.
     """
     area = min(height, width) ** 2 * rng.uniform(min_scale, 1.0)
     aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
@@ -45,35 +45,36 @@ def _random_box(height: int, width: int, min_scale: float, rng: np.random.Genera
 
 @dataclass(frozen=True, slots=True)
 class EvalTransform:
-    """Short side to `size`, then a square of the frame: no randomness.
+    """Resize the short side to `size` and crop a square, without randomness.
 
-    One crop is the centre. Several are spread evenly along the longer side, from one end to the other: of three, the
-    left, centre and right of a wide frame, the top, centre and bottom of a tall one (arXiv 1812.03982, section 4, after
-    arXiv 1711.07971). Of a square frame all are the same.
+    A single crop is the centre. Several crops are spread evenly along the longer side: three are the left, centre and
+    right of a wide frame, or the top, centre and bottom of a tall one (arXiv 1812.03982, section 4, after arXiv
+    1711.07971). All crops of a square frame are the same.
     """
 
     size: int
     """Height and width of the result in pixels."""
     crop: int = 0
-    """Which of the `crops` squares, from the left or from the top."""
+    """Index of the crop, from the left or from the top."""
     crops: int = 1
-    """How many squares share out the longer side."""
+    """Number of crops along the longer side."""
 
     def __post_init__(self) -> None:
         assert 0 <= self.crop < self.crops
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(T, 3, h, w)` uint8 to `(T, 3, size, size)` uint8."""
+        """Transform uint8 `(T, 3, h, w)` to uint8 `(T, 3, size, size)`."""
         frames = F.resize(frames, [self.size], antialias=True)
-        place = self.crop / (self.crops - 1) if self.crops > 1 else 0.5
-        top, left = (round(place * (length - self.size)) for length in frames.shape[-2:])
+        position = self.crop / (self.crops - 1) if self.crops > 1 else 0.5
+        top, left = (round(position * (length - self.size)) for length in frames.shape[-2:])
         return F.crop(frames, top, left, self.size, self.size)
 
 
 class Normalise(torch.nn.Module):
-    """uint8 frames to float32 with the mean and deviation that a model's weights expect; on the batch's device.
+    """Converts uint8 frames to float32 with the mean and standard deviation that a model's weights expect.
 
-    Both lie on the module's device: as numbers they would be copied at each call, for which a GPU has to wait.
+    Mean and standard deviation are buffers on the module's device. As numbers they would be copied in each call, which
+    forces a GPU sync.
     """
 
     mean: torch.Tensor
@@ -87,5 +88,5 @@ class Normalise(torch.nn.Module):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(…, 3, H, W)` uint8 to `(…, 3, H, W)` float32."""
+        """Convert uint8 `(…, 3, H, W)` to float32 `(…, 3, H, W)`."""
         return F.normalize(F.to_dtype(frames, torch.float32, scale=True), self.mean, self.std)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from data.dataset.splits import read_split
-from data.loading.loaders import eval_frames
+from data.loading.model_input import eval_frames
 from data.loading.transforms import EvalTransform, Normalise
 from data.video.decode import decode_clip
 from models.architecture import KINETICS_MEAN_STD

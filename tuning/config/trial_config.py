@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from data.loading.sampling import FrameSelection
+from data.loading.frame_selection import FrameSelection
 from tuning.config.schema.base import Settings
 from tuning.config.schema.space import AXES
 from tuning.config.schema.train import TrainConfig

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from pydantic import ValidationError
 
-from data.loading.sampling import FrameSelection
+from data.loading.frame_selection import FrameSelection
 from models.errors import ModelError
 from models.registry import check_input, check_weights, get_architecture
 from tuning.config.messages import as_yaml, validation_message

@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 
 from data.errors import DataError
-from data.loading.clip_view import see_file
-from data.loading.sampling import FrameSelection
+from data.loading.frame_selection import FrameSelection
+from data.loading.model_input import load_model_input
 from data.loading.transforms import EvalTransform
 from data.video.decode import DecodeSettings
 from tuning.training.precision import autocast, choose_precision
@@ -109,11 +109,11 @@ class ClipLabeller:
         try:
             content = _content(clip)
             if isinstance(content, Path):
-                return see_file(content, self.decode, self.selection, self.transform).frames
+                return load_model_input(content, self.decode, self.selection, self.transform).frames
             with tempfile.NamedTemporaryFile(prefix="clip-") as file:
                 file.write(content)
                 file.flush()
-                return see_file(Path(file.name), self.decode, self.selection, self.transform).frames
+                return load_model_input(Path(file.name), self.decode, self.selection, self.transform).frames
         except DataError as error:
             return str(error)
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from data.errors import DataError
-from data.loading.clip_view import Seen, see_file
 from data.loading.loaders import Batch, EvalDataset, eval_loader
+from data.loading.model_input import ModelInput, load_model_input
 from data.loading.transforms import EvalTransform, Normalise
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
@@ -78,13 +78,13 @@ class Champion:
         mean = torch.stack([one.logits for one in each]).double().mean(0).float()
         return Predictions(each[0].clip_ids, each[0].labels, mean)
 
-    def look(self, file: Path) -> Seen:
+    def look(self, file: Path) -> ModelInput:
         """Decode what the model sees of one video file.
 
         Raises:
             DataError: it can't be decoded.
         """
-        return see_file(file, self.manifest.decode, self.selection, self.transform)
+        return load_model_input(file, self.manifest.decode, self.selection, self.transform)
 
     def windows(self, file: Path, seconds: float, hop: float) -> SlidingWindows:
         """A long video as windows, each a clip of `seconds`: `see` makes of their frames what `look` does of a clip.

@@ -15,7 +15,7 @@ import numpy as np
 from data.dataset.clips import VIDEO_SUFFIXES
 from data.dataset.splits import read_split
 from data.errors import DataError
-from data.loading.clip_view import Seen
+from data.loading.model_input import ModelInput
 from data.video.sliding_windows import video_duration
 from tuning.config.run_folder import RunFolder
 from tuning.inference.champion import Champion
@@ -129,7 +129,7 @@ def label(
         cutting: how long videos are dealt with.
         batch: clips at once.
     """
-    waiting: list[tuple[Path, Seen]] = []
+    waiting: list[tuple[Path, ModelInput]] = []
     for file, seen in _looked_at(champion, files):
         if isinstance(seen, Unreadable) or cutting.applies(seen.facts.duration):
             yield from _clips(champion, waiting, threshold)
@@ -180,7 +180,7 @@ def _segments(
     yield from segments_of(file, timeline, cut(timeline, threshold))
 
 
-def _clips(champion: Champion, clips: Sequence[tuple[Path, Seen]], threshold: float) -> Iterator[Answer | Remark]:
+def _clips(champion: Champion, clips: Sequence[tuple[Path, ModelInput]], threshold: float) -> Iterator[Answer | Remark]:
     if not clips:
         return
     found = champion.probabilities([seen.frames for _, seen in clips])
@@ -190,10 +190,12 @@ def _clips(champion: Champion, clips: Sequence[tuple[Path, Seen]], threshold: fl
         yield Answer(str(file), 0.0, seen.facts.duration, row, bool(row.max() < threshold), False)
 
 
-def _looked_at(champion: Champion, files: Iterable[Path | Unreadable]) -> Iterator[tuple[Path, Seen | Unreadable]]:
+def _looked_at(
+    champion: Champion, files: Iterable[Path | Unreadable]
+) -> Iterator[tuple[Path, ModelInput | Unreadable]]:
     """Each file with what the model sees of it, in order; a few are decoded ahead, so that memory stays as it is."""
 
-    def look(file: Path | Unreadable) -> tuple[Path, Seen | Unreadable]:
+    def look(file: Path | Unreadable) -> tuple[Path, ModelInput | Unreadable]:
         if isinstance(file, Unreadable):
             return Path(file.path), file
         try:
@@ -202,7 +204,7 @@ def _looked_at(champion: Champion, files: Iterable[Path | Unreadable]) -> Iterat
             return file, Unreadable(str(file), str(error))
 
     workers = os.cpu_count() or 1
-    coming: deque[Future[tuple[Path, Seen | Unreadable]]] = deque()
+    coming: deque[Future[tuple[Path, ModelInput | Unreadable]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for file in files:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.loading.clip_view import eval_frames
+from data.loading.model_input import eval_frames
 from data.page import frame_strip
 from tuning.inference.champion import Champion
 from tuning.report.findings import SweepFindings

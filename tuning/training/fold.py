@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from data.loading.augment import Variety
+from data.loading.augment import AugmentSettings
 from data.loading.loaders import EvalDataset, TrainDataset, eval_loader, train_loader
 from data.loading.sampling import EpochSampler, class_weights, derived_seed
 from data.loading.transforms import EvalTransform, TrainTransform
@@ -98,9 +98,9 @@ def build_fold(
     return FoldTraining(fold, learner, sampler, train_batches, val_batches)
 
 
-def augmentation_settings(train: TrainConfig) -> Variety:
+def augmentation_settings(train: TrainConfig) -> AugmentSettings:
     """What of the settings changes clips on the device."""
-    return Variety(
+    return AugmentSettings(
         randaugment=train.randaugment,
         colour=train.colour,
         erasing=train.erasing,

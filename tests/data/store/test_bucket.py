@@ -17,8 +17,8 @@ import pytest
 from botocore.client import BaseClient
 
 from data.errors import DataError
+from data.loading.frame_selection import FrameSelection
 from data.loading.loaders import EvalDataset, eval_loader
-from data.loading.sampling import FrameSelection
 from data.loading.transforms import EvalTransform
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore

@@ -3,7 +3,8 @@ from __future__ import annotations
 import typing
 
 from data.dataset.stratify import FEW_GROUPS
-from data.loading.sampling import SAMPLERS, SELECTIONS
+from data.loading.frame_selection import SELECTIONS
+from data.loading.sampling import SAMPLERS
 from tuning.config.schema.data import DataConfig
 from tuning.config.schema.space import AXES, ArchSpaceConfig, SpaceConfig
 from tuning.config.sweep_config import SweepConfig

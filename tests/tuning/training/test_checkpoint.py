@@ -13,8 +13,8 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from data.files import file_sha256
+from data.loading.frame_selection import FrameSelection
 from data.loading.loaders import EvalDataset, eval_loader
-from data.loading.sampling import FrameSelection
 from data.loading.transforms import EvalTransform, Normalise
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore

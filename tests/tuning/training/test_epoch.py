@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from data.loading.augment import Augment, Variety
+from data.loading.augment import Augment, AugmentSettings
 from data.loading.loaders import Batch
 from data.loading.sampling import class_weights
 from data.loading.transforms import Normalise
@@ -25,7 +25,7 @@ from tuning.training.timing import Stopwatch
 CPU = torch.device("cpu")
 TRAIN = TrainConfig(epochs=4, warmup_epochs=1.0, weight_decay=0.0)
 NORMALISE = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-AUGMENT = Augment(NORMALISE, 2, Variety())
+AUGMENT = Augment(NORMALISE, 2, AugmentSettings())
 
 
 class MeanColour(nn.Module):

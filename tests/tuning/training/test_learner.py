@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.loading.augment import Augment, Variety
+from data.loading.augment import Augment, AugmentSettings
 from data.loading.loaders import Batch
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
@@ -40,7 +40,7 @@ def epoch(learner: Learner, number: int) -> None:
     generator = torch.Generator().manual_seed(number)
     frames = torch.randint(0, 256, (4, 8, 3, 48, 48), generator=generator, dtype=torch.uint8)
     batches = [Batch(frames[part], torch.arange(2), ["a", "b"]) for part in (slice(0, 2), slice(2, 4))]
-    augment = Augment(Normalise((0.5,) * 3, (0.25,) * 3), 2, Variety(colour=0.3, erasing=0.5, mixup=0.4))
+    augment = Augment(Normalise((0.5,) * 3, (0.25,) * 3), 2, AugmentSettings(colour=0.3, erasing=0.5, mixup=0.4))
     torch.manual_seed(number)
     train_one_epoch(learner, augment, batches, epoch=number, seed=number, micro_batch=2)
 

@@ -17,9 +17,10 @@ import torch
 from scipy.stats import binomtest
 
 from data.demo import DemoClip, plan_demo, write_clips
-from data.loading.augment import Augment, Variety
+from data.loading.augment import Augment, AugmentSettings
+from data.loading.frame_selection import FrameSelection
 from data.loading.loaders import EvalDataset, TrainDataset, eval_loader, train_loader
-from data.loading.sampling import EpochSampler, FrameSelection
+from data.loading.sampling import EpochSampler
 from data.loading.transforms import EvalTransform, Normalise, TrainTransform
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
@@ -125,7 +126,7 @@ def trained(budget: Budget, clips: Clips) -> Predictions:
     for epoch in range(1, train.epochs + 1):
         sampler.set_epoch(epoch)
         torch.manual_seed(epoch)
-        augment = Augment(normalise, len(CLASSES), Variety())
+        augment = Augment(normalise, len(CLASSES), AugmentSettings())
         train_one_epoch(learner, augment, batches, epoch=epoch, seed=epoch, micro_batch=train.batch_size)
     shown = EvalDataset(clips.val, clips.store, selection=selection, transform=EvalTransform(budget.size))
     val_batches = eval_loader(shown, batch_size=4, workers=0, pin_memory=False)

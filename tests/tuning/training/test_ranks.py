@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing, nn
 
-from data.loading.augment import Augment, Variety
+from data.loading.augment import Augment, AugmentSettings
 from data.loading.loaders import Batch
 from data.loading.transforms import Normalise
 from tuning.config.schema.train import TrainConfig
@@ -60,7 +60,7 @@ def epoch(room: int, *ranks: int, frozen: bool, lr: float = 0.1, check_loss_ever
         device=torch.device("cpu"),
         precision="fp32",
     )
-    augment = Augment(Normalise((0.5,) * 3, (0.25,) * 3), 2, Variety())
+    augment = Augment(Normalise((0.5,) * 3, (0.25,) * 3), 2, AugmentSettings())
     sums = train_one_epoch(
         learner, augment, clips(*ranks), epoch=1, seed=0, micro_batch=4 * len(ranks), check_loss_every=check_loss_every
     )
