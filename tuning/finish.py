@@ -42,7 +42,7 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
     """Choose the champion by validation, register it, then evaluate it on the test split.
 
     Raises:
-        NoChampion: no trial ended with a usable model.
+        NoChampionError: no trial has a usable model.
     """
     patience = config.tracking.patience
     with reporting(run) as report:
@@ -71,7 +71,7 @@ def rebuild_report(run: RunFolder) -> Path:
     Raises:
         ConfigError: the folder is not a run.
         ReportError: the run has no test report yet, or the checkpoints of its trials were deleted.
-        NoChampion: no trial ended with a usable model.
+        NoChampionError: no trial has a usable model.
     """
     config = run.read_config()
     if not run.search_state.exists():

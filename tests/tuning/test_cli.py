@@ -230,7 +230,8 @@ def test_missing_weights_folder(place: Workplace, refused: Refused) -> None:
     )
     refused([*command, "small.yaml"], "small.yaml' is a file: give a folder")
     refused([*command, ""], "weights_dir is ''")
-    refused(place.sweep_command("bad", "--weights-dir", "."), "weights_dir has no effect: no trial starts from named")
+    unused = "weights_dir has no effect: no trial starts from weights that are downloaded"
+    refused(place.sweep_command("bad", "--weights-dir", "."), unused)
 
 
 def test_all_missing_weights_are_named(place: Workplace, refused: Refused) -> None:

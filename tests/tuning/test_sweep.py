@@ -617,7 +617,7 @@ def test_a_sweep_without_a_usable_model_says_so(place: Workplace, ray_address: s
         )
     )
     assert done.returncode == 2
-    assert "error: no trial ended with a usable model: 1 diverged" in done.stderr
+    assert "error: no trial has a usable model: 1 diverged" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -46,7 +46,7 @@ from tuning.errors import ConfigError
         ("train.warmup_epochs=99", "warmup_epochs (99) must be below epochs ("),
         ("train.trainable=body", "train.trainable is 'body': Input should be 'all' or 'head'"),
         ("train.trainable=0", "train.trainable is 0: Input should be greater than or equal to 1"),
-        ("train.unfreeze_every=2", "unfreeze_every has no effect where all trains from the start"),
+        ("train.unfreeze_every=2", "unfreeze_every has no effect if everything trains from the start"),
         ("train.patience=14", "patience (14) has no effect on trials of 14 epochs"),
         ("train.micro_batch=8", "micro_batch (8) has no effect on batches of 8"),
         ("train.ema=1.0", "train.ema is 1.0: Input should be less than 1"),
@@ -100,8 +100,8 @@ def test_balanced_sampler_with_weighted_loss_needs_balanced_and_weighted() -> No
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["train.trainable=head", "train.backbone_lr=0.1"], "backbone_lr has no effect where the head alone trains"),
-        (["train.trainable=head", "train.frozen_statistics=true"], "frozen_statistics has no effect where the head"),
+        (["train.trainable=head", "train.backbone_lr=0.1"], "backbone_lr has no effect if only the head trains"),
+        (["train.trainable=head", "train.frozen_statistics=true"], "frozen_statistics has no effect if only the head"),
         (["train.trainable=head", "train.checkpoint_activations=true"], "checkpoint_activations has no effect"),
         (["train.trainable=head", "train.unfreeze_every=14"], "unfreeze_every (14) has no effect on trials of 14"),
         (["train.batch_size=1", "train.mixup=0.2"], "mixup has no effect on batches of one clip"),
@@ -166,7 +166,7 @@ def test_fine_tuning_from_weights_is_accepted(train: dict[str, Any]) -> None:
         (["space.train.ema=[0.9,0.99]", "train.ema=0.5"], "train.ema=0.5 has no effect: space.train.ema tries"),
         (
             ["space.train.trainable=[all,head]", "space.train.backbone_lr=[1,0.1]"],
-            "space.train has trainable=head, backbone_lr=0.1: backbone_lr has no effect where the head alone trains",
+            "space.train has trainable=head, backbone_lr=0.1: backbone_lr has no effect if only the head trains",
         ),
         (["space.train.size=[48,40]"], "c3d can't take frames of size 40"),
         (["space.train.trainable=[all,head]"], "train.trainable=head would freeze random weights of resnet18"),

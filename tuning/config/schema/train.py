@@ -110,14 +110,14 @@ class TrainConfig(Settings):
     def _freezing_has_an_effect(self) -> TrainConfig:
         if self.trainable == "all" and self.unfreeze_every is not None:
             raise ValueError(
-                "unfreeze_every has no effect where all trains from the start: set trainable to head or to a number "
-                "of stages, or leave it out"
+                "unfreeze_every has no effect if everything trains from the start: set trainable to head or to a "
+                "number of stages, or leave it out"
             )
         if self.trainable == "head" and self.unfreeze_every is None:
             for name in ("backbone_lr", "frozen_statistics", "checkpoint_activations"):
                 if getattr(self, name) != TrainConfig.model_fields[name].default:
                     raise ValueError(
-                        f"{name} has no effect where the head alone trains: set trainable to all or to a number of "
+                        f"{name} has no effect if only the head trains: set trainable to all or to a number of "
                         "stages, set unfreeze_every, or leave it out"
                     )
         return self
