@@ -32,7 +32,7 @@ class DataConfig(Settings):
     test: float = Field(0.15, gt=0, lt=1)
     """Share of each class's clips in the test split."""
     seed: int = Field(0, ge=0)
-    """Seed of the new split."""
+    """Seed of the new split: another seed assigns other groups to each part."""
     few_groups: Literal["refuse", "leave-out", "train"] = "refuse"
     """What to do with a class that has too few groups for all three splits: `refuse` to start, `leave-out` the class,
     or `train` on it without testing it. `--few-groups` sets it."""

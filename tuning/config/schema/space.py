@@ -53,7 +53,7 @@ class ArchSpaceConfig(Settings):
 
 
 class SpaceConfig(Settings):
-    """The search space: a trial has one value of each list. A single value stands for a list of one."""
+    """The search space: a trial has one value of each list. A single value counts as a list of one."""
 
     arch: Listed[str] = ("resnet18", "c3d")
     """Architectures by name; `python -m models list` prints them."""
@@ -61,7 +61,7 @@ class SpaceConfig(Settings):
     """How an epoch draws clips. `imbalanced`: each clip once. `balanced`: all classes equally often. `sqrt`: classes in
     proportion to the square root of their number of clips, which is in between (arXiv 1805.00932)."""
     loss: Listed[Literal["plain", "weighted"]] = ("plain",)
-    """`weighted`: the loss of a clip is weighted by the inverse of its class's number of clips."""
+    """`plain`: the losses of all clips count equally. `weighted`: by the inverse of the class's number of clips."""
     balanced_and_weighted: Literal["refuse", "leave-out", "try"] = "refuse"
     """What to do with trials that correct the imbalance twice, by a `sqrt` or `balanced` sampler and a `weighted` loss:
     `refuse` to start, `leave-out` these trials, or `try` them."""
