@@ -16,7 +16,8 @@ from data.files import write_atomically
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.trial_config import TrialConfig
 from tuning.errors import error_line
-from tuning.training.profile import TrialProfile, heaviest_trials
+from tuning.training.heaviest import heaviest_trials
+from tuning.training.profile import TrialProfile
 from tuning.training.trial_data import TrialData
 from tuning.trial.spec import Slot
 
@@ -145,7 +146,8 @@ def _profile_on_node(trial: TrialConfig, data: TrialData, cpus: float, gpu: bool
     import torch
 
     import tuning.trial.worker  # noqa: F401  As trials import it.
-    from tuning.training.profile import current_memory, profile_trial
+    from tuning.training.process_memory import current_memory
+    from tuning.training.profile import profile_trial
 
     imports = time.monotonic() - started, current_memory()
     device = torch.device("cuda", 0) if gpu else torch.device("cpu")

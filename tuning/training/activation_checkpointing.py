@@ -1,4 +1,4 @@
-"""Gradient checkpointing: less memory for more computing."""
+"""Activation checkpointing: less memory for more computation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_stages(model: nn.Module, stages: Sequence[str]) -> None:
-    """Let each stage keep only its input when it trains, and compute the rest anew on the way back (arXiv 1604.06174).
+    """Let each stage save only its input and recompute its activations in the backward pass (arXiv 1604.06174).
 
     Args:
         model: changed in place.
-        stages: names of its modules, with a final dot each.
+        stages: names of its modules, each with a final dot.
     """
     for name in stages:
         stage = model.get_submodule(name.removesuffix("."))
@@ -25,12 +25,13 @@ def checkpoint_stages(model: nn.Module, stages: Sequence[str]) -> None:
 
 
 def _contexts(stage: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(stage)
+    """Return the contexts of the forward pass and of the recomputation."""
+    return nullcontext(), _keep_running_statistics(stage)
 
 
 @contextmanager
-def _statistics_kept(stage: nn.Module) -> Iterator[None]:
-    """Batch norm's running statistics would else count each batch twice."""
+def _keep_running_statistics(stage: nn.Module) -> Iterator[None]:
+    """Keep batch norm's running statistics, which would otherwise count each batch twice."""
     norms = [module for module in stage.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -1,9 +1,13 @@
-"""What a checkpoint directory contains.
+"""Write and read checkpoint folders.
 
-`checkpoint.json` (a `Manifest`) and `model.pt` (a state dict) rebuild the model anywhere; `validation.pt` has its
-answers to the validation clips, and which class earlier epochs gave them; `training.pt` (a `TrainingState` of each
-fold) is what training needs beside them to go on. Plain values and tensors only: nothing that is unpickled can run
-code.
+| file | content |
+|---|---|
+| `checkpoint.json` | a `Manifest`: everything but the weights that is needed to rebuild the model |
+| `model.pt` | state dict of the model, or of an `Ensemble` with a model for each fold |
+| `validation.pt` | predictions of the validation clips, and the predicted classes of earlier epochs |
+| `training.pt` | a `TrainingState` for each fold, to resume training |
+
+They contain plain values and tensors only, so that loading them cannot run code.
 """
 
 from __future__ import annotations
@@ -37,11 +41,11 @@ _EARLIER = "earlier"
 
 
 class CheckpointError(TuningError):
-    """A checkpoint that can't be used."""
+    """A checkpoint is missing or damaged."""
 
 
 class Manifest(BaseModel):
-    """All that is needed beside the weights to rebuild a model and what it sees of a clip."""
+    """Everything but the weights that is needed to rebuild a model and its input, with the metrics of each epoch."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,26 +55,26 @@ class Manifest(BaseModel):
     split_sha256: str
     decode: DecodeSettings
     folds: int
-    """Models in it: one, or one for each fold, which then answer together."""
+    """Number of models: 1, or one for each fold; their probabilities are averaged."""
     precision: str
-    """The precision that the metrics were computed in."""
+    """Precision in which the metrics were computed: `fp32`, `bf16` or `fp16`."""
     history: tuple[dict[str, float], ...]
-    """Each epoch's metrics, the first epoch's first; the last are those of these weights."""
+    """Metrics of each epoch in order; the last are those of these weights."""
     model_sha256: str = ""
-    """SHA-256 of `model.pt`; filled in when written."""
+    """SHA-256 of `model.pt`; set by `save_checkpoint`."""
     validation_sha256: str = ""
-    """SHA-256 of `validation.pt`; filled in when written."""
+    """SHA-256 of `validation.pt`; set by `save_checkpoint`."""
     training_sha256: str = ""
-    """SHA-256 of `training.pt`; filled in when written."""
+    """SHA-256 of `training.pt`; set by `save_checkpoint`."""
 
     @property
     def epoch(self) -> int:
-        """Epochs that these weights were trained for."""
+        """Number of epochs that these weights were trained for."""
         return len(self.history)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What the epoch came to."""
+        """Metrics of these weights."""
         return self.history[-1]
 
 
@@ -82,18 +86,18 @@ def save_checkpoint(
     validation: Predictions,
     earlier: Sequence[torch.Tensor] = (),
 ) -> None:
-    """Write a checkpoint of one model for each fold into an existing, empty folder.
+    """Write a checkpoint into an existing, empty folder.
 
     Args:
-        folder: where to.
-        manifest: what it says of itself.
-        models: a model a fold.
-        training: what each fold's training needs to go on.
-        validation: answers to the validation clips.
-        earlier: the class indices, int16 `(N,)`, that each epoch before gave to these clips, the first epoch's first.
+        folder: the folder.
+        manifest: its SHA-256 fields are filled in.
+        models: one model for each fold.
+        training: training state of each fold.
+        validation: predictions of the validation clips.
+        earlier: class indices, int16 `(N,)`, that each earlier epoch predicted for these clips, in order.
     """
     assert len(models) == len(training) == manifest.folds
-    torch.save(_together(models).state_dict(), folder / MODEL_FILE)
+    torch.save(_single_or_ensemble(models).state_dict(), folder / MODEL_FILE)
     torch.save([_plain(state) for state in training], folder / TRAINING_FILE)
     torch.save(_plain(validation) | {_EARLIER: list(earlier)}, folder / VALIDATION_FILE)
     digests = {
@@ -109,10 +113,10 @@ def _plain(values: TrainingState | Predictions) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read what a checkpoint says of itself.
+    """Read the manifest of a checkpoint.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: the manifest is missing or damaged.
     """
     try:
         return Manifest.model_validate_json((folder / MANIFEST_FILE).read_text())
@@ -123,14 +127,14 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify_checkpoint(folder: Path, *, training: bool = False) -> Manifest:
-    """As `read_manifest`, once it is sure that the weights and the answers are those it speaks of.
+    """Check the hashes of a checkpoint's weights and predictions, and return its manifest.
 
     Args:
         folder: the checkpoint.
-        training: what training needs to go on must be whole, too.
+        training: check the training state too.
 
     Raises:
-        CheckpointError: no checkpoint, or its files are damaged.
+        CheckpointError: the checkpoint is missing or damaged.
     """
     manifest = read_manifest(folder)
     _check_digest(folder / MODEL_FILE, manifest.model_sha256)
@@ -141,11 +145,11 @@ def verify_checkpoint(folder: Path, *, training: bool = False) -> Manifest:
 
 
 def latest_intact_checkpoint(folder: Path, latest: Path | None) -> Path | None:
-    """The newest checkpoint of a trial from which training can go on.
+    """Return the newest intact checkpoint of a trial, from which training can resume; None if there is none.
 
     Args:
-        folder: of the trial's checkpoints, whose names sort by time.
-        latest: the one that Ray goes by; a newer one was cut off before it was reported. None if Ray knows none.
+        folder: folder of the trial's checkpoints, whose names sort by time.
+        latest: the latest checkpoint that Ray knows, or None. Newer ones were not reported and are skipped.
     """
     for checkpoint in sorted(folder.glob("checkpoint_*/"), reverse=True):
         if latest is not None and checkpoint.name > latest.name:
@@ -153,7 +157,7 @@ def latest_intact_checkpoint(folder: Path, latest: Path | None) -> Path | None:
         try:
             verify_checkpoint(checkpoint, training=True)
         except CheckpointError as error:
-            print(f"note: not gone on from: {error}", flush=True)
+            print(f"note: skipping a checkpoint: {error}", flush=True)
             continue
         return checkpoint
     return None
@@ -167,23 +171,23 @@ def _check_digest(file: Path, sha256: str) -> None:
 
 
 def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
-    """Rebuild the model from a checkpoint alone, on the CPU, in eval mode.
+    """Rebuild the model of a checkpoint on the CPU, in eval mode; with several folds, their ensemble.
 
     Raises:
-        CheckpointError: no checkpoint, or its files are damaged.
+        CheckpointError: the checkpoint is missing or damaged.
     """
     models, manifest = load_models(folder)
-    model = _together(models).eval()
-    # As in training: in another memory layout sums are rounded otherwise, and answers would not be the validated ones.
+    model = _single_or_ensemble(models).eval()
+    # As in training. Another memory layout rounds sums differently, and logits would differ from those on validation.
     to_channels_last(model)
     return model, manifest
 
 
 def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
-    """As `load_model`, but each fold's model by itself.
+    """Rebuild the model of each fold on the CPU, and return them with the manifest.
 
     Raises:
-        CheckpointError: no checkpoint, or its files are damaged.
+        CheckpointError: the checkpoint is missing or damaged.
     """
     manifest = verify_checkpoint(folder)
     models: list[nn.Module] = [
@@ -196,12 +200,12 @@ def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
         )
         for _ in range(manifest.folds)
     ]
-    _together(models).load_state_dict(_load(folder / MODEL_FILE))
+    _single_or_ensemble(models).load_state_dict(_load(folder / MODEL_FILE))
     return models, manifest
 
 
 def load_training(folder: Path) -> list[TrainingState]:
-    """What training needs beside each fold's model.
+    """Read the training state of each fold.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -211,47 +215,53 @@ def load_training(folder: Path) -> list[TrainingState]:
 
 
 def load_validation_predictions(folder: Path) -> Predictions:
-    """The model's answers to the validation clips: with folds, each clip's by the model that has not seen it.
+    """Read the predictions of the validation clips; with folds, each clip is predicted by the model it did not train.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    return _load_answers(folder)[0]
+    return _load_predictions(folder)[0]
 
 
 def load_epoch_predictions(folder: Path) -> torch.Tensor:
-    """The class index, int64 `(E, N)`, that each epoch up to these weights' gave to each validation clip.
+    """Read the predicted class index of each validation clip in each epoch so far, int64 `(E, N)`.
 
-    The clips are those of `load_validation_predictions`.
+    The clips have the order of `load_validation_predictions`.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    answers, earlier = _load_answers(folder)
-    return torch.stack([*earlier, answers.logits.argmax(1)])
+    predictions, earlier = _load_predictions(folder)
+    return torch.stack([*earlier, predictions.logits.argmax(1)])
 
 
-def _load_answers(folder: Path) -> tuple[Predictions, list[torch.Tensor]]:
+def _load_predictions(folder: Path) -> tuple[Predictions, list[torch.Tensor]]:
     _check_digest(folder / VALIDATION_FILE, read_manifest(folder).validation_sha256)
     values = _load(folder / VALIDATION_FILE)
     earlier = [one.long() for one in values.pop(_EARLIER)]
     return Predictions(**values), earlier
 
 
-def _together(models: Sequence[nn.Module]) -> nn.Module:
+def _single_or_ensemble(models: Sequence[nn.Module]) -> nn.Module:
     return models[0] if len(models) == 1 else Ensemble(models)
 
 
 def copy_champion(checkpoint: Path, best: Path, max_risk: float) -> None:
-    """Copy what evaluation and prediction need, with its calibration; replaces an earlier copy as a whole."""
-    aside = best.with_name(best.name + ".tmp")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    """Copy a checkpoint's manifest, model and predictions to `best` and calibrate it, replacing an earlier champion.
+
+    Args:
+        checkpoint: the champion's checkpoint.
+        best: the champion's folder.
+        max_risk: largest accepted share of wrong answers among the answers.
+    """
+    staging = best.with_name(best.name + ".tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
     for name in (MANIFEST_FILE, MODEL_FILE, VALIDATION_FILE):
-        shutil.copy2(checkpoint / name, aside / name)
-    calibrate(load_validation_predictions(aside), max_risk).save(aside)
+        shutil.copy2(checkpoint / name, staging / name)
+    calibrate(load_validation_predictions(staging), max_risk).save(staging)
     shutil.rmtree(best, ignore_errors=True)
-    aside.rename(best)
+    staging.rename(best)
 
 
 def _load(file: Path) -> Any:

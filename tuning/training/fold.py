@@ -1,4 +1,4 @@
-"""What a worker trains: one model with its clips, a fold each; without Ray, so that it can be measured alone."""
+"""Build what a worker trains: for each fold a model, its optimizer and its data loaders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tuning.training.trial_data import TrialData
 
 @dataclass
 class FoldTraining:
-    """The model of one fold and all that changes with it from epoch to epoch; without folds there is one."""
+    """One fold in training. A trial without cross-validation has one fold."""
 
     fold: int
     learner: Learner
@@ -34,18 +34,18 @@ class FoldTraining:
 
 
 def configure_torch(cpus: int) -> None:
-    """So many threads, and the same kernels for the same seed."""
+    """Set the number of threads, and make results reproducible on GPUs."""
     torch.set_num_threads(max(1, cpus))
-    # The same seed must give the same figures: cuDNN would else pick kernels by their speed of the moment.
+    # In benchmark mode cuDNN picks kernels by their current speed, and the same seed would give different numbers.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 
 
 def initial_model(trial: TrialConfig, data: TrialData, fold: int) -> nn.Module:
-    """The model that training of a fold starts from: random by the trial's seed and the fold, then filled with weights.
+    """Build the model of a fold on the CPU: random by the trial's seed and the fold, then loaded with its weights.
 
     Raises:
-        ModelError: the weights can't be had or read.
+        ModelError: the model cannot be built, or its weights cannot be found, downloaded or read.
     """
     torch.manual_seed(derived_seed(trial.train.seed, fold))
     model = build_model(
@@ -71,7 +71,19 @@ def build_fold(
     rank: int = 0,
     world_size: int = 1,
 ) -> FoldTraining:
-    """A fold's model, which is on its device, made ready to train as one rank of several."""
+    """Build a fold's learner and data loaders for one rank.
+
+    Args:
+        trial: settings of the trial.
+        data: its clips.
+        fold: index of the fold.
+        model: the fold's model, already on `device`.
+        device: the device to train on.
+        precision: `fp32`, `bf16` or `fp16`.
+        loader_workers: processes per data loader.
+        rank: rank of this worker.
+        world_size: number of workers that train this model together.
+    """
     clips, seed = data.folds[fold].train, derived_seed(trial.train.seed, fold)
     ranks: dict[str, Any] = {"rank": rank, "world_size": world_size}
     loading: dict[str, Any] = {"workers": loader_workers, "pin_memory": device.type == "cuda"}
@@ -99,7 +111,7 @@ def build_fold(
 
 
 def augmentation_settings(train: TrainConfig) -> AugmentSettings:
-    """What of the settings changes clips on the device."""
+    """Return the settings of the augmentations that run on the device."""
     return AugmentSettings(
         randaugment=train.randaugment,
         colour=train.colour,
@@ -110,7 +122,7 @@ def augmentation_settings(train: TrainConfig) -> AugmentSettings:
 
 
 def num_loader_workers(train: TrainConfig, device: torch.device, cpus: int) -> int:
-    """Processes that each of a worker's loaders has."""
+    """Return the number of processes per data loader: the setting, or one per spare CPU on a GPU, or none on a CPU."""
     if train.loader_workers is not None:
         return train.loader_workers
     return max(0, cpus - 1) if device.type == "cuda" else 0

@@ -1,7 +1,7 @@
-"""Which of a model's parameters train, from which epoch on, and how fast.
+"""Choose which parameters train in which epoch, and their learning rates.
 
-A model is a row of stages from its input on, each named by the prefix of its parameters with the final dot, and its
-head.
+A model is a sequence of stages from input to output, each named by the prefix of its parameters with the final dot,
+and a head.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tuning.config.schema.train import TrainConfig
 
 
 def stage_index(parameter: str, stages: Sequence[str]) -> int:
-    """Which stage, from 0 at the input, a parameter belongs to by its name; the head follows the last."""
+    """Return the stage, from 0 at the input, of a parameter by its name; the head's is `len(stages)`."""
     if parameter.startswith("head."):
         return len(stages)
     found = [number for number, stage in enumerate(stages) if parameter.startswith(stage)]
@@ -25,18 +25,25 @@ def stage_index(parameter: str, stages: Sequence[str]) -> int:
 
 
 def first_trained_stage(train: TrainConfig, stages: int, epoch: int) -> int:
-    """The first of so many stages that trains in this epoch (from 1), with all behind it; `stages` if none does."""
+    """Return the first stage that trains in an epoch (from 1); all later ones train too.
+
+    Args:
+        train: the settings `trainable` and `unfreeze_every`.
+        stages: number of stages without the head; also the result if only the head trains.
+        epoch: the epoch.
+    """
     if train.trainable == "all":
         return 0
-    at_first = 0 if train.trainable == "head" else train.trainable
-    joined = (epoch - 1) // train.unfreeze_every if train.unfreeze_every else 0
-    return max(0, stages - at_first - joined)
+    initially = 0 if train.trainable == "head" else train.trainable
+    unfrozen = (epoch - 1) // train.unfreeze_every if train.unfreeze_every else 0
+    return max(0, stages - initially - unfrozen)
 
 
 def freeze_for_epoch(model: nn.Module, stages: Sequence[str], train: TrainConfig, epoch: int) -> None:
-    """Put the model into training mode, with what this epoch does not train frozen.
+    """Set training mode and freeze what does not train in this epoch.
 
-    Batch norm goes by the statistics that it has where its layer is frozen, or all with `train.frozen_statistics`.
+    Batch norm uses its running statistics without updating them if its layer is frozen, and everywhere with
+    `train.frozen_statistics`.
     """
     first = first_trained_stage(train, len(stages), epoch)
     for name, parameter in model.named_parameters():
@@ -52,9 +59,9 @@ def _trains(module: nn.Module) -> bool:
 
 
 def parameter_groups(model: nn.Module, stages: Sequence[str], train: TrainConfig, lr: float) -> list[dict[str, Any]]:
-    """All parameters that train in some epoch, as groups for an optimizer; the first has the head's learning rate.
+    """Return optimizer groups of all parameters that train in some epoch, the head's first.
 
-    The backbone's rate is the head's times `train.backbone_lr`; norms and biases are not decayed.
+    The backbone's learning rate is the head's times `train.backbone_lr`. Norms and biases have no weight decay.
     """
     first = first_trained_stage(train, len(stages), train.epochs)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}

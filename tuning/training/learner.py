@@ -1,4 +1,4 @@
-"""A model that is trained, with all that changes with it from step to step."""
+"""A model in training with its optimizer, learning rate schedule and moving average."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from tuning.training.freezing import parameter_groups
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """What training one model needs beside the weights that a checkpoint is used for; plain values and tensors."""
+    """What a checkpoint needs besides its weights to resume training; plain values and tensors only."""
 
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     scaler: dict[str, Any]
     weights: dict[str, Any] | None = None
-    """Those that training goes on from, where the checkpoint's own are their average."""
+    """The trained weights, if the checkpoint's weights are their moving average."""
     averaged: int = 0
-    """Steps in that average."""
+    """Number of steps in the moving average."""
 
 
 class WeightEMA:
-    """A model's weights and statistics, averaged exponentially over its steps.
+    """Exponential moving average of a model's weights and buffers.
 
-    It forgets faster at first: short trials would else keep their first weights. After n steps the decay is at most
-    (1 + n) / (10 + n), as `tf.train.ExponentialMovingAverage` has it. `torch.optim.swa_utils.AveragedModel` does the
-    same, but moves n to the device and back at every step, for which a GPU stands still.
+    After n steps the decay is at most (1 + n) / (10 + n), as in `tf.train.ExponentialMovingAverage`: short trials would
+    otherwise keep their initial weights. `torch.optim.swa_utils.AveragedModel` does the same, but copies n between host
+    and device at every step, which makes a GPU wait.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -46,7 +46,7 @@ class WeightEMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the model as it is after a step."""
+        """Add the model's current weights and buffers to the average."""
         average, current = (
             [tensor.detach() for tensor in itertools.chain(each.parameters(), each.buffers())]
             for each in (self.module, model)
@@ -55,15 +55,16 @@ class WeightEMA:
             for averaged, value in zip(average, current, strict=True):
                 averaged.copy_(value)
         else:
-            self._move(average, current)
+            self._average(average, current)
         self.steps += 1
 
-    def _move(self, average: list[torch.Tensor], current: list[torch.Tensor]) -> None:
-        move = get_ema_multi_avg_fn(min(self.decay, (1 + self.steps) / (10 + self.steps)))
-        for kind in (True, False):
-            chosen = [place for place, value in enumerate(current) if value.is_floating_point() is kind]
-            if chosen:
-                move([average[place] for place in chosen], [current[place] for place in chosen], self.steps)
+    def _average(self, average: list[torch.Tensor], current: list[torch.Tensor]) -> None:
+        update = get_ema_multi_avg_fn(min(self.decay, (1 + self.steps) / (10 + self.steps)))
+        # The multi-tensor function takes either floating-point tensors or others.
+        for floating in (True, False):
+            indices = [index for index, value in enumerate(current) if value.is_floating_point() is floating]
+            if indices:
+                update([average[index] for index in indices], [current[index] for index in indices], self.steps)
 
 
 @dataclass
@@ -72,29 +73,40 @@ class Learner:
 
     model: nn.Module
     stages: tuple[str, ...]
-    """Prefixes of its backbone's parameters, from the input on, with their final dot."""
+    """Prefixes of its backbone's parameter names from input to output, each with its final dot."""
     train: TrainConfig
     device: torch.device
     precision: str
     """`fp32`, `bf16` or `fp16`."""
     class_weights: torch.Tensor | None
-    """How much a clip of each class counts, float32 `(K,)` on the device; None for all alike."""
+    """Loss weight of each class, float32 `(K,)` on the device; None for equal weights."""
     forward: Callable[[torch.Tensor], torch.Tensor]
-    """The model, or the model compiled; to train with."""
+    """The model, compiled if the settings say so; only for training."""
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     scaler: torch.amp.GradScaler
-    """Of fp16's loss; disabled otherwise."""
+    """Loss scaling for fp16; disabled in other precisions."""
     ema: WeightEMA | None
-    """The weights' moving average, if there is to be one."""
+    """Moving average of the weights, if the settings ask for one."""
 
     @property
     def eval_model(self) -> nn.Module:
-        """What is validated, kept and tested: the averaged weights, or else those that are trained."""
+        """The model to validate, save and test: the moving average, or the trained model if there is none."""
         return self.model if self.ema is None else self.ema.module
 
+    def step(self) -> None:
+        """Update the weights from the gradients, clipped if the settings say so, then the schedule and the average."""
+        if self.train.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        if self.ema is not None:
+            self.ema.update(self.model)
+
     def state(self) -> TrainingState:
-        """All that goes into a checkpoint beside the result's weights."""
+        """Return what a checkpoint needs besides the weights of `eval_model`."""
         return TrainingState(
             self.optimizer.state_dict(),
             self.schedule.state_dict(),
@@ -104,10 +116,10 @@ class Learner:
         )
 
     def load_state(self, state: TrainingState) -> None:
-        """Go on from a checkpoint, of whose weights this learner was built.
+        """Resume from a checkpoint, whose weights this learner was built with.
 
-        The gradients' moments and the place in the schedule are the checkpoint's; learning rates and weight decay are
-        this learner's own, which differ from the checkpoint's where another trial has left it.
+        The optimizer's moments and the position in the schedule come from the checkpoint. Learning rates and weight
+        decay stay this learner's own; they differ if the checkpoint is another trial's.
         """
         own, peaks = self.optimizer.state_dict()["param_groups"], self.schedule.base_lrs
         self.optimizer.load_state_dict({**state.optimizer, "param_groups": own})
@@ -135,13 +147,24 @@ def build_learner(
     precision: str,
     class_weights: torch.Tensor | None = None,
 ) -> Learner:
-    """A learner at its first step, of a model that is on its device; `lr` is the head's peak learning rate."""
+    """Build a learner at step 0.
+
+    Args:
+        model: the model, already on its device; its memory layout is changed.
+        lr: peak learning rate of the head.
+        train: settings of the optimizer, the schedule and what is trained.
+        stages: prefixes of the backbone's parameter names.
+        steps_per_epoch: optimizer steps per epoch.
+        device: the device of the model.
+        precision: `fp32`, `bf16` or `fp16`.
+        class_weights: loss weight of each class, float32 `(K,)`.
+    """
     to_channels_last(model)
-    # Before the stages are changed: a copy of one would compute with the weights of the stage it was copied from.
+    # Copy the model before its stages are wrapped: a copied wrapper would call the stage that it was copied from.
     ema = None if train.ema is None else WeightEMA(model, train.ema)
     if train.checkpoint_activations:
         checkpoint_stages(model, stages)
-    # Fused: one pass over the weights, several times faster on a CPU too; AdamW is arXiv 1711.05101.
+    # AdamW: arXiv 1711.05101. The fused version is several times faster, on CPUs too.
     optimizer = torch.optim.AdamW(parameter_groups(model, stages, train, lr), fused=True)
     return Learner(
         model=model,
@@ -150,31 +173,31 @@ def build_learner(
         device=device,
         precision=precision,
         class_weights=None if class_weights is None else class_weights.to(device),
-        # Whole or not at all: a graph with breaks would be slow without a word.
+        # With fullgraph, a model that cannot be compiled as a whole raises instead of being silently slow.
         forward=torch.compile(model, fullgraph=True) if train.compile else model,
         optimizer=optimizer,
-        schedule=LambdaLR(optimizer, _warm_up_and_cosine(train, steps_per_epoch)),
+        schedule=LambdaLR(optimizer, _warmup_cosine(train, steps_per_epoch)),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == "fp16"),
         ema=ema,
     )
 
 
-def _warm_up_and_cosine(train: TrainConfig, steps_per_epoch: int) -> Callable[[int], float]:
-    """The learning rate's part of its peak, by step: linear to 1, then half a cosine to 0 (arXiv 1608.03983)."""
+def _warmup_cosine(train: TrainConfig, steps_per_epoch: int) -> Callable[[int], float]:
+    """Return the schedule as a factor of the peak: linear warm-up, then half a cosine to 0 (arXiv 1608.03983)."""
     total = train.epochs * steps_per_epoch
-    warm = round(train.warmup_epochs * steps_per_epoch)
+    warmup = round(train.warmup_epochs * steps_per_epoch)
 
     def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        done = (step - warm) / max(1, total - warm)
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = (step - warmup) / max(1, total - warmup)
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
     return factor
 
 
 def to_channels_last(model: nn.Module) -> None:
-    """The memory layout that convolutions in half precision are fastest in."""
+    """Change the weights to the memory layout in which convolutions in half precision are fastest."""
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in model.parameters():
         if parameter.dim() in layouts:

@@ -1,4 +1,4 @@
-"""From predictions to accuracy, F1 and confusion."""
+"""Accuracy, precision, recall, F1 and confusion matrix of predictions."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How well one class is recognised."""
+    """Scores of one class."""
 
     label: str
+    """Name of the class."""
     precision: float
     recall: float
     f1: float
     support: int
-    """Clips of this class; 0 means that its recall and F1 say nothing (they are 0 and not averaged)."""
+    """Number of clips of this class. If it is 0, recall and F1 are 0 and are left out of the means."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a set of predictions is worth."""
+    """Scores of a set of predictions."""
 
     accuracy: float
     macro_f1: float
-    """Mean F1 over the classes that have clips here."""
+    """Mean F1 over the classes that have clips."""
     per_class: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
-    """`[true][predicted]` clip counts, in the order of the classes."""
+    """Number of clips `[true][predicted]`, in the order of the classes."""
     num_clips: int
 
 
 def score(labels: Sequence[int], predicted: Sequence[int], classes: Sequence[str]) -> Scores:
-    """Compare true and predicted class indices.
+    """Score predicted against true class indices.
 
     Args:
-        labels: class index of each clip.
-        predicted: class index given to each clip.
-        classes: names, so that index i is `classes[i]`.
+        labels: true class index of each clip.
+        predicted: predicted class index of each clip.
+        classes: name of each class, by index.
 
     Raises:
-        AssertionError: no clips, or unequal lengths.
+        AssertionError: there are no clips, or the lengths differ.
     """
     assert len(labels) == len(predicted) > 0
     indices = list(range(len(classes)))

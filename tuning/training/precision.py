@@ -1,4 +1,4 @@
-"""In which number format a forward pass is computed. Knows nothing of this project: a registered model carries it."""
+"""Choose the precision of a forward pass. Imports nothing of this project: registered models contain a copy of it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager
 import torch
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """`fp32`, `bf16` or `fp16`; `auto` takes the fastest that this device computes natively."""
-    if wanted != "auto":
-        return wanted
+def choose_precision(setting: str, device: torch.device) -> str:
+    """Return `fp32`, `bf16` or `fp16`: the setting, or for `auto` the fastest that the device supports natively."""
+    if setting != "auto":
+        return setting
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """Mixed precision for one forward pass."""
+    """Return a context that runs a forward pass in mixed precision."""
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")

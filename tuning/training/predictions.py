@@ -1,4 +1,4 @@
-"""A model's answers on some clips, in the order of the clips."""
+"""A model's logits for some clips."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """A model's answer to some clips."""
+    """A model's logits for some clips, with their labels."""
 
     clip_ids: list[str]
     labels: torch.Tensor
-    """int64 `(N,)`."""
+    """True class indices, int64 `(N,)`."""
     logits: torch.Tensor
     """float32 `(N, K)`, on the CPU."""
 
 
 def concatenate_predictions(parts: Iterable[Predictions]) -> Predictions:
-    """All parts as one; a part without clips has no number of classes to stack by, and is passed over."""
+    """Concatenate predictions. Empty parts are skipped, since they do not know the number of classes."""
     filled = [part for part in parts if part.clip_ids]
     if not filled:
         return Predictions([], torch.empty(0, dtype=torch.int64), torch.empty(0, 0))

@@ -1,4 +1,4 @@
-"""Batches made ready on the device ahead of the step that needs them."""
+"""Prepare batches on the device before the step that needs them."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ _T = TypeVar("_T")
 def prefetch_to_device(
     batches: Iterable[_T], prepare: Callable[[_T], tuple[torch.Tensor, ...]], device: torch.device
 ) -> Iterator[tuple[_T, tuple[torch.Tensor, ...]]]:
-    """Each batch with what `prepare` makes of it, in order.
+    """Yield each batch with its prepared tensors, in order.
 
-    On CUDA it is made on a stream of its own while the step before still computes, so that neither a copy nor an
-    augmentation that waits for its own result (torchvision's tables of affine grids do) holds up the training. This
-    goes well only where the steps themselves don't wait for the device. At most one batch lies ready beside the one
-    that is computed, so memory does not grow with how far the host could run ahead.
+    On CUDA, batches are prepared on a stream of their own while the previous step computes. So neither a copy nor an
+    augmentation that synchronises (as torchvision's affine grids do) delays training, as long as the steps themselves
+    do not synchronise. At most one batch is prepared ahead, so memory does not grow with how far the host runs ahead.
 
     Args:
-        batches: are drawn as they are needed, none before the one in front of it was asked for.
-        prepare: moves a batch to the device, from pinned memory without waiting, and computes what a step takes.
-        device: the one that computes; on a CPU each batch is prepared when it is asked for.
+        batches: drawn one at a time, each when the consumer asks for it.
+        prepare: copies a batch to the device, asynchronously from pinned memory, and computes the input of a step.
+        device: the device; on a CPU, a batch is prepared when the consumer asks for it.
     """
     if device.type != "cuda":
         for batch in batches:
             yield batch, prepare(batch)
         return
-    # Of high priority: little work, which a step's many blocks would else keep waiting.
-    aside, computing = torch.cuda.Stream(device, priority=-1), torch.cuda.current_stream(device)
-    before, launched = None, None
+    # High priority, since the many blocks of a step would otherwise delay this little work.
+    preparing, computing = torch.cuda.Stream(device, priority=-1), torch.cuda.current_stream(device)
+    previous, latest = None, None
     for batch in batches:
-        with torch.cuda.stream(aside):
+        with torch.cuda.stream(preparing):
             ready = prepare(batch)
-        computing.wait_stream(aside)
+        computing.wait_stream(preparing)
         for tensor in ready:
-            # Else its memory could be given to the next batch while the step still reads it.
+            # Otherwise the allocator could reuse its memory for the next batch while the step still reads it.
             tensor.record_stream(computing)
         yield batch, ready
-        before, launched = launched, computing.record_event()
-        if before is not None:
-            before.synchronize()  # The step just launched keeps the device busy meanwhile.
+        previous, latest = latest, computing.record_event()
+        if previous is not None:
+            previous.synchronize()  # The step that was just launched keeps the device busy meanwhile.

@@ -1,4 +1,4 @@
-"""Where a trial's time goes: seconds by what they were spent on."""
+"""Measure where the time of a trial goes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 PHASES = ("start", "wait", "copy", "vary", "train", "val", "save", "report")
-"""Preparing a trial; waiting for batches, also of validation; a training batch's way to the device and its augmentation
-(on a GPU only what the host does of either: the rest is done beside the step before); forward and backward passes and
-the optimiser; validation; writing a checkpoint; reporting it, which copies it to where checkpoints are kept."""
+"""`start`: preparing the trial. `wait`: waiting for batches, also in validation. `copy` and `vary`: copying a training
+batch to the device and augmenting it (on a GPU only the host's part; the rest overlaps the previous step). `train`:
+forward and backward passes and the optimizer. `val`: validation. `save`: writing a checkpoint. `report`: reporting it,
+which copies it to the run's storage."""
 
-TIME_METRICS = tuple(f"seconds_{kind}" for kind in PHASES)
-"""The metrics of an epoch that hold them."""
+TIME_METRICS = tuple(f"seconds_{phase}" for phase in PHASES)
+"""The metrics of an epoch that have the seconds of each phase."""
 
 
 class Stopwatch:
-    """Adds up seconds; what is timed within something else counts for the inner alone."""
+    """Add up the seconds of phases. The time of a nested phase counts for the inner phase only."""
 
     def __init__(self) -> None:
         self._seconds = dict.fromkeys(PHASES, 0.0)
-        self._inside = [0.0]
+        self._nested = [0.0]
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """What happens within counts as `name`."""
+        """Count the time in this context for a phase."""
         began = time.perf_counter()
-        self._inside.append(0.0)
+        self._nested.append(0.0)
         try:
             yield
         finally:
             spent = time.perf_counter() - began
-            self._seconds[name] += spent - self._inside.pop()
-            self._inside[-1] += spent
+            self._seconds[name] += spent - self._nested.pop()
+            self._nested[-1] += spent
 
     def iterate(self, batches: Iterable[_T]) -> Iterator[_T]:
-        """The batches; what it takes until each is there counts as waiting."""
+        """Yield the batches, and count the time until each is available as `wait`."""
         source = iter(batches)
         while True:
             with self.phase("wait"):
@@ -48,17 +49,17 @@ class Stopwatch:
                 return
             yield batch
 
-    def wrap(self, name: str, work: Callable[_P, _T]) -> Callable[_P, _T]:
-        """The same work; each call counts as `name`."""
+    def wrap(self, name: str, function: Callable[_P, _T]) -> Callable[_P, _T]:
+        """Return the function with the time of each call counted for a phase."""
 
         def timed(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             with self.phase(name):
-                return work(*args, **kwargs)
+                return function(*args, **kwargs)
 
         return timed
 
     def collect(self) -> dict[str, float]:
-        """The seconds since it was last asked, by the name of their metric; counts on from nothing."""
-        taken = {f"seconds_{kind}": seconds for kind, seconds in self._seconds.items()}
+        """Return the seconds since the last call, by the name of their metric, and start from zero again."""
+        collected = {f"seconds_{name}": seconds for name, seconds in self._seconds.items()}
         self._seconds = dict.fromkeys(PHASES, 0.0)
-        return taken
+        return collected

@@ -1,4 +1,4 @@
-"""What a trial trains on; plain values, light to import, since each trial starts several processes."""
+"""The clips of a sweep as plain values. Light to import, since each trial starts several processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuning.config.schema.store import StoreConfig
 
 
 class FoldClips(BaseModel):
-    """Clips to train on and clips to validate on."""
+    """Clips to train on and clips to validate on, of one fold."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,12 +29,12 @@ class TrialData(BaseModel):
     frame_store: StoreConfig
     decode: DecodeSettings
     folds: tuple[FoldClips, ...]
-    """One for each fold; one in all without folds."""
+    """One without cross-validation."""
 
     def store(self) -> FrameStore:
-        """The frame store that holds the clips."""
+        """Open the frame store of the clips."""
         return self.frame_store.open(self.decode)
 
     def digests(self) -> set[str]:
-        """Of all clips in any round."""
-        return {clip.digest for each in self.folds for clip in (*each.train, *each.val)}
+        """Return the digests of all clips."""
+        return {clip.digest for fold in self.folds for clip in (*fold.train, *fold.val)}

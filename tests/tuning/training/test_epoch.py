@@ -17,7 +17,8 @@ from data.loading.loaders import Batch
 from data.loading.sampling import class_weights
 from data.loading.transforms import Normalise
 from tuning.config.schema.train import TrainConfig
-from tuning.training.epoch import DivergenceError, EpochTotals, clip_losses, predict, to_device, train_one_epoch
+from tuning.training.backward import clip_losses
+from tuning.training.epoch import DivergenceError, EpochTotals, predict, to_device, train_one_epoch
 from tuning.training.learner import Learner, build_learner
 from tuning.training.precision import choose_precision
 from tuning.training.timing import Stopwatch

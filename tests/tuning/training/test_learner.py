@@ -106,7 +106,7 @@ def test_the_result_is_the_moving_average_of_the_weights() -> None:
     result = learner.eval_model.head[3].weight  # type: ignore[union-attr]
     torch.testing.assert_close(result, torch.full_like(result, expected))
     assert learner.eval_model is not learner.model
-    assert learner_of(small_model(), train_config()).result is not None
+    assert learner_of(small_model(), train_config()).eval_model is not None
 
 
 def test_without_an_average_the_result_is_what_was_trained() -> None:

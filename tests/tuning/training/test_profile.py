@@ -19,7 +19,9 @@ from tuning.cluster.profile_task import SweepProfile, load_profile, save_profile
 from tuning.config.load import parse_config
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.trial_config import TrialConfig
-from tuning.training.profile import TrialProfile, heaviest_trials, peak_memory, profile_trial
+from tuning.training.heaviest import heaviest_trials
+from tuning.training.process_memory import peak_memory
+from tuning.training.profile import TrialProfile, profile_trial
 from tuning.training.trial_data import FoldClips, TrialData
 from tuning.trial.spec import Slot
 

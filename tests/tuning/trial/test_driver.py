@@ -40,7 +40,7 @@ def test_resume_ignores_corrupt_checkpoints(trial: Path, file: str, capsys: pyte
     (trial / "checkpoint_1" / file).unlink()
     assert latest_intact_checkpoint(trial, trial / "checkpoint_2") == trial / "checkpoint_0"
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("note: not gone on from: ")
+    assert first.startswith("note: skipping a checkpoint: ")
     assert str(trial / "checkpoint_2") in first
     assert str(trial / "checkpoint_1") in second
 
