@@ -1,4 +1,4 @@
-"""Nothing that is loaded can run code, nothing that is served is open to others, no name leads out of its place."""
+"""Loaded files can't run code, servers listen on this machine only, names can't point outside their folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def unsafe_calls(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_nothing_is_loaded_that_could_run_code(package: str) -> None:
+def test_package_calls_nothing_that_could_run_loaded_code(package: str) -> None:
     files = sorted((PROJECT / package).glob("**/*.py"))
     assert files
     assert {file: found for file in files if (found := list(unsafe_calls(file.read_text())))} == {}
@@ -78,12 +78,12 @@ def test_nothing_is_loaded_that_could_run_code(package: str) -> None:
         "subprocess.run(s, shell=True)",
     ],
 )
-def test_what_could_run_code_would_be_found(call: str) -> None:
+def test_unsafe_calls_are_detected(call: str) -> None:
     assert len(list(unsafe_calls(call))) == 1
     assert list(unsafe_calls("torch.load(f, weights_only=True)\nnp.load(f)\nyaml.safe_load(s)")) == []
 
 
-def test_pages_are_served_to_this_machine_alone_unless_asked_otherwise() -> None:
+def test_servers_listen_on_this_machine_only_by_default() -> None:
     args = parse(["ui"])
     command, _ = ui_command("sqlite:///x.db", args.host, args.port)
     assert command[command.index("--host") + 1] == "127.0.0.1"
@@ -107,7 +107,7 @@ def test_pages_are_served_to_this_machine_alone_unless_asked_otherwise() -> None
         ("sqlite:////home/a@b:c/mlflow.db", "sqlite:////home/a@b:c/mlflow.db"),
     ],
 )
-def test_an_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:
+def test_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:
     assert redact_uri(uri) == shown
     assert redact_uri(shown) == shown
 
@@ -133,9 +133,7 @@ def test_messages_are_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> 
         ({"tracking": {"uri": "https://anna:geheim@host"}}, "tracking: uri contains a password or token"),
     ],
 )
-def test_a_name_that_leads_elsewhere_or_a_password_in_the_settings_is_refused(
-    settings: dict[str, object], message: str
-) -> None:
+def test_unsafe_name_or_password_in_the_settings_raises(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(settings)
     assert message in str(caught.value)
@@ -163,13 +161,13 @@ def split_file(folder: Path, first: str) -> Path:
 
 
 @pytest.mark.parametrize("path", ["../outside/5.mp4", "/etc/passwd", "dip/../../outside/5.mp4", "dip\\..\\..\\5.mp4"])
-def test_a_split_names_nothing_outside_the_folder(folder: Path, path: str) -> None:
+def test_split_with_a_path_outside_the_folder_raises(folder: Path, path: str) -> None:
     with pytest.raises(DataError, match="is outside the data folder"):
         read_split(split_file(folder, path))
 
 
-def test_a_split_names_no_file_that_the_folder_does_not_show(folder: Path) -> None:
-    """Links that the folder's owner put there are clips like others; what a scan passes over is none."""
+def test_split_with_a_hidden_file_raises(folder: Path) -> None:
+    """Links in the folder are clips like others; files that a scan ignores are not."""
     (folder / "dip/linked").symlink_to(folder.parent / "outside")
     (folder / "dip/.hidden").symlink_to(folder.parent / "outside")
     found = scan_clips(folder).clips
@@ -178,7 +176,7 @@ def test_a_split_names_no_file_that_the_folder_does_not_show(folder: Path) -> No
         check_split(read_split(split_file(folder, "dip/.hidden/5.mp4")), folder, found)
 
 
-def test_groups_of_files_elsewhere_are_only_reported(folder: Path) -> None:
+def test_groups_of_files_outside_the_folder_are_only_reported(folder: Path) -> None:
     groups = folder.parent / "groups.csv"
     inside = [f"{clip.path},{clip.path}" for clip in scan_clips(folder).clips]
     groups.write_text("\n".join(["path,group", *inside, "../outside/5.mp4,x", "/etc/passwd,x"]) + "\n")
@@ -187,7 +185,7 @@ def test_groups_of_files_elsewhere_are_only_reported(folder: Path) -> None:
     assert len(found.clips) == 4
 
 
-def test_the_confusion_matrix_takes_any_class_name(tmp_path: Path) -> None:
+def test_confusion_matrix_accepts_any_class_name(tmp_path: Path) -> None:
     classes = ("$\\frac$", "../x", "a" * 255)
     write_confusion_png(np.eye(3, dtype=int).tolist(), classes, "test", tmp_path / "confusion.png")
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

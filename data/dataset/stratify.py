@@ -98,7 +98,7 @@ def _shares(**fractions: float) -> list[Fraction]:
 
 
 def _split(clips: Sequence[Clip], shares: Mapping[str, Fraction], seed: int, few_groups: str, *, needed: str) -> Split:
-    """Assign clips to the parts of `shares`, of which test is the last; `needed` names the parts a class must be in."""
+    """Assign clips to the parts of `shares`, the last of them test; `needed` names the parts a class must be in."""
     if few_groups not in FEW_GROUPS:
         raise DataError(f"few_groups is {few_groups!r}; give one of {', '.join(FEW_GROUPS)}")
     clips = sorted(clips)

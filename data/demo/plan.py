@@ -61,7 +61,7 @@ def _plan_class(label: str, clips: int, fewest_groups: int, seed: int) -> Iterat
 
 
 def _group_sizes(clips: int, groups: int, rng: np.random.Generator) -> list[int]:
-    """Return the clips of each group: equal sizes, of which some are then changed to between 2 and 4 where possible."""
+    """Return the number of clips in each group: equal at first, then varied between 2 and 4 where possible."""
     sizes = [clips // groups + (group < clips % groups) for group in range(groups)]
     for giver, taker in rng.integers(0, groups, (groups, 2)):
         if giver != taker and sizes[giver] > 2 and sizes[taker] < 4:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from data.clip import Clip
 from data.errors import DataError
-from data.quality.motion import black_frames, block_means, largest_change, largest_shift
+from data.quality.motion import block_means, count_black_frames, largest_change, largest_shift
 from data.quality.similarity import Signature, find_near_duplicates
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
@@ -186,7 +186,7 @@ def defects_of_frames(frames: np.ndarray, limits: Limits) -> Iterator[tuple[str,
     A single frame is never `still`.
     """
     blocks = block_means(frames)
-    black = black_frames(blocks, limits.black_level)
+    black = count_black_frames(blocks, limits.black_level)
     if black >= limits.black_share * len(frames):
         yield "black", f"{black} of the {len(frames)} stored frames are black"
     elif len(frames) > 1 and not _moves(frames, blocks, limits):

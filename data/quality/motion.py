@@ -14,7 +14,7 @@ _WINDOW = 16
 """Side of the windows, in stored pixels, whose shift is estimated."""
 
 _MOST_FRAMES = 64
-"""Number of equally spaced frames that is enough to see a shift; limits the memory that it takes."""
+"""Equally spaced frames used to measure a shift, which limits the memory."""
 
 
 def block_means(frames: np.ndarray) -> np.ndarray:
@@ -29,8 +29,8 @@ def block_means(frames: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(frame).reduce(_BLOCK)) for frame in frames])
 
 
-def black_frames(blocks: np.ndarray, level: float) -> int:
-    """Count the black frames: those of which at most one block in fifty is brighter than `level` in a colour.
+def count_black_frames(blocks: np.ndarray, level: float) -> int:
+    """Count the frames with at most one block in fifty brighter than `level` in a colour.
 
     The one in fifty allows for a logo or a clock. `blocks` are `block_means`.
     """

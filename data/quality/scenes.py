@@ -91,7 +91,7 @@ def _downscaled(frames: np.ndarray) -> np.ndarray:
 
 
 def _without_bars(frames: np.ndarray) -> np.ndarray:
-    """Crop bars that are black in all frames; a picture of which hardly anything would be left is not cropped."""
+    """Crop bars that are black in all frames, unless hardly anything would be left."""
     bright = frames.max(axis=(0, 3)) > _DARK
     rows, columns = (np.flatnonzero(bright.mean(axis=axis) > 0.05) for axis in (1, 0))
     if len(rows) < 8 or len(columns) < 8:

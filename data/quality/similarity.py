@@ -29,7 +29,7 @@ _TRIMMED = (0.0, 0.05, 0.1, 0.15)
 """Shares of a recording that a trimmed copy may lack."""
 _SIDE, _HASH_SIDE = 32, 8
 _STILL = 6.0
-"""Grey levels. A clip of which fewer than 1 % of pixels deviate more from the median shows only noise."""
+"""Grey levels. A clip shows only noise if fewer than 1 % of its pixels deviate more from the median picture."""
 _BACKDROP_BITS = 18
 _VIEWS = ((0, 0), (0, 1), (1, 0))
 _ROWS, _PAIRS = 256, 4096

@@ -29,7 +29,7 @@ def fold_counts(split: Split) -> dict[str, list[int]]:
     return {label: [counts[label, name] for name in (*fold_names(split.folds), "test")] for label in labels}
 
 
-def can_stand(clips: list[Clip], folds: int, wanted: dict[str, int]) -> bool:
+def assignment_exists(clips: list[Clip], folds: int, wanted: dict[str, int]) -> bool:
     """Return whether an assignment has each class in test and in at least as many parts as `wanted` says."""
     contents: defaultdict[str, set[str]] = defaultdict(set)
     for clip in clips:
@@ -69,18 +69,22 @@ def test_folds_of_mixed_groups_have_every_class_wherever_possible(clips: list[Cl
     if len({clip.label for clip in clips}) < 2 or folds >= max(groups.values()):
         return
     everywhere = {label: min(folds + 1, count) for label, count in groups.items() if count >= 3}
-    if not can_stand(clips, folds, dict.fromkeys(everywhere, 3)):
+    if not assignment_exists(clips, folds, dict.fromkeys(everywhere, 3)):
         with pytest.raises(DataError, match=r"^found no split that has class '[abcd]' .* in test and two folds, "):
             make_folds(clips, folds=folds, seed=seed)
         return
     split = make_folds(clips, folds=folds, seed=seed)
     assert len({(row.clip.group, row.split) for row in split.rows}) == len({clip.group for clip in clips})
     counts = fold_counts(split)
-    stands = {label: sum(map(bool, found)) for label, found in counts.items()}
-    assert all(counts[label][-1] and stands[label] >= 3 for label in counts)
-    if stands != everywhere:
-        better = [{**stands, label: stands[label] + 1} for label in stands if stands[label] < everywhere[label]]
-        assert not any(can_stand(clips, folds, wanted) for wanted in better)
+    part_counts = {label: sum(map(bool, found)) for label, found in counts.items()}
+    assert all(counts[label][-1] and part_counts[label] >= 3 for label in counts)
+    if part_counts != everywhere:
+        better = [
+            {**part_counts, label: part_counts[label] + 1}
+            for label in part_counts
+            if part_counts[label] < everywhere[label]
+        ]
+        assert not any(assignment_exists(clips, folds, wanted) for wanted in better)
 
 
 @given(st.one_of(SINGLE_CLASS_GROUPS, MIXED_GROUPS), st.randoms(), st.sampled_from(FEW_GROUPS[1:]), st.integers())
@@ -122,8 +126,8 @@ def test_folds_are_more_even_than_stratified_group_k_fold_and_lack_fewer_classes
         for name, (_, scored) in zip(fold_names(4), folds, strict=True):
             for index in scored:
                 theirs[index] = name
-        for who, places in (("ours", [row.split for row in rest]), ("theirs", theirs)):
-            counts = Counter(zip(labels, places, strict=True))
+        for who, parts in (("ours", [row.split for row in rest]), ("theirs", theirs)):
+            counts = Counter(zip(labels, parts, strict=True))
             for label in set(labels):
                 found = [counts[label, name] for name in fold_names(4)]
                 reachable = min(4, len({group for group, other in zip(groups, labels, strict=True) if other == label}))
@@ -140,10 +144,10 @@ def test_large_groups_stay_out_of_test() -> None:
 
 def test_class_with_shared_groups_is_in_fewer_folds() -> None:
     clips = mixed_clips(["bc", "ab", "ab", "c", "ac", "ac"])
-    assert can_stand(clips, 3, {"a": 4, "b": 3, "c": 3})
-    assert not can_stand(clips, 3, {"a": 4, "b": 3, "c": 4})
-    stands = {label: sum(map(bool, counts)) for label, counts in fold_counts(make_folds(clips, folds=3)).items()}
-    assert sorted(stands.items()) in ([("a", 3), ("b", 3), ("c", 4)], [("a", 4), ("b", 3), ("c", 3)])
+    assert assignment_exists(clips, 3, {"a": 4, "b": 3, "c": 3})
+    assert not assignment_exists(clips, 3, {"a": 4, "b": 3, "c": 4})
+    part_counts = {label: sum(map(bool, counts)) for label, counts in fold_counts(make_folds(clips, folds=3)).items()}
+    assert sorted(part_counts.items()) in ([("a", 3), ("b", 3), ("c", 4)], [("a", 4), ("b", 3), ("c", 3)])
 
 
 def test_more_folds_than_groups_raise() -> None:

@@ -35,7 +35,7 @@ def cost_of(counts: dict[str, list[int]]) -> float:
 
 
 def lowest_cost(clips: list[Clip]) -> float | None:
-    """Return the lowest cost of all assignments that have each class in each part; None if there is no such one."""
+    """Return the lowest cost of all assignments that have each class in each part; None if there are none."""
     contents: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
         contents[clip.group][clip.label] += 1
@@ -56,10 +56,10 @@ def lowest_cost(clips: list[Clip]) -> float | None:
 def test_split_assigns_every_clip_once_with_whole_groups_and_all_classes(clips: list[Clip], seed: int) -> None:
     split = make_split(clips, seed=seed)
     assert [row.clip for row in split.rows] == sorted(clips)
-    places: defaultdict[str, set[str]] = defaultdict(set)
+    parts_of: defaultdict[str, set[str]] = defaultdict(set)
     for row in split.rows:
-        places[row.clip.group].add(row.split)
-    assert {len(found) for found in places.values()} == {1}
+        parts_of[row.clip.group].add(row.split)
+    assert {len(found) for found in parts_of.values()} == {1}
     assert all(all(counts) for counts in clip_counts(split).values())
     assert split.classes == tuple(sorted({clip.label for clip in clips}))
 
@@ -77,8 +77,8 @@ def test_mixed_groups_stay_whole_wherever_a_split_exists(clips: list[Clip], seed
             make_split(clips, seed=seed)
         return
     split = make_split(clips, seed=seed)
-    places = {row.clip.group: row.split for row in split.rows}
-    assert all(places[row.clip.group] == row.split for row in split.rows)
+    part_of = {row.clip.group: row.split for row in split.rows}
+    assert all(part_of[row.clip.group] == row.split for row in split.rows)
     assert all(all(counts) for counts in clip_counts(split).values())
 
 
@@ -173,7 +173,7 @@ def test_groups_with_every_class_stay_whole_and_meet_the_shares() -> None:
 
 
 def test_search_backtracks_where_a_greedy_choice_fails() -> None:
-    # Rings of classes with three groups each: two neighbours share one, so few ways to place them are left.
+    # A ring of classes with three groups each, where neighbours share one group: few assignments are possible.
     size = 60
     clips = [
         Clip(f"c{label}/{group}.mp4", f"c{label}", f"g{group % (2 * size)}")

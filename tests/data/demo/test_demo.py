@@ -184,10 +184,10 @@ def test_nearest_clip_by_mean_pixels_is_of_the_same_group(
     demo: tuple[Path, list[DemoClip]], frames: dict[str, np.ndarray]
 ) -> None:
     plan = demo[1]
-    looks = np.stack(
+    thumbnails = np.stack(
         [central_square(frames[clip.path])[:, :63, :63].reshape(-1, 7, 9, 7, 9, 3).mean((0, 2, 4)) for clip in plan]
     ).reshape(len(plan), -1)
-    distance = np.linalg.norm(looks[:, None] - looks, axis=-1)
+    distance = np.linalg.norm(thumbnails[:, None] - thumbnails, axis=-1)
     np.fill_diagonal(distance, np.inf)
     sizes = Counter(clip.group for clip in plan)
     nearest = [
@@ -284,8 +284,8 @@ def test_parameters_are_written_to_demo_json(written: Path) -> None:
 
 
 def test_file_instead_of_a_folder_raises(tmp_path: Path) -> None:
-    place = tmp_path / "clips"
-    place.write_text("mine")
+    path = tmp_path / "clips"
+    path.write_text("mine")
     with pytest.raises(DataError, match=r"can't write demo clips to '.*clips' \(Not a directory\); give another"):
-        write_demo(place, classes=2, clips_per_class=3)
-    assert place.read_text() == "mine"
+        write_demo(path, classes=2, clips_per_class=3)
+    assert path.read_text() == "mine"

@@ -80,13 +80,13 @@ def test_eval_loader_yields_each_clip_once_in_order_with_fixed_frames(
 def test_ranks_evaluate_each_clip_once(stored: tuple[FrameStore, list[LabelledFrames]]) -> None:
     store, clips = stored
     dataset = EvalDataset(clips, store, selection=FrameSelection(4), transform=EvalTransform(32))
-    seen = [
+    clip_ids = [
         clip_id
         for rank in range(3)
         for batch in eval_loader(dataset, batch_size=2, workers=0, pin_memory=False, rank=rank, world_size=3)
         for clip_id in batch.clip_id
     ]
-    assert sorted(seen) == sorted(clip.clip_id for clip in clips)
+    assert sorted(clip_ids) == sorted(clip.clip_id for clip in clips)
 
 
 def test_train_transform_crops_and_flips_all_frames_of_a_clip_equally() -> None:

@@ -19,7 +19,7 @@ from data.quality.defects import (
     defects_of_frames,
     find_defects,
 )
-from data.quality.motion import black_frames, block_means, largest_change, largest_shift
+from data.quality.motion import block_means, count_black_frames, largest_change, largest_shift
 from data.quality.similarity import Signature, find_signatures
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
@@ -102,7 +102,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Built:
     write_video(root / "squat/source.mp4", scene(17, height=144, width=192))
     write_video(root / "squat/z re-encoded.mkv", smaller, options={"crf": "32"})
     shutil.copy(root / "pull Up/good-0.mp4", root / "squat/copied.mp4")
-    write_video(root / "squat/copied anew.mp4", scene(1), options={"crf": "30"})
+    write_video(root / "squat/re-encoded copy.mp4", scene(1), options={"crf": "30"})
     return built(root)
 
 
@@ -121,9 +121,9 @@ EXPECTED = {
     ("squat/copied.mp4", "duplicate"): "it has the same bytes as pull Up/good-0.mp4",
     ("squat/copied.mp4", "two labels"): "it is also in class 'pull Up', as pull Up/good-0.mp4",
     ("pull Up/good-0.mp4", "two labels"): "it is also in class 'squat', as squat/copied.mp4",
-    ("squat/copied anew.mp4", "near-duplicate"): "it shows the same as pull Up/good-1.mp4 throughout",
-    ("squat/copied anew.mp4", "two labels"): "it is also in class 'pull Up', as pull Up/good-1.mp4",
-    ("pull Up/good-1.mp4", "two labels"): "it is also in class 'squat', as squat/copied anew.mp4",
+    ("squat/re-encoded copy.mp4", "near-duplicate"): "it shows the same as pull Up/good-1.mp4 throughout",
+    ("squat/re-encoded copy.mp4", "two labels"): "it is also in class 'pull Up', as pull Up/good-1.mp4",
+    ("pull Up/good-1.mp4", "two labels"): "it is also in class 'squat', as squat/re-encoded copy.mp4",
 }
 
 
@@ -270,7 +270,7 @@ def test_frame_with_a_small_logo_is_black_and_a_blue_one_is_not() -> None:
     frames[0, 8:16, 4:28] = 255
     frames[1, :, :, 2] = 60
     frames[2] = 16
-    assert black_frames(block_means(frames), Limits().black_level) == 2
+    assert count_black_frames(block_means(frames), Limits().black_level) == 2
 
 
 def test_single_stored_frame_has_no_defects() -> None:
