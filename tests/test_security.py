@@ -13,7 +13,7 @@ import yaml
 from data.dataset.clips import read_groups, scan_clips
 from data.dataset.splits import check_split, read_split
 from data.errors import DataError
-from tests.helpers.sweep_runs import PROJECT
+from tests.helpers.processes import PROJECT
 from tuning.__main__ import parse
 from tuning.config.load import parse_config
 from tuning.config.redact import redact_message, redact_uri

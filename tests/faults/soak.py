@@ -24,7 +24,8 @@ from pathlib import Path
 from data.demo import write_demo
 from tests.faults.clusters import FaultyCluster, alive, faulty_cluster, kill, truncate
 from tests.helpers.leaderboards import ReferenceSweep, assert_same_results
-from tests.helpers.sweep_runs import Workplace, succeeded
+from tests.helpers.processes import succeeded
+from tests.helpers.sweep_runs import Workplace
 
 SWEEP = ("space.arch=c3d", "space.num_frames=8", "train.epochs=10", "space.lr=[0.01,0.003,0.001,0.0003,0.0001,0.00003]")
 NODES, CPUS = 2, 1

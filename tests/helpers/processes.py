@@ -57,8 +57,13 @@ def call_in_new_process(function: Callable[..., None], *arguments: object, **env
         timeout=LIMIT_SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
+    return succeeded(done).stdout
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Return `done` if the command succeeded; fail with its output otherwise."""
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
+    return done
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
+from tests.helpers.processes import LIMIT_SECONDS, PROJECT, BackgroundCommand, background_command
 
 SMALL_CONFIG = """
 store: {frames: 8, short_side: 56}
@@ -44,7 +46,7 @@ class Workplace:
         command = [sys.executable, "-m", "tuning", "sweep", "--config", "small.yaml", "--data", str(self.clips)]
         return [*command, "--groups", str(self.clips / "sources.csv"), "--name", name, *arguments]
 
-    def run(self, command: list[str], timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and capture its output."""
         return subprocess.run(
             command,
@@ -52,9 +54,14 @@ class Workplace:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=LIMIT_SECONDS,
             check=False,
         )
+
+    def start(self, command: list[str], **environment: str) -> AbstractContextManager[BackgroundCommand]:
+        """Run a command while the test goes on; its output goes to a file of the folder."""
+        output = self.folder / f"output-{uuid.uuid4().hex}"
+        return background_command(command, folder=self.folder, output=output, **self.environment | environment)
 
     def tuning(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m tuning …`."""
@@ -63,9 +70,3 @@ class Workplace:
     def data(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m data …`."""
         return self.run([sys.executable, "-m", "data", *arguments])
-
-
-def succeeded(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """Return `done` if the command succeeded; fail with its output otherwise."""
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-6000:]}"
-    return done

@@ -16,7 +16,8 @@ from torchvision.models import resnet50
 import data.__main__
 import tuning.__main__
 from data.errors import DataError
-from tests.helpers.sweep_runs import Workplace, succeeded
+from tests.helpers.processes import succeeded
+from tests.helpers.sweep_runs import Workplace
 from tests.helpers.video_files import moving_square, write_video
 from tuning.config.load import parse_config
 from tuning.config.run_folder import RunFolder

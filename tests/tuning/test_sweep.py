@@ -25,8 +25,9 @@ from mlflow.entities import Metric, ViewType
 from mlflow.entities.model_registry import ModelVersion
 
 from data.dataset.splits import read_split
+from tests.helpers.processes import LIMIT_SECONDS, PROJECT, succeeded
 from tests.helpers.servers import free_port, mlflow_server, wait_for_server
-from tests.helpers.sweep_runs import PROJECT, Workplace, succeeded
+from tests.helpers.sweep_runs import Workplace
 from tuning.__main__ import main
 from tuning.search.leaderboard import COLUMNS
 from tuning.tracking.events import METRICS
@@ -130,7 +131,7 @@ def run_job(place: Workplace, folder: Path, address: str | None) -> tuple[list[P
         env={**place.environment, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_SECONDS,
         check=False,
     )
     paths, held = json.loads(succeeded(done).stdout.splitlines()[-1])
@@ -350,7 +351,7 @@ def test_the_registered_model_gives_the_test_reports_answers(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT_SECONDS,
         check=False,
     )
     succeeded(done)
@@ -494,7 +495,7 @@ def test_the_ui_command_serves_the_runs(asha_run: tuple[Path, str], place: Workp
         served = MlflowClient(tracking_uri=f"http://127.0.0.1:{port}")
         assert served.get_experiment_by_name("test") is not None
         pages.terminate()
-        pages.wait(timeout=30)
+        pages.wait(timeout=LIMIT_SECONDS)
         assert not answers(port), "the signal reaches MLflow's own processes"
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -518,34 +519,25 @@ def test_optuna_trials_of_two_workers_tracked_by_a_server_that_is_killed_in_the_
     place: Workplace, ray_address: str, tmp_path: Path
 ) -> None:
     arguments = ["space.lr={low: 1e-4, high: 1e-2}", "search.algorithm=optuna", "search.trials=2", "train.epochs=4"]
+    # A busy machine may take longer than usual to start the server again.
+    arguments.append(f"tracking.patience={LIMIT_SECONDS}")
     workers = ["resources.workers=2", "resources.cpus=1", "train.batch_size=4"]
     command = place.sweep_command("served", f"--address={ray_address}", *arguments, *workers)
     run = place.folder / "runs/served"
     with mlflow_server(f"sqlite:///{tmp_path}/served.db", tmp_path / "kept") as server:
         login = server.uri.replace("://", f"://anna:{SECRETS[2]}@")
-        sweep = subprocess.Popen(
-            command,
-            cwd=place.folder,
-            env={
-                **place.environment,
-                "AWS_SECRET_ACCESS_KEY": SECRETS[0],
-                "AWS_SESSION_TOKEN": SECRETS[1],
-                "MLFLOW_TRACKING_URI": login,
-                "MLFLOW_TRACKING_TOKEN": SECRETS[3],
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            wait_for_epochs(run, sweep, trials=1)
+        environment = {
+            "AWS_SECRET_ACCESS_KEY": SECRETS[0],
+            "AWS_SESSION_TOKEN": SECRETS[1],
+            "MLFLOW_TRACKING_URI": login,
+            "MLFLOW_TRACKING_TOKEN": SECRETS[3],
+        }
+        with place.start(command, **environment) as sweep:
+            sweep.wait_for(lambda: len(trials_with_epochs(run)) == 1, "an epoch of the first trial")
             server.stop(signal.SIGKILL)
-            wait_for_epochs(run, sweep, trials=2)
+            sweep.wait_for(lambda: len(trials_with_epochs(run)) == 2, "an epoch of the second trial")
             server.start()
-            output, _ = sweep.communicate(timeout=400)
-        finally:
-            sweep.kill()
-        assert sweep.returncode == 0, output
+            output = sweep.finish()
         assert "each trial takes 2 worker(s) of 1 CPU" in output
         assert "2 trials, 1 concurrently" in output
         assert "View run" not in output
@@ -568,17 +560,12 @@ def test_optuna_trials_of_two_workers_tracked_by_a_server_that_is_killed_in_the_
     assert_holds_none_of([*SECRETS, os.environ["RAY_AUTH_TOKEN"]], [run, tmp_path], output)
 
 
-def wait_for_epochs(run: Path, sweep: subprocess.Popen[str], trials: int) -> None:
-    """Until so many trials have told of an epoch."""
-    deadline = time.monotonic() + 300
-    while True:
-        lines = (run / "mlflow.jsonl").read_text().splitlines() if (run / "mlflow.jsonl").exists() else []
-        entries = [json.loads(line) for line in lines]
-        if len({entry["trial"] for entry in entries if entry["what"] == "epoch done"}) >= trials:
-            return
-        assert time.monotonic() < deadline, "no epochs"
-        assert sweep.poll() is None, sweep.stdout.read() if sweep.stdout else ""
-        time.sleep(0.1)
+def trials_with_epochs(run: Path) -> set[str]:
+    """Ids of the trials that have reported an epoch."""
+    lines = (run / "mlflow.jsonl").read_text().splitlines(keepends=True) if (run / "mlflow.jsonl").exists() else []
+    # The last line may be half written.
+    entries = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {entry["trial"] for entry in entries if entry["what"] == "epoch done"}
 
 
 def child_metrics(served: MlflowClient, run: Path, trial: str) -> dict[str, list[Metric]]:
@@ -659,29 +646,17 @@ def resumed(place: Workplace) -> tuple[Path, dict[Path, int], str]:
     Returns the run's folder, when each checkpoint was written that was there at the kill, and what was printed after.
     """
     space = ["space.arch=c3d", "space.num_frames=8", "space.sampler=balanced", "train.epochs=6"]
-    process = subprocess.Popen(
-        place.sweep_command(
-            "killed", *space, "search.algorithm=optuna", "search.trials=3", "resources.max_concurrent=1"
-        ),
-        cwd=place.folder,
-        env=place.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    search = ["search.algorithm=optuna", "search.trials=3", "resources.max_concurrent=1"]
     run = place.folder / "runs/killed"
-    deadline = time.monotonic() + 300
-    try:
+
+    def trials_with_checkpoints() -> set[str]:
+        return {file.parts[-3] for file in (run / "ray/trials").glob("*/checkpoint_*/checkpoint.json")}
+
+    with place.start(place.sweep_command("killed", *space, *search)) as sweep:
         # Once the second trial has a checkpoint, the first has ended and the second is in the middle.
-        while len({file.parts[-3] for file in (run / "ray/trials").glob("*/checkpoint_*/checkpoint.json")}) < 2:
-            assert time.monotonic() < deadline, "no second trial"
-            assert process.poll() is None, process.stdout.read() if process.stdout else ""
-            time.sleep(0.1)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        sweep.wait_for(lambda: len(trials_with_checkpoints()) == 2, "a checkpoint of the second trial")
+        sweep.send_signal(signal.SIGKILL)
+        sweep.wait()
     before = {path: path.stat().st_mtime_ns for path in (run / "ray/trials").glob("*/*/checkpoint.json")}
     return run, before, succeeded(place.tuning("sweep", "--resume", "killed")).stdout
 
@@ -711,3 +686,47 @@ def test_the_same_seed_gives_the_same_figures_also_to_a_trial_that_was_killed(
     undisturbed, *others = (epochs(place, "killed", trial) for trial in table(resumed[0])["id"])
     assert len(others) == 2
     assert all(other == undisturbed for other in others)
+
+
+@pytest.fixture(scope="module")
+def with_and_without_reuse(place: Workplace, ray_address: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Results of the same sweep with Ray's internals and on its public API alone, by learning rate.
+
+    One trial fits at a time. The last two train nothing, so that they are stopped early, and so that their scores are
+    the same in each epoch: they may train some more epochs until the stop reaches them.
+    """
+    settings = [
+        "space.arch=c3d",
+        "models.c3d.batch_norm=false",
+        "space.num_frames=8",
+        "space.lr=[0.003,1e-12,2e-12]",
+        "train.epochs=10",
+        "search.asha={grace_epochs: 2, reduction_factor: 2}",
+        "resources.cpus=2",
+    ]
+    results = []
+    for name, reuse in (("reused", "true"), ("public", "false")):
+        command = place.sweep_command(name, f"--address={ray_address}", *settings, f"resources.reuse_workers={reuse}")
+        succeeded(place.run(command))
+        results.append(table(place.folder / "runs" / name).set_index("lr"))
+    reused, public = results
+    return reused, public
+
+
+def test_leaderboard_is_the_same_on_rays_public_api(
+    place: Workplace, with_and_without_reuse: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    reused, public = with_and_without_reuse
+    differing = ["id", "seconds", "epochs", "best_epoch"]
+    pd.testing.assert_frame_equal(public.drop(columns=differing), reused.drop(columns=differing), check_exact=True)
+    figures = epochs(place, "reused", reused.loc[0.003, "id"])
+    assert {step for _, step in figures} == set(range(1, 11))
+    assert epochs(place, "public", public.loc[0.003, "id"]) == figures
+
+
+def test_trials_that_are_stopped_early_free_their_slots_on_rays_public_api(
+    with_and_without_reuse: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    _, public = with_and_without_reuse
+    assert public["status"].to_dict() == {0.003: "done", 1e-12: "stopped", 2e-12: "stopped"}
+    assert (public["status"] == "stopped").equals(public["epochs"] < 10)

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config  # noqa: TID251  Ray has no public check of these files.
 
+from tests.helpers.processes import call_in_new_process
 from tuning.cluster.address import ClusterError, check_address, use_token_if_required
+from tuning.cluster.connect import connected
 
 PROJECT = Path(__file__).parents[3]
 
@@ -48,6 +50,16 @@ def test_token_mode_is_not_set_for_a_cluster_without_tokens(monkeypatch: pytest.
     finally:
         server.stop(0)
     assert "RAY_AUTH_MODE" not in os.environ
+
+
+def connect_with_state_api() -> None:
+    with connected(None, verbose=False, state_api=True):
+        print("the State API answers")
+
+
+def test_local_ray_serves_its_own_state_api(ray_address: str) -> None:
+    """Although the cluster that was started last on this machine is another."""
+    assert call_in_new_process(connect_with_state_api) == "the State API answers\n"
 
 
 def cluster_config(file: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.sweep_runs import succeeded
+from tests.helpers.processes import succeeded
 from tuning.cluster.submitted_job import WORKING_DIRS, check_lasting_paths, weight_paths, working_dir_copy
 from tuning.config.load import parse_config
 from tuning.config.paths import absolute_paths

@@ -18,9 +18,9 @@ import pytest
 
 import tuning.__main__
 from tests.helpers.champions import CLASSES, coloured_square, make_run
+from tests.helpers.processes import PROJECT
 from tests.helpers.servers import free_port
 from tests.helpers.small_models import one_seed_one_thread
-from tests.helpers.sweep_runs import PROJECT
 from tests.helpers.video_files import write_video
 from tuning.config.run_folder import RunFolder
 from tuning.inference.app.server import labelled

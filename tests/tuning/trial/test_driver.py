@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.clusters import truncate
 from tests.helpers.checkpoints import checkpoint as checkpoint
-from tests.helpers.sweep_runs import PROJECT, succeeded
+from tests.helpers.processes import PROJECT, succeeded
 from tuning.training.checkpoint import latest_intact_checkpoint
 from tuning.trial.driver import remove_corrupt_snapshot, trial_resources
 from tuning.trial.spec import DRIVER_MEMORY, Slot

@@ -15,7 +15,7 @@ from ray import train, tune
 from ray.train import RunConfig, ScalingConfig
 from ray.util import placement_group_table
 
-from tests.helpers.sweep_runs import PROJECT, succeeded
+from tests.helpers.processes import PROJECT, succeeded
 from tuning.cluster.connect import connected
 from tuning.trial.driver import trial_resources
 from tuning.trial.ray_internals import InProcessReportCallback, MultiWorkerTorchConfig, ReusingTorchTrainer
