@@ -15,6 +15,7 @@ from data.loading.transforms import EvalTransform, Normalise
 from data.video.decode import decode_clip
 from models.architecture import KINETICS_MEAN_STD
 from models.registry import build_model
+from tests.helpers.small_models import one_thread
 from tests.helpers.video_files import write_video
 from tuning.config.load import parse_config, save_config
 from tuning.config.paths import absolute_paths
@@ -77,7 +78,8 @@ def make_run(place: Path, name: str = "colours") -> RunFolder:
         }
     )
     save_config(absolute_paths(config), run.config)
-    _train(run, place / "clips")
+    with one_thread():
+        _train(run, place / "clips")
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -57,11 +58,18 @@ def error_message(function: Any, *args: Any, **kwargs: Any) -> str:
     return message
 
 
-@pytest.fixture(autouse=True)
-def one_seed_one_thread() -> Iterator[None]:
-    """Fix the seed, and use one thread: threads that wait for each other on a busy machine take minutes."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: threads that wait for each other on a busy machine take minutes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def one_seed_one_thread() -> Iterator[None]:
+    """Fix the seed, and use one thread."""
+    torch.manual_seed(0)
+    with one_thread():
+        yield
