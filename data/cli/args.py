@@ -35,7 +35,7 @@ def add_store_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def open_store(args: argparse.Namespace) -> FrameStore:
+def open_frame_store(args: argparse.Namespace) -> FrameStore:
     """Return the frame store of the options."""
     from data.store.frame_store import FrameStore
     from data.video.decode import DecodeSettings

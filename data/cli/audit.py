@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data.cli.args import AUTO, Subcommands, add_folder_argument, add_store_options, open_store
+from data.cli.args import AUTO, Subcommands, add_folder_argument, add_store_options, open_frame_store
 
 EXIT_UNUSABLE = 1
 """With --strict, if a clip has no frames."""
@@ -43,7 +43,7 @@ def execute(args: argparse.Namespace) -> int:
     from data.quality.defects import UNUSABLE, Limits
 
     check_audit_folder(args.out)
-    store = open_store(args)
+    store = open_frame_store(args)
     audit = run_audit(
         args.dir,
         store,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.cli.args import Subcommands, add_folder_argument, add_store_options, open_store
+from data.cli.args import Subcommands, add_folder_argument, add_store_options, open_frame_store
 
 if TYPE_CHECKING:
     from data.dataset.clips import Scan
@@ -56,7 +56,7 @@ def group_by_pictures(args: argparse.Namespace, scan: Scan) -> tuple[Grouping, B
     from data.quality.grouping import find_groups
     from data.quality.similarity import find_signatures
 
-    store = open_store(args)
+    store = open_frame_store(args)
     paths = [clip.path for clip in scan.clips]
     build = store.build(args.dir, paths, workers=args.workers, seconds_per_clip=args.seconds_per_clip)
     for clip in build.failed:
