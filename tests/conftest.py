@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+from tests.helpers.processes import LIMIT_SECONDS
+from tuning.ports import find_free_port
 
 # The same cases in each run, so that a failure can be reproduced.
 settings.register_profile("repeatable", derandomize=True)
@@ -77,9 +79,7 @@ def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """A Ray cluster of two CPUs, started as `ray start` does, with its dashboard."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     head = ["start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
     # The agent that accepts jobs would otherwise use a fixed port, which another cluster may have taken.
@@ -99,5 +99,5 @@ def ray_address() -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=LIMIT_SECONDS)
         del os.environ["RAY_AUTH_TOKEN"]

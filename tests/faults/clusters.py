@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.helpers.processes import POLL_SECONDS
-from tests.helpers.servers import free_port
+from tuning.ports import find_free_port
 
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _MARK = "FAULTS_CLUSTER"
@@ -87,7 +87,7 @@ class ClusterNode:
 class FaultyCluster:
     """A head without CPUs, and nodes that join and leave."""
 
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=find_free_port)
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     head: ClusterNode | None = None

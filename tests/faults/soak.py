@@ -1,10 +1,10 @@
-"""A small sweep under a random fault every minute, on real Ray processes.
+"""Run small sweeps on real Ray processes, with a random fault every minute.
 
     python -m tests.faults.soak --minutes 30
 
-First an undisturbed sweep shows what is right. Then the same sweep runs on a head and two nodes, one after another
-until the time is up, while processes, nodes, the head, the sweep itself and checkpoints are struck; a sweep that was
-killed is resumed. Each must end with the undisturbed one's leaderboard, to the last digit. Exit code 0 if all did.
+An undisturbed sweep gives the leaderboard to expect. Then the same sweep runs on a head and two nodes, again and again
+until the time is up, while processes, nodes, the head or the sweep itself are killed and checkpoints are truncated; a
+sweep that was killed is resumed. Each must end with the expected leaderboard, to the last digit; exit code 0 if all do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from data.demo import write_demo
 from tests.faults.clusters import FaultyCluster, alive, faulty_cluster, kill, truncate
 from tests.helpers.leaderboards import ReferenceSweep, assert_same_results
-from tests.helpers.processes import succeeded
+from tests.helpers.processes import LIMIT_SECONDS, succeeded
 from tests.helpers.sweep_runs import Workplace
 
 SWEEP = ("space.arch=c3d", "space.num_frames=8", "train.epochs=10", "space.lr=[0.01,0.003,0.001,0.0003,0.0001,0.00003]")
@@ -32,12 +32,12 @@ NODES, CPUS = 2, 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it and print the verdict."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--every", type=float, default=60, metavar="SECONDS", help="between two faults")
+    parser.add_argument("--every", type=float, default=60, metavar="SECONDS", help="between two faults; default: 60")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, faulty_cluster(CPUS) as cluster:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Soak:
-    """Sweeps one after another, and what strikes them."""
+    """Sweeps one after another, and the faults that hit them."""
 
     def __init__(self, cluster: FaultyCluster, place: Workplace, seed: int) -> None:
         self.cluster, self.place, self.draws = cluster, place, random.Random(seed)
@@ -62,54 +62,54 @@ class Soak:
             "sweep": self.kill_sweep,
             "ctrl-c": self.interrupt_sweep,
             "head": self.restart_head,
-            "checkpoint": self.damage_checkpoint,
+            "checkpoint": self.truncate_checkpoint,
         }
 
     def run(self, minutes: float, every: float) -> int:
-        """Until the time is up and the sweep that is then on its way has ended."""
+        """Run until the time is up and the sweep that runs then has ended; return the exit code."""
         new = self.place.sweep_command("undisturbed", f"--address={self.cluster.address}", *SWEEP)
         succeeded(self.place.run(new, **self.cluster.login))
         undisturbed = ReferenceSweep.of(self.place, "undisturbed")
-        self.tell("the undisturbed sweep has ended")
+        self.log("the undisturbed sweep has ended")
         end, wrong, sweeps = time.monotonic() + 60 * minutes, 0, 0
         while time.monotonic() < end:
             sweeps += 1
             self.name = f"soak{sweeps}"
             self.start()
-            self.go_through(end, every)
+            self.run_sweep(end, every)
             try:
                 assert_same_results(self.place, self.name, undisturbed)
-                self.tell(f"{self.name}: the leaderboard is right")
+                self.log(f"{self.name}: the leaderboard is right")
             except AssertionError as error:
                 wrong += 1
-                self.tell(f"{self.name}: WRONG: {error}")
+                self.log(f"{self.name}: WRONG: {error}")
         print(f"verdict: {sweeps} sweeps, {wrong} wrong", flush=True)
         return 1 if wrong else 0
 
-    def go_through(self, end: float, every: float) -> None:
-        """One sweep to its end: struck until the time is up, resumed whenever it stops before."""
-        strike, quiet = time.monotonic() + every, time.monotonic() + 3600
+    def run_sweep(self, end: float, every: float) -> None:
+        """Run one sweep to its end: hit by faults until the time is up, resumed whenever it stops before."""
+        next_fault, limit = time.monotonic() + every, time.monotonic() + 2 * LIMIT_SECONDS
         while True:
             assert self.process is not None
             code = self.process.poll()
             if code == 0:
                 return
             if code is not None:
-                self.tell(f"the sweep ended with {code}: {self.last_line()}")
+                self.log(f"the sweep ended with {code}: {self.last_line()}")
                 self.start()
-            if strike < time.monotonic() < end:
+            if next_fault < time.monotonic() < end:
                 fault = self.draws.choice(sorted(self.faults))
-                self.tell(f"{fault}: {self.faults[fault]()}")
-                strike = time.monotonic() + every
-            assert time.monotonic() < quiet, "the sweep does not end"
+                self.log(f"{fault}: {self.faults[fault]()}")
+                next_fault = time.monotonic() + every
+            assert time.monotonic() < limit, "the sweep does not end"
             time.sleep(0.2)
 
     def start(self) -> None:
-        """A new sweep, or the one that is there again."""
+        """Start the sweep, or resume it."""
         at = f"--address={self.cluster.address}"
         new = self.place.sweep_command(self.name, at, *SWEEP, f"resources.max_concurrent={NODES * CPUS}")
-        there = (self.place.folder / "runs" / self.name).exists()
-        command = [*new[: new.index("--config")], at, "--resume", self.name] if there else new
+        started = (self.place.folder / "runs" / self.name).exists()
+        command = [*new[: new.index("--config")], at, "--resume", self.name] if started else new
         with self.out.open("ab") as out:
             self.process = subprocess.Popen(
                 command,
@@ -117,7 +117,7 @@ class Soak:
                 env={
                     **self.place.environment,
                     **self.cluster.login,
-                    # Else a process whose head has gone waits for it for a minute.
+                    # The default of 60 s is how long a process waits for a head that is gone.
                     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
                 },
                 stdout=out,
@@ -132,13 +132,13 @@ class Soak:
     def last_line(self) -> str:
         return (self.out.read_text().splitlines() or [""])[-1]
 
-    def tell(self, what: str) -> None:
+    def log(self, what: str) -> None:
         print(f"{time.monotonic() - self.started:6.0f} s  {what}", flush=True)
 
     def kill_process(self, role: str) -> str:
         found = self.cluster.find(role)
         if not found:
-            return "none there"
+            return "there is no such process"
         process = self.draws.choice(sorted(found, key=lambda each: each.pid))
         kill(process.pid)
         return f"killed {process.pid} {process.trial}"
@@ -155,11 +155,12 @@ class Soak:
         workers = self.cluster.find("worker", on=node)
         self.cluster.add_node(CPUS)
         self.cluster.drain_node(node, seconds=10)
+        # A spot node stops some time after its notice, whether its workers have left or not.
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and any(alive(each.pid) for each in workers):
             time.sleep(0.2)
         self.cluster.kill_node(node)
-        return f"left by {len(workers)} workers, then killed; another had joined"
+        return f"{len(workers)} workers left it, then it was killed; another had joined"
 
     def kill_sweep(self) -> str:
         return self.stop_sweep(signal.SIGKILL)
@@ -171,20 +172,20 @@ class Soak:
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-        self.process.wait(timeout=300)
+        self.process.wait(timeout=LIMIT_SECONDS)
         return f"stopped by {number.name}"
 
     def restart_head(self) -> str:
         assert self.process is not None
         self.cluster.kill_all()
-        self.process.wait(timeout=300)
+        self.process.wait(timeout=LIMIT_SECONDS)
         self.cluster.start_head()
         for _ in range(NODES):
             self.cluster.add_node(CPUS)
-        return "the whole cluster was killed and started anew"
+        return "the whole cluster was killed and started again"
 
-    def damage_checkpoint(self) -> str:
-        """A trial's last one, and then its worker is killed."""
+    def truncate_checkpoint(self) -> str:
+        """Truncate a trial's last checkpoint and kill its worker."""
         for process in self.cluster.find("worker"):
             folders = sorted(
                 (self.place.folder / "runs" / self.name / "ray/trials" / process.trial).glob("checkpoint_*/")
@@ -195,8 +196,8 @@ class Soak:
                 with contextlib.suppress(FileNotFoundError):
                     truncate(folders[-1] / name)
                 kill(process.pid)
-                return f"{name} of {process.trial} cut in half, its worker killed"
-        return "none there"
+                return f"{name} of {process.trial} was cut in half and its worker killed"
+        return "there is no such process"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,17 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.helpers.processes import LIMIT_SECONDS
+from tuning.ports import find_free_port
 from tuning.tracking.server import TrackingError, check_reachable
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def wait_for_server(uri: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         with contextlib.suppress(TrackingError):
             check_reachable(uri)
@@ -38,7 +33,7 @@ class MlflowServer:
     """`mlflow server` over a database, its artifacts in a folder."""
 
     def __init__(self, database: str, artifacts: Path) -> None:
-        port = free_port()
+        port = find_free_port()
         self.uri = f"http://127.0.0.1:{port}"
         self.command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"]
         self.command += ["--backend-store-uri", database, "--artifacts-destination", str(artifacts)]
@@ -62,7 +57,7 @@ class MlflowServer:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
             self.send_signal(number)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=LIMIT_SECONDS)
             self.process = None
 
 
@@ -88,7 +83,7 @@ def postgresql() -> Iterator[str]:
     # It runs for no root, and not in pytest's folders, which are root's alone.
     user = "postgres" if os.geteuid() == 0 else None
     place = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    port = free_port()
+    port = find_free_port()
     (place / "password").write_text("hunter22")
     if user is not None:
         for path in (place, place / "password"):
@@ -108,5 +103,5 @@ def postgresql() -> Iterator[str]:
         yield uri
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(timeout=30)
+        server.wait(timeout=LIMIT_SECONDS)
         shutil.rmtree(place)

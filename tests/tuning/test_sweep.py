@@ -26,9 +26,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from data.dataset.splits import read_split
 from tests.helpers.processes import LIMIT_SECONDS, PROJECT, succeeded
-from tests.helpers.servers import free_port, mlflow_server, wait_for_server
+from tests.helpers.servers import mlflow_server, wait_for_server
 from tests.helpers.sweep_runs import Workplace
 from tuning.__main__ import main
+from tuning.ports import find_free_port
 from tuning.search.leaderboard import COLUMNS
 from tuning.tracking.events import METRICS
 from tuning.tracking.mlflow_writer import Tracking
@@ -481,7 +482,7 @@ def epochs(place: Workplace, run: str, trial: str) -> dict[tuple[str, int], floa
 
 
 def test_the_ui_command_serves_the_runs(asha_run: tuple[Path, str], place: Workplace) -> None:
-    port = free_port()
+    port = find_free_port()
     pages = subprocess.Popen(
         [sys.executable, "-m", "tuning", "ui", f"--port={port}"],
         cwd=place.folder,

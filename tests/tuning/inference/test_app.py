@@ -19,12 +19,12 @@ import pytest
 import tuning.__main__
 from tests.helpers.champions import CLASSES, coloured_square, make_run
 from tests.helpers.processes import PROJECT
-from tests.helpers.servers import free_port
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import write_video
 from tuning.config.run_folder import RunFolder
 from tuning.inference.app.server import labelled
 from tuning.inference.champion import Champion
+from tuning.ports import find_free_port
 from tuning.training.calibration import Calibration
 
 __all__ = ["one_seed_one_thread"]
@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 @pytest.fixture(scope="module")
 def address(run: RunFolder) -> Iterator[str]:
     """The page, served as a user does it."""
-    port = free_port()
+    port = find_free_port()
     command = [sys.executable, "-m", "tuning", "app", "--run", str(run.path), f"--port={port}"]
     # A network to reach is none of its business.
     environment = {**os.environ, "https_proxy": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}

@@ -19,12 +19,12 @@ import torch
 from mlflow import MlflowClient
 
 from tests.helpers.registered_models import CHOICE, CLASSES, answers_here, clips_of, elsewhere, finished_run
-from tests.helpers.servers import free_port
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import truncate
 from tuning.config.run_folder import RunFolder
 from tuning.export.graph import describe
 from tuning.export.pyfunc import ClipLabeller
+from tuning.ports import find_free_port
 from tuning.tracking.mlflow_writer import Tracking, reporting
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import read_manifest
@@ -150,7 +150,7 @@ def test_an_argument_that_cannot_be_met_is_named(run: RunFolder, tmp_path: Path)
 @pytest.fixture
 def served(run: RunFolder, tmp_path: Path) -> Iterator[str]:
     """`mlflow models serve`, from another folder."""
-    port = free_port()
+    port = find_free_port()
     address = ["-m", "models:/exercises@candidate", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     # MLflow starts `uvicorn` by its name.
