@@ -1,82 +1,77 @@
-"""Whether a report's sentence on balancing is right where the truth is known: two sweeps over generated clips.
+"""Check the report's sentence on samplers where the truth is known: one sweep over uneven classes, one over even ones.
 
     python -m benchmarks.balance
 
-A square of a shade of grey wanders over a dark wall; the shade's neighbourhood is the class. In `uneven` one class has
-240 clips and three have 16: within the few epochs of `benchmarks/balance.yaml` a model that sees each clip equally
-often hardly learns the rare ones, and one that sees each class equally often does. In `even` each class has 60 clips:
-both samplers draw alike, and there is nothing to tell.
+The clips show a square that moves in front of a dark wall; the shade of the square decides the class. In `uneven` one
+class has 240 clips and three have 16: in the few epochs of `benchmarks/balance.yaml` a model that is trained on every
+clip equally often hardly learns the rare classes, and one that is trained on every class equally often does. In `even`
+each class has 60 clips: both samplers draw the same, and the report should find no difference.
 """
 
 from __future__ import annotations
 
-import argparse
 import html
 import re
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import av
 import numpy as np
+
+from benchmarks.helpers.command_line import argument_parser, run_python
+from benchmarks.helpers.videos import encode_video
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 SHADES = {"dip": 110, "plank": 150, "press": 185, "squat": 220}
-COUNTS = {"uneven": {"dip": 240, "plank": 16, "press": 16, "squat": 16}, "even": dict.fromkeys(SHADES, 60)}
-_SPREAD = 8.0
-"""Standard deviation of a class's shades."""
+"""Mean grey value of each class's squares."""
+CLIP_COUNTS = {"uneven": {"dip": 240, "plank": 16, "press": 16, "squat": 16}, "even": dict.fromkeys(SHADES, 60)}
+_SHADE_DEVIATION = 8.0
+"""Standard deviation of the grey values of a class."""
+_FRAMES, _HEIGHT, _WIDTH, _SIDE = 12, 48, 64, 20
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Sweep over both folders and print each report's sentence."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run both sweeps and print the sentence of each report."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--keep", type=Path, help="folder for the clips and runs; default: a temporary one")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        place = (args.keep or Path(folder)).resolve()
-        for name, counts in COUNTS.items():
-            _write_clips(place / name, counts)
-            print(f"{name}: {_said(place, name)}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (args.keep or Path(temporary)).resolve()
+        for name, counts in CLIP_COUNTS.items():
+            _write_clips(folder / name, counts)
+            print(f"{name}: {_run_sweep(folder, name)}", flush=True)
 
 
-def _said(place: Path, name: str) -> str:
-    settings = [f"runs_dir={place / 'runs'}", f"store.dir={place / 'frame_store'}"]
-    files = ["--config", str(CONFIG), "--data", str(place / name), "--name", name]
-    done = subprocess.run(
-        [sys.executable, "-m", "tuning", "sweep", *files, *settings], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"the sweep over {name} failed:\n{done.stderr[-3000:]}")
-    page = (place / "runs" / name / "report/index.html").read_text()
-    found = re.search(r"<b>Imbalanced or balanced\?</b>(.*?)</li>", page, re.DOTALL)
-    assert found is not None
-    return html.unescape(found[1].strip())
+def _run_sweep(folder: Path, name: str) -> str:
+    """Run a sweep over the clips in `folder/name` and return its report's sentence on samplers."""
+    settings = [f"runs_dir={folder / 'runs'}", f"store.dir={folder / 'frame_store'}"]
+    files = ["--config", str(CONFIG), "--data", str(folder / name), "--name", name]
+    run_python(["-m", "tuning", "sweep", *files, *settings], f"the sweep over {name}")
+    page = (folder / "runs" / name / "report/index.html").read_text()
+    sentence = re.search(r"<b>Imbalanced or balanced\?</b>(.*?)</li>", page, re.DOTALL)
+    assert sentence is not None
+    return html.unescape(sentence[1].strip())
 
 
-def _write_clips(folder: Path, counts: dict[str, int]) -> None:
+def _write_clips(folder: Path, counts: Mapping[str, int]) -> None:
     rng = np.random.default_rng(0)
-    for label, count in counts.items():
-        (folder / label).mkdir(parents=True)
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
         for number in range(count):
-            shade = int(np.clip(rng.normal(SHADES[label], _SPREAD), 70, 250))
-            _write_clip(folder / label / f"{number:03}.mp4", shade, rng)
+            shade = int(np.clip(rng.normal(SHADES[name], _SHADE_DEVIATION), 70, 250))
+            encode_video(folder / name / f"{number:03}.mp4", _frames(shade, rng), fps=10)
 
 
-def _write_clip(file: Path, shade: int, rng: np.random.Generator) -> None:
-    wall = rng.integers(0, 60, (12, 16, 1), np.uint8).repeat(3, 2).repeat(4, 0).repeat(4, 1)
-    top, left = rng.integers(0, 28), rng.integers(0, 44)
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.height, stream.width = wall.shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for step in range(12):
-            picture = wall.copy()
-            x = (left + 3 * step) % 44
-            picture[top : top + 20, x : x + 20] = shade
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
+def _frames(shade: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield frames of a square that moves to the right in front of a wall with a random pattern."""
+    pattern = rng.integers(0, 60, (_HEIGHT // 4, _WIDTH // 4, 1), np.uint8).repeat(3, 2)
+    wall = pattern.repeat(4, 0).repeat(4, 1)
+    top, left = rng.integers(0, _HEIGHT - _SIDE), rng.integers(0, _WIDTH - _SIDE)
+    for step in range(_FRAMES):
+        frame = wall.copy()
+        x = (left + 3 * step) % (_WIDTH - _SIDE)
+        frame[top : top + _SIDE, x : x + _SIDE] = shade
+        yield frame
 
 
 if __name__ == "__main__":

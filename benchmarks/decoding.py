@@ -1,22 +1,21 @@
-"""Decoding and scaling the kept frames of a clip: this project, decord, torchcodec, OpenCV, and FFmpeg decoding alone.
+"""Decoding and scaling frames of a clip: this project, decord, torchcodec, OpenCV, and FFmpeg decoding alone.
 
     python -m benchmarks.decoding
 
-Generated 1280x720 H.264 clips, one thread each, 16 and 32 frames with a short side of 128 pixels. A round runs every
-decoder once on every clip; the table gives CPU time a clip and, of the rounds, the ratio to this project (median, least
-and greatest). CPU time, not wall time: what else runs on the machine then tells on neither side.
+Generated 1280x720 H.264 clips, one thread, 16 and 32 frames with a short side of 128 pixels. Each round runs every
+decoder once on every clip. The table shows CPU time per clip and the ratio to this project (median, smallest and
+largest over the rounds). It is CPU time rather than wall time, so that other work on the machine distorts it less.
 
-The peers are not among the requirements:
+The other decoders are not in the requirements:
 
     pip install --no-deps decord==0.6.0 torchcodec==0.17.0 opencv-python-headless==5.0.0.93
     apt-get install ffmpeg    # the program, and the libraries that torchcodec loads
 
-What can't be imported or run is named in the table with the reason.
+Those that can't be imported or run are listed below the table with the reason.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import platform
@@ -24,50 +23,60 @@ import resource
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
-from tabulate import tabulate
 
-from benchmarks.spread import ratios, spread
+from benchmarks.helpers.command_line import argument_parser
+from benchmarks.helpers.peers import find_peers
+from benchmarks.helpers.tables import markdown_table, ratios, spread
+from benchmarks.helpers.videos import encode_video, resized, sensor_noise
+from data.loading.frame_selection import FrameSelection
 from data.video.decode import DecodeSettings, decode_clip
 
 SHORT_SIDE = 128
 HEIGHT, WIDTH = 720, 1280
+FPS = 30
 OURS = "this project"
 
 Decoder = Callable[[Path, int], object]
+"""Decodes this many equally spaced frames of a file."""
 
 
 @dataclass(frozen=True)
-class ClipKind:
+class Encoding:
     """How a generated clip is encoded."""
 
     name: str
     seconds: int
     options: dict[str, str]
+    """Of x264."""
 
 
-KINDS = (
-    ClipKind("2 s, x264 defaults", 2, {}),
-    ClipKind("8 s, x264 defaults", 8, {}),
-    ClipKind("8 s, no B-frames, a key frame a second (as phones record)", 8, {"bf": "0", "g": "30"}),
+ENCODINGS = (
+    Encoding("2 s, x264 defaults", 2, {}),
+    Encoding("8 s, x264 defaults", 8, {}),
+    Encoding("8 s, no B-frames, one key frame per second (as phones record)", 8, {"bf": "0", "g": "30"}),
 )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Print a Markdown table a number of frames."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print one Markdown table per number of frames."""
+    parser = argument_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="default: 7")
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 32], metavar="N", help="default: 16 32")
     args = parser.parse_args(argv)
     decoders, missing = find_decoders()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory() as folder:
-        clips = [(kind.name, _write_clip(Path(folder) / f"{i}.mp4", kind)) for i, kind in enumerate(KINDS)]
+        clips = []
+        for number, encoding in enumerate(ENCODINGS):
+            file = Path(folder) / f"{number}.mp4"
+            encode_video(file, _frames(FPS * encoding.seconds), fps=FPS, options=encoding.options)
+            clips.append((encoding.name, file))
         for frames in args.frames:
             print(f"{frames} frames\n\n{_table(decoders, clips, frames, args.rounds)}\n")
     for line in missing:
@@ -75,33 +84,20 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_decoders() -> tuple[dict[str, Decoder], list[str]]:
-    """Those that run here by name and version, and a line on each that does not."""
-    found: dict[str, Decoder] = {f"{OURS} (PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info})": decode_ours}
-    missing = []
-    makers = {
-        "decord": _decord,
-        "torchcodec": _torchcodec,
-        "cv2": _opencv,
-        "ffmpeg": _ffmpeg,
-    }
-    for name, make in makers.items():
-        try:
-            label, decoder = make()
-        except (ImportError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
-            missing.append(f"{name}: {str(error).strip().splitlines()[0]}")
-        else:
-            found[label] = decoder
-    found["libavcodec of this project, every frame, nothing scaled"] = decode_only
-    return found, missing
+    """Return the decoders that run here, by name and version, and one line for each that does not."""
+    makers = {"decord": _decord, "torchcodec": _torchcodec, "cv2": _opencv, "ffmpeg": _ffmpeg}
+    peers, missing = find_peers(makers)
+    ours = f"{OURS} (PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info})"
+    alone = "libavcodec of this project, every frame, nothing scaled"
+    return {ours: _decode_as_the_store_does, **peers, alone: _decode_only}, missing
 
 
-def decode_ours(file: Path, frames: int) -> np.ndarray:
-    """As the frame store is built."""
+def _decode_as_the_store_does(file: Path, frames: int) -> np.ndarray:
     return decode_clip(file, DecodeSettings(frames, SHORT_SIDE)).frames
 
 
-def decode_only(file: Path, frames: int) -> int:
-    """Every frame decoded and thrown away."""
+def _decode_only(file: Path, frames: int) -> int:
+    """Decode every frame and keep none."""
     with av.open(str(file)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -113,7 +109,7 @@ def _decord() -> tuple[str, Decoder]:
 
     def decode(file: Path, frames: int) -> object:
         reader = decord.VideoReader(str(file), num_threads=1, width=_scaled_width(), height=SHORT_SIDE)
-        return reader.get_batch(middles(len(reader), frames)).asnumpy()
+        return reader.get_batch(_indices(len(reader), frames)).asnumpy()
 
     return f"decord {decord.__version__}", decode
 
@@ -128,7 +124,7 @@ def _torchcodec() -> tuple[str, Decoder]:
         reader = decoders.VideoDecoder(
             str(file), num_ffmpeg_threads=1, transforms=[transforms.Resize((SHORT_SIDE, _scaled_width()))]
         )
-        return reader.get_frames_at(middles(len(reader), frames).tolist()).data
+        return reader.get_frames_at(_indices(len(reader), frames).tolist()).data
 
     return f"torchcodec {importlib.import_module('torchcodec').__version__}", decode
 
@@ -140,14 +136,14 @@ def _opencv() -> tuple[str, Decoder]:
     def decode(file: Path, frames: int) -> object:
         capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        wanted, kept = set(middles(count, frames).tolist()), []
+        selected, decoded = set(_indices(count, frames).tolist()), []
         for number in range(count):
             if not capture.grab():
                 break
-            if number in wanted:
+            if number in selected:
                 small = cv2.resize(capture.retrieve()[1], (_scaled_width(), SHORT_SIDE), interpolation=cv2.INTER_AREA)
-                kept.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
-        return np.stack(kept)
+                decoded.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
+        return np.stack(decoded)
 
     return f"OpenCV {cv2.__version__}", decode
 
@@ -166,24 +162,23 @@ def _scaled_width() -> int:
     return round(WIDTH * SHORT_SIDE / HEIGHT)
 
 
-def middles(count: int, frames: int) -> np.ndarray:
-    """Indices of so many of `count` frames: the middles of equal parts."""
-    return ((np.arange(frames) + 0.5) / frames * count).astype(int)
+def _indices(count: int, frames: int) -> np.ndarray:
+    """Return the indices of equally spaced frames, int64 `(frames,)`, each in `[0, count)`."""
+    return FrameSelection(frames).eval_indices(count)
 
 
 def _table(decoders: dict[str, Decoder], clips: list[tuple[str, Path]], frames: int, rounds: int) -> str:
     rows = []
-    for kind, clip in clips:
+    for encoding, clip in clips:
         seconds = _measure(decoders, clip, frames, rounds)
         ours = next(times for name, times in seconds.items() if name.startswith(OURS))
         for name, times in seconds.items():
-            rows.append([kind, name, f"{1000 * statistics.median(times):.0f}", spread(ratios(times, ours))])
-    header = ["clip", "decoder", "CPU ms a clip", "times this project's (range)"]
-    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+            rows.append([encoding, name, f"{1000 * statistics.median(times):.0f}", spread(ratios(times, ours))])
+    return markdown_table(rows, ["clip", "decoder", "CPU ms per clip", "/ this project (range)"])
 
 
 def _measure(decoders: dict[str, Decoder], clip: Path, frames: int, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each decoder, a value a round; the first round, which loads libraries, is left out."""
+    """Return the CPU seconds of each decoder, one value per round; a round before them loads libraries."""
     seconds: dict[str, list[float]] = {name: [] for name in decoders}
     for number in range(rounds + 1):
         for name, decode in decoders.items():
@@ -195,34 +190,23 @@ def _measure(decoders: dict[str, Decoder], clip: Path, frames: int, rounds: int)
 
 
 def _cpu_seconds() -> float:
-    """Of this process, all its threads, and the programs it ran."""
+    """Return the CPU seconds of all threads of this process and of the programs that it has run."""
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(part.ru_utime + part.ru_stime for part in usage)
 
 
-def _write_clip(file: Path, kind: ClipKind) -> Path:
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options=kind.options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for picture in _pictures(30 * kind.seconds):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return file
-
-
-def _pictures(count: int) -> Iterator[np.ndarray]:
-    """A hand-held camera over a mottled wall, a block that moves to and fro, and sensor noise."""
+def _frames(count: int) -> Iterator[np.ndarray]:
+    """Yield frames of a hand-held camera: a textured wall, a block that moves left and right, and sensor noise."""
     rng = np.random.default_rng(0)
-    mottles = rng.integers(40, 200, (HEIGHT // 16 + 10, WIDTH // 16 + 10, 3), dtype=np.uint8)
-    wall = av.VideoFrame.from_ndarray(mottles, format="rgb24")
-    wall_pixels = wall.reformat(width=WIDTH + 160, height=HEIGHT + 160, interpolation="BICUBIC").to_ndarray()
-    noise = [rng.integers(0, 6, (HEIGHT, WIDTH, 1), dtype=np.uint8) for _ in range(5)]
+    texture = rng.integers(40, 200, (HEIGHT // 16 + 10, WIDTH // 16 + 10, 3), dtype=np.uint8)
+    wall = resized(texture, WIDTH + 160, HEIGHT + 160)
+    noise = sensor_noise(rng, HEIGHT, WIDTH)
     for number in range(count):
         x, y = int(80 + 60 * np.sin(number / 25)), int(40 + 30 * np.cos(number / 31))
-        picture = wall_pixels[y : y + HEIGHT, x : x + WIDTH] + noise[number % 5]
+        frame = wall[y : y + HEIGHT, x : x + WIDTH] + next(noise)
         left = int(500 + 300 * np.sin(number / 12))
-        picture[200:500, left : left + 150] = (220, 40, 60)
-        yield picture
+        frame[200:500, left : left + 150] = (220, 40, 60)
+        yield frame
 
 
 if __name__ == "__main__":

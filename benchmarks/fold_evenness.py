@@ -1,16 +1,15 @@
-"""Grouped, stratified folds: how even are ours, how even those of scikit-learn's StratifiedGroupKFold?
+"""Compare grouped, stratified folds: this project's against scikit-learn's StratifiedGroupKFold.
 
     python -m benchmarks.fold_evenness
 
-Both share out the same random groups: few or many of one class each, groups with clips of several classes, and people
-who do every exercise. Uneven is the standard deviation of a class's clips over the folds as a part of its clips, mean
-over classes. A gap is a fold that lacks a class, though the class has as many groups as there are folds; where groups
-have several classes, some gaps can't be helped.
+Both get the same random groups: few or many groups of one class each, groups with clips of several classes, and people
+who do every exercise. Uneven is the standard deviation, over the folds, of the number of a class's clips, divided by
+the number of its clips; it is the mean over classes. A gap is a fold without a class that has at least as many groups
+as there are folds. Where groups have several classes, some gaps are unavoidable.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 import warnings
 from collections import Counter
@@ -20,16 +19,21 @@ from random import Random
 from statistics import mean, pstdev
 
 from sklearn.model_selection import StratifiedGroupKFold
-from tabulate import tabulate
 
+from benchmarks.helpers.command_line import argument_parser
+from benchmarks.helpers.tables import markdown_table
 from data.dataset.group_assignment import assign_groups
 
 Groups = dict[str, Counter[str]]
+"""By group, the number of its clips in each class."""
+
+Method = Callable[[Groups, int, int], dict[str, int]]
+"""From groups, the number of folds and a seed to the fold of each group."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What one way of placing groups came to."""
+class FoldQuality:
+    """How well one method distributed groups over folds."""
 
     uneven: float
     gaps: int
@@ -37,54 +41,65 @@ class Result:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print a Markdown table, two rows a kind of data."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--instances", type=int, default=30, metavar="N", help="of each kind; default: 30")
+    """Print a Markdown table with two rows per kind of groups."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--instances", type=int, default=30, metavar="N", help="per kind of groups; default: 30")
     args = parser.parse_args(argv)
     warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
-    rows = []
-    for kind, draw in _KINDS.items():
-        random = Random(0)
-        found: dict[str, list[Result]] = {"ours": [], "scikit-learn": []}
-        for seed in range(args.instances):
-            folds = random.randint(2, 6)
-            groups = draw(random, random.randint(2, 12), folds)
-            for who, place in (("ours", _ours), ("scikit-learn", _theirs)):
-                found[who].append(_measure(groups, folds, seed, place))
-        for who, results in found.items():
-            uneven, seconds = mean(each.uneven for each in results), mean(each.seconds for each in results)
-            rows.append([kind, who, f"{uneven:.4f}", sum(each.gaps for each in results), f"{seconds:.3f}"])
-    print(tabulate(rows, ["groups", "folds by", "uneven", "gaps", "seconds"], tablefmt="github", disable_numparse=True))
+    rows = [row for kind, draw in _KINDS.items() for row in _rows(kind, draw, args.instances)]
+    print(markdown_table(rows, ["groups", "folds by", "uneven", "gaps", "seconds"]))
 
 
-def _measure(groups: Groups, folds: int, seed: int, place: Callable[[Groups, int, int], dict[str, int]]) -> Result:
+def _rows(kind: str, draw: Callable[[Random, int, int], Groups], instances: int) -> list[list[str]]:
+    random = Random(0)
+    methods: dict[str, Method] = {"ours": _our_folds, "scikit-learn": _sklearn_folds}
+    results: dict[str, list[FoldQuality]] = {name: [] for name in methods}
+    for seed in range(instances):
+        folds = random.randint(2, 6)
+        groups = draw(random, random.randint(2, 12), folds)
+        for name, method in methods.items():
+            results[name].append(_measure(groups, folds, seed, method))
+    return [
+        [
+            kind,
+            name,
+            f"{mean(each.uneven for each in found):.4f}",
+            str(sum(each.gaps for each in found)),
+            f"{mean(each.seconds for each in found):.3f}",
+        ]
+        for name, found in results.items()
+    ]
+
+
+def _measure(groups: Groups, folds: int, seed: int, method: Method) -> FoldQuality:
     start = time.perf_counter()
-    places = place(groups, folds, seed)
+    fold_of = method(groups, folds, seed)
     seconds = time.perf_counter() - start
-    counts: Counter[tuple[str, int]] = Counter()
-    holders: Counter[str] = Counter()
+    clips_in: Counter[tuple[str, int]] = Counter()
+    groups_with: Counter[str] = Counter()
     for group, content in groups.items():
-        for label, clips in content.items():
-            counts[label, places[group]] += clips
-            holders[label] += 1
-    shares = {label: [counts[label, fold] for fold in range(folds)] for label in holders}
-    gaps = sum(share.count(0) for label, share in shares.items() if holders[label] >= folds)
-    return Result(mean(pstdev(share) / sum(share) for share in shares.values()), gaps, seconds)
+        for name, clips in content.items():
+            clips_in[name, fold_of[group]] += clips
+            groups_with[name] += 1
+    clips_per_fold = {name: [clips_in[name, fold] for fold in range(folds)] for name in groups_with}
+    gaps = sum(counts.count(0) for name, counts in clips_per_fold.items() if groups_with[name] >= folds)
+    return FoldQuality(mean(pstdev(counts) / sum(counts) for counts in clips_per_fold.values()), gaps, seconds)
 
 
-def _ours(groups: Groups, folds: int, seed: int) -> dict[str, int]:
-    labels = {label for content in groups.values() for label in content}
-    return assign_groups(groups, [1] * folds, min_parts=dict.fromkeys(labels, 1), fixed={}, last_weight=1, seed=seed)
+def _our_folds(groups: Groups, folds: int, seed: int) -> dict[str, int]:
+    classes = {name for content in groups.values() for name in content}
+    return assign_groups(groups, [1] * folds, min_parts=dict.fromkeys(classes, 1), fixed={}, last_weight=1, seed=seed)
 
 
-def _theirs(groups: Groups, folds: int, seed: int) -> dict[str, int]:
-    labels = [label for content in groups.values() for label in content.elements()]
-    names = [group for group, content in groups.items() for _ in content.elements()]
-    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, names)
-    return {names[index]: fold for fold, (_, scored) in enumerate(cut) for index in scored}
+def _sklearn_folds(groups: Groups, folds: int, seed: int) -> dict[str, int]:
+    classes = [name for content in groups.values() for name in content.elements()]
+    group_of_clip = [group for group, content in groups.items() for _ in content.elements()]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = splitter.split(classes, classes, group_of_clip)
+    return {group_of_clip[clip]: fold for fold, (_, held_out) in enumerate(parts) for clip in held_out}
 
 
-def _single(fewest: int, most: int) -> Callable[[Random, int, int], Groups]:
+def _single_class_groups(fewest: int, most: int) -> Callable[[Random, int, int], Groups]:
     def draw(random: Random, classes: int, folds: int) -> Groups:
         return {
             f"{label}-{number}": Counter({f"class {label}": min(30, 1 + int(random.expovariate(0.2)))})
@@ -95,7 +110,7 @@ def _single(fewest: int, most: int) -> Callable[[Random, int, int], Groups]:
     return draw
 
 
-def _mixed(per_class: int) -> Callable[[Random, int, int], Groups]:
+def _mixed_groups(per_class: int) -> Callable[[Random, int, int], Groups]:
     def draw(random: Random, classes: int, folds: int) -> Groups:
         return {
             str(number): Counter(f"class {label}" for label in random.choices(range(classes), k=random.randint(1, 6)))
@@ -113,10 +128,10 @@ def _people(random: Random, classes: int, folds: int) -> Groups:
 
 
 _KINDS = {
-    "one class, 3 to 10": _single(3, 10),
-    "one class, 10 to 40": _single(10, 40),
-    "mixed, 2 a class": _mixed(2),
-    "mixed, 4 a class": _mixed(4),
+    "one class, 3 to 10": _single_class_groups(3, 10),
+    "one class, 10 to 40": _single_class_groups(10, 40),
+    "mixed, 2 per class": _mixed_groups(2),
+    "mixed, 4 per class": _mixed_groups(4),
     "people": _people,
 }
 

@@ -1,8 +1,8 @@
-"""What a command takes with all processes that it starts: seconds, CPU seconds, memory.
+"""Wall time, CPU time and memory of a command and of all processes that it starts.
 
     python -m benchmarks.process_tree python -m tuning sweep --config FILE --data DIR --name NAME
 
-prints a Markdown table of its processes, in the order of their start.
+prints a Markdown table of the processes in the order of their start.
 """
 
 from __future__ import annotations
@@ -17,139 +17,150 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from tabulate import tabulate
 
-_BETWEEN_LOOKS = 0.5
-_LOOKS_A_MEMORY = 4
-"""Memory is asked for less often: the kernel walks all pages for it."""
-_TOLD = 0.005
-"""Share of all CPU time below which a process is not told by itself."""
+from benchmarks.helpers.tables import markdown_table
+
+_POLL_SECONDS = 0.5
+_POLLS_PER_MEMORY = 4
+"""Memory is measured less often than CPU time: the kernel walks all pages for it."""
+_SMALL_SHARE = 0.005
+"""Processes with less than this share of the CPU time are one row of the table."""
 
 
 @dataclass(slots=True)
-class Seen:
+class ProcessUsage:
     """One process."""
 
     name: str
-    """Its command or, of a Ray worker, what Ray calls it."""
-    began: float
-    """In seconds after the command."""
-    last: float
-    """When it was last seen."""
+    """Its command line; for a Ray worker, what Ray calls it."""
+    started: float
+    """Seconds after the start of the command."""
+    last_polled: float
+    """Seconds after the start of the command at which it still ran."""
     cpu: float = 0.0
-    """Seconds."""
+    """CPU seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What a command took."""
+class CommandUsage:
+    """A command with all its processes."""
 
     seconds: float
     cpu: float
-    """Seconds of CPU time of all its processes; of one that ends, what it takes after the last look is lost."""
+    """CPU seconds, without those of a process between its last poll and its end."""
     memory: float
-    """Largest sum of all processes' memory in MB, shared pages counted once (PSS)."""
-    processes: tuple[Seen, ...]
+    """Peak of the memory of all processes together in MB, shared pages counted once (PSS)."""
+    processes: tuple[ProcessUsage, ...]
     """In the order of their start."""
 
 
-class CommandFailed(Exception):
-    """It did not end with 0; the message has the end of what it said."""
+class CommandFailedError(Exception):
+    """A command did not exit with 0; the message has the end of its output."""
 
 
-def measured(command: Sequence[str], log: Path) -> Usage:
-    """Run a command.
+def measure_command(command: Sequence[str], log: Path) -> CommandUsage:
+    """Run a command and measure its processes.
 
     Args:
-        command: the command.
-        log: where its output goes.
+        command: the program and its arguments.
+        log: file for its output.
 
     Raises:
-        CommandFailed: it failed.
+        CommandFailedError: it did not exit with 0.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        watch = _Watch(psutil.Process(process.pid))
-        watch.start()
+        monitor = _Monitor(psutil.Process(process.pid))
+        monitor.start()
         code = process.wait()
-    seconds = time.monotonic() - began
-    watch.stop()
+    seconds = time.monotonic() - started
+    monitor.stop()
     if code:
-        raise CommandFailed(f"{' '.join(command)} ended with {code}:\n{log.read_text()[-3000:]}")
-    processes = tuple(sorted(watch.seen.values(), key=lambda each: each.began))
-    return Usage(seconds, sum(each.cpu for each in processes), watch.memory, processes)
+        raise CommandFailedError(f"{' '.join(command)} exited with {code}:\n{log.read_text()[-3000:]}")
+    processes = tuple(sorted(monitor.processes.values(), key=lambda each: each.started))
+    return CommandUsage(seconds, sum(each.cpu for each in processes), monitor.memory, processes)
 
 
 def main() -> None:
-    """Run the command that the arguments are."""
-    if not sys.argv[1:]:
-        sys.exit("which command? python -m benchmarks.process_tree COMMAND …")
+    """Run the command given as arguments and print a Markdown table of its processes."""
+    command = sys.argv[1:]
+    if not command or command[0] in ("-h", "--help"):
+        print(__doc__)
+        sys.exit(0 if command else "give a command: python -m benchmarks.process_tree COMMAND …")
     with tempfile.TemporaryDirectory() as folder:
-        usage = measured(sys.argv[1:], Path(folder, "log.txt"))
-    told = [each for each in usage.processes if each.cpu >= _TOLD * usage.cpu]
-    rest = usage.cpu - sum(each.cpu for each in told)
-    rows = [(each.name, f"{each.began:.0f}–{each.last:.0f} s", each.cpu, each.cpu / usage.cpu) for each in told]
-    rows.append((f"{len(usage.processes) - len(told)} more", "", rest, rest / usage.cpu))
-    table = [(name, when, f"{cpu:.1f} s", f"{share:.1%}") for name, when, cpu, share in rows]
-    print(tabulate(table, ["process", "seen", "CPU time", "of all"], tablefmt="github"))
+        usage = measure_command(command, Path(folder, "log.txt"))
+    print(_table(usage))
     print(f"\n{usage.seconds:.0f} s, {usage.cpu:.0f} s of CPU time, {usage.memory:.0f} MB at most")
 
 
+def _table(usage: CommandUsage) -> str:
+    large = [each for each in usage.processes if each.cpu >= _SMALL_SHARE * usage.cpu]
+    rest = usage.cpu - sum(each.cpu for each in large)
+    rows = [(each.name, f"{each.started:.0f}–{each.last_polled:.0f} s", each.cpu) for each in large]
+    rows.append((f"{len(usage.processes) - len(large)} more", "", rest))
+    cells = [(name, running, f"{cpu:.1f} s", f"{cpu / usage.cpu:.1%}") for name, running, cpu in rows]
+    return markdown_table(cells, ["process", "running", "CPU time", "share"])
+
+
 @dataclass
-class _Watch:
+class _Monitor:
+    """A thread that polls a process and its descendants."""
+
     root: psutil.Process
-    seen: dict[tuple[int, float], Seen] = field(default_factory=dict)
-    """By a process's number and start, since numbers are used again."""
+    processes: dict[tuple[int, float], ProcessUsage] = field(default_factory=dict)
+    """By process id and start time, since ids are reused."""
     memory: float = 0.0
 
     def __post_init__(self) -> None:
-        self._began = self.root.create_time()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, daemon=True)
+        self._started = self.root.create_time()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._ended.set()
+        self._stopping.set()
         self._thread.join()
 
-    def _look_on(self) -> None:
-        looks = 0
-        while not self._ended.wait(_BETWEEN_LOOKS):
+    def _poll(self) -> None:
+        polls = 0
+        while not self._stopping.wait(_POLL_SECONDS):
             try:
                 processes = [self.root, *self.root.children(recursive=True)]
             except psutil.NoSuchProcess:
                 return
             for process in processes:
-                self._count(process)
-            if looks % _LOOKS_A_MEMORY == 0:
+                self._update(process)
+            if polls % _POLLS_PER_MEMORY == 0:
                 self.memory = max(self.memory, sum(map(_memory, processes)))
-            looks += 1
+            polls += 1
 
-    def _count(self, process: psutil.Process) -> None:
+    def _update(self, process: psutil.Process) -> None:
         try:
-            times, began = process.cpu_times(), process.create_time()
+            times, started = process.cpu_times(), process.create_time()
         except psutil.NoSuchProcess:
             return
         name = _name(process)
-        seen = self.seen.setdefault((process.pid, began), Seen(name, began - self._began, 0.0))
-        seen.last, seen.cpu = time.time() - self._began, times.user + times.system
+        new = ProcessUsage(name, started - self._started, 0.0)
+        usage = self.processes.setdefault((process.pid, started), new)
+        usage.last_polled, usage.cpu = time.time() - self._started, times.user + times.system
         if name and "IDLE" not in name:
-            seen.name = name
+            usage.name = name
 
 
 def _name(process: psutil.Process) -> str:
-    """Empty for one that has ended, whose times can still be read."""
+    """Return the command line; empty for a process that has ended, whose CPU time can still be read."""
     try:
-        program, *rest = process.cmdline() or [""]
+        program, *arguments = process.cmdline() or [""]
     except psutil.Error:
         return ""
-    return " ".join([Path(program).name, *rest]).strip()[:80]
+    return " ".join([Path(program).name, *arguments]).strip()[:80]
 
 
 def _memory(process: psutil.Process) -> float:
+    """Return the process's share of memory (PSS) in MB; 0 if it can't be read."""
     try:
         return process.memory_full_info().pss / 1e6
     except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -1,15 +1,15 @@
-"""Clips a second of each architecture in training, and whether a GPU waits for data.
+"""Training clips per second of each architecture, and whether a GPU waits for data.
 
-    python -m benchmarks.step_rates                                   # on a GPU, at each architecture's own clips
-    python -m benchmarks.step_rates --frames 2 --size 32 --batch 2    # on a CPU, at the smallest legal clips from there
+    python -m benchmarks.step_rates                                   # on a GPU, with each architecture's own clips
+    python -m benchmarks.step_rates --frames 2 --size 32 --batch 2    # on a CPU, with about the smallest legal clips
 
-Each way to train takes turns with the others on a batch that lies on the device; the median of the rounds counts. Then
-the best of them (bf16, channels last) is fed from a frame store of noise through the project's loader, which crops and
-flips as in a trial: `fed` is its clips a second over those with the batch at hand, 1 where data is never waited for.
+Rounds of fp32, bf16 and bf16 with channels last alternate, on a batch in the device's memory; the median counts. Then
+bf16 with channels last is fed from a frame store of noise by the project's loader, with crops and flips as in a trial:
+`fed` is its clips per second divided by those of the batch in memory, 1 if the device never waits for data.
 
-On a GPU, of the fed steps: `busy` is the share of the time in which it computes (from torch's profiler, copies not
-counted), `waits` are the points a step at which the host stood waiting for it (from CUDA's synchronisation warnings).
-On a CPU the seconds are of computing time.
+On a GPU, for the fed steps: `busy` is the share of time in which kernels run (from PyTorch's profiler, without
+copies); `waits` is the number of points per step at which the host waits for the GPU (from CUDA's warnings about
+synchronization). On a CPU, CPU time is measured.
 """
 
 from __future__ import annotations
@@ -25,148 +25,154 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tabulate import tabulate
 
-from benchmarks.training import (
+from benchmarks.helpers.command_line import add_clip_arguments, argument_parser
+from benchmarks.helpers.noise_training import (
     Clock,
-    Setting,
-    device_at_hand,
+    Workload,
+    choose_workload,
+    default_device,
     device_name,
     noise_augment,
     noise_batches,
     noise_learner,
     resident_batch,
-    setting,
     train_timed,
-    uncounted_steps,
+    warmup_steps,
 )
+from benchmarks.helpers.tables import markdown_table
 from data.loading.augment import Augment
 from models.registry import ARCHITECTURES
 from tuning.training.learner import Learner
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to train."""
+class StepVariant:
+    """One way to run a training step."""
 
     name: str
     precision: str
     channels_last: bool = True
     train: dict[str, Any] = field(default_factory=dict)
+    """More settings of `TrainConfig`."""
 
 
 @dataclass(frozen=True)
-class Fed:
-    """What the steps of a loader-fed epoch show."""
+class FedSteps:
+    """Measurements of steps that are fed by a loader."""
 
     rate: float
-    """Clips a second."""
+    """Clips per second."""
     busy: float | None
-    """Share of the time in which the GPU computes."""
+    """Share of time in which GPU kernels run."""
     waits: float | None
-    """A step."""
+    """Per step."""
 
 
-WAYS = (
-    Way("fp32", "fp32", channels_last=False),
-    Way("bf16", "bf16", channels_last=False),
-    Way("bf16, channels last", "bf16"),
+FED_VARIANT = StepVariant("bf16, channels last", "bf16")
+VARIANTS = (
+    StepVariant("fp32", "fp32", channels_last=False),
+    StepVariant("bf16", "bf16", channels_last=False),
+    FED_VARIANT,
 )
-COMPILED = Way("compiled too", "bf16", train={"compile": True})
+COMPILED = StepVariant("compiled too", "bf16", train={"compile": True})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print a Markdown table, a row an architecture."""
+    """Print a Markdown table with one row per architecture."""
     args = _parse(argv)
     torch.set_num_threads(args.threads)
-    device = device_at_hand()
-    ways = [*WAYS, *([COMPILED] if args.compile else [])]
+    device = default_device()
+    variants = [*VARIANTS, *([COMPILED] if args.compile else [])]
     rows = []
-    for name in args.arch:
-        of = setting(name, args.batch, args.frames, args.size)
-        rows.append(_row(of, ways, args, device))
-        # The table comes last, and a run may be cut short.
+    for arch in args.arch:
+        rows.append(_row(choose_workload(arch, args.batch, args.frames, args.size), variants, args, device))
+        # The table comes last, and the run may be interrupted before.
         print("; ".join(rows[-1]), flush=True)
-    header = ["architecture", "clip", "batch", *(way.name for way in ways), "times fp32", "fed", "busy", "waits"]
-    print(f"\nclips a second, {args.rounds} rounds of {args.steps} steps, {device_name(device)}\n")
-    print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+    names = (variant.name for variant in variants)
+    header = ["architecture", "clip", "batch", *names, "bf16, channels last / fp32", "fed", "busy", "waits"]
+    print(f"\nclips per second, {args.rounds} rounds of {args.steps} steps, {device_name(device)}\n")
+    print(markdown_table(rows, header))
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.step_rates",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argument_parser(__doc__)
     on_gpu = torch.cuda.is_available()
     parser.add_argument("--arch", nargs="+", default=list(ARCHITECTURES), choices=list(ARCHITECTURES))
-    parser.add_argument("--frames", type=int, help="default: each architecture's own")
-    parser.add_argument("--size", type=int, help="default: each architecture's own")
+    add_clip_arguments(parser)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=30 if on_gpu else 2, help="that count, of each round")
+    parser.add_argument("--steps", type=int, default=30 if on_gpu else 2, help="per round, without the first ones")
     parser.add_argument("--rounds", type=int, default=3 if on_gpu else 2)
     parser.add_argument("--workers", type=int, default=7 if on_gpu else 0, help="loader processes")
-    parser.add_argument("--threads", type=int, default=1, help="of a CPU; a trial has one by default")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too, which takes minutes to begin with")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; a trial has one by default")
+    parser.add_argument("--compile", action="store_true", help="also measure torch.compile, which first takes minutes")
     return parser.parse_args(argv)
 
 
-def _row(of: Setting, ways: Sequence[Way], args: argparse.Namespace, device: torch.device) -> list[str]:
-    augment = noise_augment(of, device)
-    learners = [noise_learner(of, device, way.precision, channels_last=way.channels_last, **way.train) for way in ways]
-    rates, at_once = _resident_rates(of, learners, augment, args)
-    best = WAYS.index(WAYS[-1])
-    fed = _fed(of, learners[best], augment, args)
+def _row(
+    workload: Workload, variants: Sequence[StepVariant], args: argparse.Namespace, device: torch.device
+) -> list[str]:
+    augment = noise_augment(workload, device)
+    learners = [
+        noise_learner(workload, device, each.precision, channels_last=each.channels_last, **each.train)
+        for each in variants
+    ]
+    rates, micro_batch = _resident_rates(workload, learners, augment, args)
+    fed_variant = variants.index(FED_VARIANT)
+    fed = _measure_fed(workload, learners[fed_variant], augment, args)
+    # Free the memory before the next architecture.
     del learners
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return [
-        of.arch,
-        of.clip,
-        str(of.batch) if at_once == of.batch else f"{of.batch}, {at_once} at once",
+        workload.arch,
+        workload.clip,
+        str(workload.batch) if micro_batch == workload.batch else f"{workload.batch} in parts of {micro_batch}",
         *(f"{rate:.2f}" for rate in rates),
-        f"{rates[best] / rates[0]:.2f}",
-        f"{fed.rate / rates[best]:.2f}",
+        f"{rates[fed_variant] / rates[0]:.2f}",
+        f"{fed.rate / rates[fed_variant]:.2f}",
         "no GPU" if fed.busy is None else f"{fed.busy:.0%}",
         "no GPU" if fed.waits is None else f"{fed.waits:.2f}",
     ]
 
 
 def _resident_rates(
-    of: Setting, learners: Sequence[Learner], augment: Augment, args: argparse.Namespace
+    workload: Workload, learners: Sequence[Learner], augment: Augment, args: argparse.Namespace
 ) -> tuple[list[float], int]:
-    """Clips a second of each learner, and the most clips at once that memory had room for with all of them."""
+    """Return each learner's clips per second, and the largest micro-batch that fits into memory with all of them."""
     device = learners[0].device
-    batches = [resident_batch(of, device)] * (args.steps + uncounted_steps(device))
-    rounds, at_once = [], of.batch
+    batches = [resident_batch(workload, device)] * (args.steps + warmup_steps(device))
+    rounds, micro_batch = [], workload.batch
     for _ in range(args.rounds):
         seconds = []
         for learner in learners:
             clock = Clock(device)
-            at_once = min(at_once, train_timed(learner, augment, batches, clock))
+            micro_batch = min(micro_batch, train_timed(learner, augment, batches, clock))
             seconds.append(clock.seconds)
         rounds.append(seconds)
-    return [args.steps * of.batch / statistics.median(times) for times in zip(*rounds, strict=True)], at_once
+    clips = args.steps * workload.batch
+    return [clips / statistics.median(times) for times in zip(*rounds, strict=True)], micro_batch
 
 
-def _fed(of: Setting, learner: Learner, augment: Augment, args: argparse.Namespace) -> Fed:
-    steps = args.steps + uncounted_steps(learner.device)
+def _measure_fed(workload: Workload, learner: Learner, augment: Augment, args: argparse.Namespace) -> FedSteps:
+    steps = args.steps + warmup_steps(learner.device)
     with tempfile.TemporaryDirectory() as folder:
-        batches = noise_batches(of, Path(folder), steps=steps, workers=args.workers, device=learner.device)
+        batches = noise_batches(workload, Path(folder), steps=steps, workers=args.workers, device=learner.device)
         seconds = []
         for _ in range(args.rounds):
             clock = Clock(learner.device)
             train_timed(learner, augment, batches, clock)
             seconds.append(clock.seconds)
-        rate = args.steps * of.batch / statistics.median(seconds)
+        rate = args.steps * workload.batch / statistics.median(seconds)
         if learner.device.type != "cuda":
-            return Fed(rate, None, None)
-        return Fed(rate, _busy(learner, augment, batches), _waits(learner, augment, batches) / args.steps)
+            return FedSteps(rate, None, None)
+        busy = _busy_share(learner, augment, batches)
+        return FedSteps(rate, busy, _count_waits(learner, augment, batches) / args.steps)
 
 
-class _Profiled(Clock):
-    """A clock that has the profiler watch what it counts."""
+class _ProfilingClock(Clock):
+    """A clock that profiles the time that it measures."""
 
     profiler: torch.profiler.profile
 
@@ -179,9 +185,9 @@ class _Profiled(Clock):
         self.profiler.stop()
 
 
-def _busy(learner: Learner, augment: Augment, batches: Any) -> float:
-    """Share of the time from the first kernel's start to the last one's end in which any kernel runs."""
-    clock = _Profiled(learner.device)
+def _busy_share(learner: Learner, augment: Augment, batches: Any) -> float:
+    """Return the share of time, from the first kernel's start to the last one's end, in which any kernel runs."""
+    clock = _ProfilingClock(learner.device)
     clock.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
     train_timed(learner, augment, batches, clock)
     kernels = sorted(
@@ -191,11 +197,11 @@ def _busy(learner: Learner, augment: Augment, batches: Any) -> float:
         and not event.is_user_annotation
         and not event.name.startswith(("Memcpy", "Memset"))
     )
-    return covered(kernels) / (max(end for _, end in kernels) - kernels[0][0])
+    return union_length(kernels) / (max(end for _, end in kernels) - kernels[0][0])
 
 
-def covered(spans: Sequence[tuple[float, float]]) -> float:
-    """Length of the union of spans that are in order of their starts."""
+def union_length(spans: Sequence[tuple[float, float]]) -> float:
+    """Return the length of the union of intervals `(start, end)`, which are sorted by their starts."""
     total, reached = 0.0, float("-inf")
     for start, end in spans:
         total += max(0.0, end - max(start, reached))
@@ -203,8 +209,8 @@ def covered(spans: Sequence[tuple[float, float]]) -> float:
     return total
 
 
-class _Warned(Clock):
-    """A clock during which CUDA warns of each point at which the host waits."""
+class _WarningClock(Clock):
+    """A clock that lets CUDA warn of each wait of the host in the time that it measures."""
 
     def start(self) -> None:
         super().start()
@@ -215,10 +221,10 @@ class _Warned(Clock):
         super().stop()
 
 
-def _waits(learner: Learner, augment: Augment, batches: Any) -> int:
+def _count_waits(learner: Learner, augment: Augment, batches: Any) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        train_timed(learner, augment, batches, _Warned(learner.device))
+        train_timed(learner, augment, batches, _WarningClock(learner.device))
     return sum("synchronizing CUDA operation" in str(warning.message) for warning in caught)
 
 

@@ -1,14 +1,13 @@
-"""What the frame store saves and what it costs, as ratios measured in one run.
+"""What the frame store saves and what it costs, as ratios measured in one run. It takes minutes.
 
     python -m benchmarks.store
 
-Batches from the store against decoding them, memory of four workers against one, stores of 100,000 clips against 1,000.
-Memory is that of fresh processes, which is why torch is imported late here. Takes minutes.
+Reading batches from the store against decoding them; the memory of four workers against one; a store of 100,000 clips
+against one of 1,000; building a store of 1,000 clips against one of 100.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import multiprocessing
 import os
@@ -16,60 +15,64 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
-from tabulate import tabulate
 
+from benchmarks.helpers.command_line import argument_parser
+from benchmarks.helpers.tables import markdown_table
+from benchmarks.helpers.videos import encode_video, resized
 from data.store.entry_folder import EntryFolder
 from data.store.frame_store import FrameStore
 from data.store.index import INDEX, FileState, open_index
 from data.video.decode import ClipFacts, DecodeSettings, decode_clip
 
+# PyTorch is imported in the functions that need it, because the memory of fresh processes without it is measured.
 if TYPE_CHECKING:
     import torch
 
 SPAWN = multiprocessing.get_context("spawn")
 FRAMES, SIZE = 16, 112
 BATCH = 8
+SMALL_BUILD, LARGE_BUILD, ADDED = 100, 1_000, 10
+BUILD_SETTINGS = DecodeSettings(frames=4, short_side=32)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two figures taken one right after the other."""
+class PairedMeasurement:
+    """Two values that were measured one right after the other."""
 
-    one: float
-    other: float
+    first: float
+    second: float
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__doc__)
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of each measurement; default: 5")
     parser.add_argument("--clips", type=int, default=100_000, metavar="N", help="of the large store; default: 100000")
     parser.add_argument("--small", type=int, default=1_000, metavar="N", help="of the small one; default: 1000")
     args = parser.parse_args(argv)
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        rows += _batch_rows(root / "batch", args.repeats)
-        rows += _worker_rows(root / "workers", args.repeats)
-        rows += _opening_rows(root, args.small, args.clips, args.repeats)
-        rows += _build_rows(root / "build", args.repeats)
-    print(tabulate(rows, ["what", "first", "second", "second / first", "least to most", "goal"], tablefmt="github"))
+        rows = [
+            *_batch_rows(root / "batch", args.repeats),
+            _worker_row(root / "workers", args.repeats),
+            *_opening_rows(root, args.small, args.clips, args.repeats),
+            *_build_rows(root / "build", args.repeats),
+        ]
+    print(markdown_table(rows, ["what", "first", "second", "second / first", "smallest to largest", "goal"]))
 
 
-def _row(what: str, pairs: list[Pair], unit: str, goal: str) -> list[str]:
-    ratios = sorted(pair.other / pair.one for pair in pairs)
-    first, second = statistics.median(p.one for p in pairs), statistics.median(p.other for p in pairs)
-    spread = f"{_short(ratios[0])} to {_short(ratios[-1])}"
-    ratio = _short(statistics.median(ratios))
-    return [what, f"{_short(first)} {unit}", f"{_short(second)} {unit}", ratio, spread, goal]
+def _row(what: str, pairs: Sequence[PairedMeasurement], unit: str, goal: str) -> list[str]:
+    quotients = sorted(pair.second / pair.first for pair in pairs)
+    medians = (statistics.median(p.first for p in pairs), statistics.median(p.second for p in pairs))
+    span = f"{_short(quotients[0])} to {_short(quotients[-1])}"
+    return [what, *(f"{_short(each)} {unit}" for each in medians), _short(statistics.median(quotients)), span, goal]
 
 
 def _short(value: float) -> str:
@@ -77,114 +80,132 @@ def _short(value: float) -> str:
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    started = time.perf_counter()
     work()
-    return 1000 * (time.perf_counter() - start)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what the function returns when it is called in a process of its own."""
+    results = SPAWN.Queue()
+    process = SPAWN.Process(target=_put_result, args=(results, function, arguments))
+    process.start()
+    result = results.get()
+    process.join()
+    return result
+
+
+def _put_result(results: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    results.put(function(*arguments))
+
+
+def _own_memory(file: str, field: str) -> float:
+    """Return a field of one of this process's files in `/proc`, in MB."""
+    for line in Path(f"/proc/self/{file}").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise AssertionError(f"{file} has no {field}")
 
 
 def _batch_rows(root: Path, repeats: int) -> list[list[str]]:
-    """A batch of clips of 720p, 60 frames each."""
+    """Compare reading and decoding a batch of 720p clips with 60 frames each."""
     import torch
 
-    torch.set_num_threads(1)  # As each process of a loader has it.
+    torch.set_num_threads(1)  # As in each process of a loader.
     paths = [f"{number}.mp4" for number in range(BATCH)]
-    _write_720p(root / "clips" / paths[0])
-    _vary(root / "clips" / paths[0], [root / "clips" / path for path in paths[1:]])
+    files = [root / "clips" / path for path in paths]
+    files[0].parent.mkdir(parents=True)
+    encode_video(files[0], _panning_frames(), fps=30)
+    _write_copies(files[0], files[1:])
     rows = []
-    for side, work, what in [
-        (128, _pick_and_crop, "picked and cropped"),
-        (SIZE, _as_evaluated, "as evaluation shows it, stored at its size"),
-        (128, _as_evaluated, "as evaluation shows it, to be scaled from 128"),
+    for short_side, prepare, what in [
+        (128, _select_and_crop, "selected and cropped"),
+        (SIZE, _prepare_for_evaluation, "as in evaluation, stored at its size"),
+        (128, _prepare_for_evaluation, "as in evaluation, scaled from 128"),
     ]:
-        store = FrameStore(root / "store", DecodeSettings(short_side=side))
+        store = FrameStore(root / "store", DecodeSettings(short_side=short_side))
         build = store.build(root / "clips", paths, progress=False)
-        read = partial(_stored_batch, store, [clip.digest for clip in build.stored], work)
-        settings = DecodeSettings(frames=FRAMES, short_side=side)
-        decode = partial(_decoded_batch, [root / "clips" / path for path in paths], settings, work)
+        read = partial(_read_batch, store, [clip.digest for clip in build.stored], prepare)
+        decode = partial(_decode_batch, files, DecodeSettings(frames=FRAMES, short_side=short_side), prepare)
+        # Once without measuring, to load libraries and files.
         read()
         decode()
         pairs = [
-            Pair(statistics.median(_milliseconds(read) for _ in range(9)), _milliseconds(decode))
+            PairedMeasurement(statistics.median(_milliseconds(read) for _ in range(9)), _milliseconds(decode))
             for _ in range(repeats)
         ]
-        title = f"batch of {BATCH} clips, {FRAMES} frames of 720p to {SIZE}², {what}: store, decoding"
+        title = f"batch of {BATCH} clips, {FRAMES} frames of 720p to {SIZE}², {what}: from the store, by decoding"
         rows.append(_row(title, pairs, "ms", "≥ 300"))
     return rows
 
 
-def _write_720p(file: Path) -> None:
-    """A camera that pans over a textured room, two seconds."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    coarse = np.random.default_rng(0).integers(0, 255, (100, 180, 3)).astype(np.uint8)
-    room = av.VideoFrame.from_ndarray(coarse, format="rgb24").reformat(width=1800, height=1000, interpolation="BICUBIC")
-    picture = room.to_ndarray()
-    views = (picture[2 * step : 2 * step + 720, 8 * step : 8 * step + 1280] for step in range(60))
-    _encode(file, views, width=1280, height=720)
+def _panning_frames() -> Iterator[np.ndarray]:
+    """Yield two seconds of a camera that pans over a textured room."""
+    texture = np.random.default_rng(0).integers(0, 255, (100, 180, 3)).astype(np.uint8)
+    room = resized(texture, 1800, 1000)
+    for step in range(60):
+        yield room[2 * step : 2 * step + 720, 8 * step : 8 * step + 1280]
 
 
-def _encode(file: Path, pictures: Iterable[np.ndarray], *, width: int, height: int) -> None:
-    with av.open(str(file), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
-def _vary(file: Path, copies: Iterable[Path]) -> None:
-    """Copies that differ in last bytes that no decoder looks at: other clips to the store."""
+def _write_copies(file: Path, copies: Iterable[Path]) -> None:
+    """Write copies that differ in their last bytes, which decoders ignore: the store takes them for other clips."""
     content = file.read_bytes()
     for number, copy in enumerate(copies, start=1):
         copy.write_bytes(content + number.to_bytes(4, "big"))
 
 
-Work = Callable[[np.ndarray], "torch.Tensor"]
+Prepare = Callable[[np.ndarray], "torch.Tensor"]
+"""From a clip's stored frames to what a batch has of it."""
 
 
-def _stored_batch(store: FrameStore, digests: list[str], work: Work) -> torch.Tensor:
+def _read_batch(store: FrameStore, digests: Sequence[str], prepare: Prepare) -> torch.Tensor:
     import torch
 
-    return torch.stack([work(store.read(digest)) for digest in digests])
+    return torch.stack([prepare(store.read(digest)) for digest in digests])
 
 
-def _decoded_batch(files: list[Path], settings: DecodeSettings, work: Work) -> torch.Tensor:
+def _decode_batch(files: Sequence[Path], settings: DecodeSettings, prepare: Prepare) -> torch.Tensor:
     import torch
 
-    return torch.stack([work(decode_clip(file, settings).frames) for file in files])
+    return torch.stack([prepare(decode_clip(file, settings).frames) for file in files])
 
 
-def _pick_and_crop(frames: np.ndarray) -> torch.Tensor:
+def _select_and_crop(frames: np.ndarray) -> torch.Tensor:
     import torch
 
-    from data.loading.sampling import eval_frame_indices
+    from data.loading.frame_selection import FrameSelection
 
     top, left = (frames.shape[1] - SIZE) // 2, (frames.shape[2] - SIZE) // 2
-    return torch.from_numpy(frames[eval_frame_indices(len(frames), FRAMES), top : top + SIZE, left : left + SIZE])
+    indices = FrameSelection(FRAMES).eval_indices(len(frames))
+    return torch.from_numpy(frames[indices, top : top + SIZE, left : left + SIZE])
 
 
-def _as_evaluated(frames: np.ndarray) -> torch.Tensor:
+def _prepare_for_evaluation(frames: np.ndarray) -> torch.Tensor:
+    from data.loading.frame_selection import FrameSelection
     from data.loading.model_input import eval_frames
     from data.loading.transforms import EvalTransform
 
-    return eval_frames(frames, FRAMES, EvalTransform(SIZE))
+    return eval_frames(frames, FrameSelection(FRAMES), EvalTransform(SIZE))
 
 
-def _worker_rows(root: Path, repeats: int) -> list[list[str]]:
-    """Workers that have each read all of 128 stored clips of 2 MB."""
+def _worker_row(root: Path, repeats: int) -> list[str]:
+    """Compare the memory of workers that have each read all of 128 stored clips of 2 MB."""
     folder, digests = EntryFolder(FrameStore(root, DecodeSettings()).folder), []
     rng = np.random.default_rng(0)
     for number in range(128):
         digests.append(_digest(number))
         folder.put(digests[-1], rng.integers(0, 255, (32, 128, 171, 3), dtype=np.uint8), _facts())
-    pairs = [Pair(_workers_memory(root, digests, 1), _workers_memory(root, digests, 4)) for _ in range(repeats)]
-    size = sum(folder.size(digest) for digest in digests) / 1e6
-    return [_row(f"memory (PSS) that reading {size:.0f} MB of clips adds: 1 worker, 4 workers", pairs, "MB", "1")]
+    pairs = [
+        PairedMeasurement(_workers_memory(root, digests, 1), _workers_memory(root, digests, 4)) for _ in range(repeats)
+    ]
+    size = sum(folder.file(digest).stat().st_size for digest in digests) / 1e6
+    return _row(f"memory (PSS) added by reading {size:.0f} MB of clips: 1 worker, 4 workers", pairs, "MB", "1")
 
 
-def _workers_memory(root: Path, digests: list[str], count: int) -> float:
-    results, together = SPAWN.Queue(), SPAWN.Barrier(count)
-    workers = [SPAWN.Process(target=_read_all, args=(root, digests, together, results)) for _ in range(count)]
+def _workers_memory(root: Path, digests: Sequence[str], count: int) -> float:
+    """Return the memory in MB that `count` workers together add by reading all clips."""
+    results, barrier = SPAWN.Queue(), SPAWN.Barrier(count)
+    workers = [SPAWN.Process(target=_read_all, args=(root, digests, barrier, results)) for _ in range(count)]
     for worker in workers:
         worker.start()
     added = sum(results.get() for _ in workers)
@@ -193,55 +214,52 @@ def _workers_memory(root: Path, digests: list[str], count: int) -> float:
     return added
 
 
-def _read_all(root: Path, digests: list[str], together: Any, results: Any) -> None:
-    """MB that this process's share of memory grows by, while all workers hold all clips."""
+def _read_all(root: Path, digests: Sequence[str], barrier: Any, results: Any) -> None:
+    """Put the MB by which this process's share of memory grows while all workers have all clips mapped."""
     store = FrameStore(root, DecodeSettings())
     store.read(digests[0]).sum()
-    together.wait()
+    barrier.wait()
     before = _own_memory("smaps_rollup", "Pss")
-    together.wait()
-    held = [store.read(digest) for digest in digests]
-    assert sum(int(frames.sum(dtype=np.int64)) for frames in held) > 0
-    together.wait()
+    barrier.wait()
+    mapped = [store.read(digest) for digest in digests]
+    assert sum(int(frames.sum(dtype=np.int64)) for frames in mapped) > 0
+    barrier.wait()
     results.put(_own_memory("smaps_rollup", "Pss") - before)
-    together.wait()
-
-
-def _own_memory(file: str, field: str) -> float:
-    """MB."""
-    for line in Path(f"/proc/self/{file}").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise AssertionError(f"{file} has no {field}")
+    barrier.wait()
 
 
 def _opening_rows(root: Path, small: int, large: int, repeats: int) -> list[list[str]]:
-    """Folders of links to a few videos, and stores that know them: all of the index is real, the entries are few."""
+    """Compare stores by their number of clips; the clips are links to a few videos, but the index is complete."""
     for count in (small, large):
-        _known_store(root / f"known-{count}", count)
-    names = f"{small:,} clips, {large:,} clips"
+        _fill_store(root / f"filled-{count}", count)
+    counts = f"{small:,} clips, {large:,} clips"
     rows = []
     for work, what, time_goal, memory_goal in [
-        (_open, "opening a store and reading a clip", "second < 1 s", "1"),
-        (_rebuild, "building a store when nothing changed", "", "paths and report alone grow"),
+        (_open_and_read, "opening a store and reading a clip", "second < 1 s", "1"),
+        (_build_unchanged, "building a store if nothing changed", "", "only paths and the build report grow"),
     ]:
-        pairs = [(_alone(work, root, small), _alone(work, root, large)) for _ in range(repeats)]
-        times, peaks = [Pair(a[0], b[0]) for a, b in pairs], [Pair(a[1], b[1]) for a, b in pairs]
-        rows.append(_row(f"{what}, time: {names}", times, "ms", time_goal))
-        rows.append(_row(f"the same, peak memory of the process: {names}", peaks, "MB", memory_goal))
+        pairs = [
+            [_in_fresh_process(_measure, work, root / f"filled-{count}", count) for count in (small, large)]
+            for _ in range(repeats)
+        ]
+        times, peaks = ([PairedMeasurement(a[i], b[i]) for a, b in pairs] for i in (0, 1))
+        rows.append(_row(f"{what}, time: {counts}", times, "ms", time_goal))
+        rows.append(_row(f"the same, peak memory of the process: {counts}", peaks, "MB", memory_goal))
     return rows
 
 
-def _known_store(root: Path, count: int) -> None:
+def _fill_store(root: Path, count: int) -> None:
     store = FrameStore(root / "store", DecodeSettings())
-    entries = EntryFolder(store.folder)
     clips = root / "clips"
     clips.mkdir(parents=True)
-    entry = entries.put(_digest(0), np.zeros((32, 4, 4, 3), np.uint8), _facts())
-    for number in range(0, count, 10_000):
+    entry = EntryFolder(store.folder).put(_digest(0), np.zeros((32, 4, 4, 3), np.uint8), _facts())
+    # File systems limit the number of links to a file.
+    links_per_video = 10_000
+    for number in range(0, count, links_per_video):
         (root / f"video-{number}").write_bytes(b"video")
     for number in range(count):
-        os.link(root / f"video-{number // 10_000 * 10_000}", clips / f"{number}.mp4")
+        os.link(root / f"video-{number // links_per_video * links_per_video}", clips / f"{number}.mp4")
+    # The index records only files that have not changed for a moment.
     time.sleep(0.2)
     with open_index(store.folder / INDEX) as index:
         for number in range(count):
@@ -250,77 +268,72 @@ def _known_store(root: Path, count: int) -> None:
             index.record_entry(_digest(number), entry)
 
 
-def _alone(work: Callable[[Path, int], object], root: Path, count: int) -> tuple[float, float]:
-    """Milliseconds, and the peak of a fresh process's memory in MB."""
-    results = SPAWN.Queue()
-    process = SPAWN.Process(target=_measure, args=(work, root / f"known-{count}", count, results))
-    process.start()
-    found = results.get()
-    process.join()
-    return found
+def _measure(work: Callable[[Path, int], object], root: Path, count: int) -> tuple[float, float]:
+    """Return the milliseconds that the work takes, and this process's peak memory in MB."""
+    milliseconds = _milliseconds(partial(work, root, count))
+    return milliseconds, _own_memory("status", "VmHWM")
 
 
-def _measure(work: Callable[[Path, int], object], root: Path, count: int, results: Any) -> None:
-    taken = _milliseconds(partial(work, root, count))
-    results.put((taken, _own_memory("status", "VmHWM")))
-
-
-def _open(root: Path, count: int) -> None:
+def _open_and_read(root: Path, count: int) -> None:
     store, file = FrameStore(root / "store", DecodeSettings()), root / f"clips/{count - 1}.mp4"
     with open_index(store.folder / INDEX) as index:
-        recalled = index.lookup(file, FileState.of(file), "")
-    assert recalled is not None
-    store.read(recalled.digest)
+        record = index.lookup(file, FileState.of(file), "")
+    assert record is not None
+    store.read(record.digest)
 
 
-def _rebuild(root: Path, count: int) -> None:
+def _build_unchanged(root: Path, count: int) -> None:
     paths = [f"{number}.mp4" for number in range(count)]
     report = FrameStore(root / "store", DecodeSettings()).build(root / "clips", paths, progress=False)
     assert (len(report.stored), report.decoded) == (count, 0)
 
 
 def _build_rows(root: Path, repeats: int) -> list[list[str]]:
-    """Small videos, so that what is not decoding shows."""
-    small, large = 100, 1_000
+    """Compare first builds by their number of clips, with small videos so that the work besides decoding shows."""
     clips = root / "clips"
     clips.mkdir(parents=True)
-    pictures = (np.full((48, 64, 3), 20 * step, np.uint8) for step in range(12))
-    _encode(clips / "0.mp4", pictures, width=64, height=48)
-    _vary(clips / "0.mp4", [clips / f"{number}.mp4" for number in range(1, large + 10)])
+    frames = (np.full((48, 64, 3), 20 * step, np.uint8) for step in range(12))
+    encode_video(clips / "0.mp4", frames, fps=30)
+    _write_copies(clips / "0.mp4", [clips / f"{number}.mp4" for number in range(1, LARGE_BUILD + ADDED)])
     pairs, added = [], set()
     for _ in range(repeats):
-        found = []
-        for count in (small, large):
+        builds = []
+        for count in (SMALL_BUILD, LARGE_BUILD):
             with tempfile.TemporaryDirectory() as store:
-                results = SPAWN.Queue()
-                process = SPAWN.Process(target=_first_build, args=(Path(store), clips, count, results))
-                process.start()
-                found.append(results.get())
-                process.join()
-                if count == large:
-                    added.add(_decoded(Path(store), clips, large + 10))
-        pairs.append(found)
-    names = f"{small:,} clips, {large:,} clips"
+                builds.append(_in_fresh_process(_first_build, Path(store), clips, count))
+                if count == LARGE_BUILD:
+                    added.add(_build(Path(store), clips, LARGE_BUILD + ADDED))
+        pairs.append(builds)
+    times, builders, decoders = ([PairedMeasurement(a[i], b[i]) for a, b in pairs] for i in range(3))
+    counts = f"{SMALL_BUILD:,} clips, {LARGE_BUILD:,} clips"
     return [
-        _row(f"first build, time a clip: {names}", [Pair(a[0], b[0]) for a, b in pairs], "ms", "1"),
-        _row(f"first build, peak memory of the builder: {names}", [Pair(a[1], b[1]) for a, b in pairs], "MB", "1"),
-        _row(f"first build, peak memory of a decoder: {names}", [Pair(a[2], b[2]) for a, b in pairs], "MB", "1"),
-        [f"10 clips added to {large:,}: decoded", ", ".join(map(str, sorted(added))), "", "", "", "10"],
+        _row(f"first build, time per clip: {counts}", times, "ms", "1"),
+        _row(f"first build, peak memory of the builder: {counts}", builders, "MB", "1"),
+        _row(f"first build, peak memory of a decoder: {counts}", decoders, "MB", "1"),
+        [
+            f"{ADDED} clips added to {LARGE_BUILD:,}: decoded",
+            ", ".join(map(str, sorted(added))),
+            "",
+            "",
+            "",
+            str(ADDED),
+        ],
     ]
 
 
-def _decoded(root: Path, clips: Path, count: int) -> int:
+def _build(root: Path, clips: Path, count: int) -> int:
+    """Build a store and return the number of clips that were decoded."""
     paths = [f"{number}.mp4" for number in range(count)]
-    report = FrameStore(root, DecodeSettings(frames=4, short_side=32)).build(clips, paths, progress=False)
+    report = FrameStore(root, BUILD_SETTINGS).build(clips, paths, progress=False)
     assert len(report.stored) == count
     return report.decoded
 
 
-def _first_build(root: Path, clips: Path, count: int, results: Any) -> None:
-    """Milliseconds a clip, MB of this process at its peak, MB of the largest decoding process at its peak."""
-    taken = _milliseconds(partial(_decoded, root, clips, count))
-    decoders = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
-    results.put((taken / count, _own_memory("status", "VmHWM"), decoders))
+def _first_build(root: Path, clips: Path, count: int) -> tuple[float, float, float]:
+    """Return the milliseconds per clip, and the peak memory in MB of this process and of its largest decoder."""
+    milliseconds = _milliseconds(partial(_build, root, clips, count))
+    decoder = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    return milliseconds / count, _own_memory("status", "VmHWM"), decoder
 
 
 def _digest(number: int) -> str:
@@ -328,6 +341,7 @@ def _digest(number: int) -> str:
 
 
 def _facts() -> ClipFacts:
+    """Return facts about a clip, none of which matter here."""
     return ClipFacts("mov,mp4,m4a,3gp,3g2,mj2", "h264", 1280, 720, 0, 30.0, False, 60, 60, 2.0, False, "")
 
 

@@ -1,22 +1,19 @@
-"""What a trial costs beside its training: a trial that does nothing, by this project and by the plainest set-up.
+"""Overhead of a trial: trials that compute nothing, in a sweep of this project and in plain Ray Tune and Ray Train.
 
     python -m benchmarks.trial_overhead
 
-A trial reports three times and computes nothing; the trials go one at a time. `plain` is Ray Tune with a driver
-function that builds a `TorchTrainer` with Ray's `TuneReportCallback`, all of Ray's defaults kept. `sweep` is what
-`python -m tuning sweep` does. `process` is a Python process that imports what a worker of ours imports, and ends. The
-three take turns, `--rounds` times; each Ray is started anew for a round, and its start is not counted. The first trial
-of a round starts processes, the others are told apart from it. `report` is how long a report takes from the worker to
-the scheduler; in the sweep of ours every one counts, in the plain set-up too.
+A trial reports three times; trials run one after another. `plain` is Ray Tune with a driver that builds a
+`TorchTrainer` with Ray's `TuneReportCallback`, all with Ray's defaults. `sweep` is what `python -m tuning sweep` does.
+`process` is a Python process that imports what a worker of a sweep imports, and exits. The three alternate for
+`--rounds` rounds. Each round starts Ray, which does not count. The first trial of a round starts processes, so it is
+shown apart from the later ones. `report` is the time of a report from the worker to the scheduler.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,181 +22,152 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
-from benchmarks.spread import ratios, spread
+from benchmarks.helpers.command_line import argument_parser, run_python
+from benchmarks.helpers.ray_trials import (
+    plain_trial_resources,
+    run_plain_trial,
+    run_sweep_trial,
+    start_plain_ray,
+    sweep_trial_resources,
+)
+from benchmarks.helpers.tables import markdown_table, ratios, spread
 
 REPORTS = 3
 
-_ROUND = "import sys; from benchmarks.trial_overhead import run_round; run_round(*sys.argv[1:])"
-_IMPORTS = "import ray.train.torch, tuning.worker"
+_RUN_ROUND = "import sys; from benchmarks.trial_overhead import run_round; run_round(*sys.argv[1:])"
+_WORKER_IMPORTS = "import ray.train.torch, tuning.trial.worker"
 
 
 @dataclass(frozen=True)
-class Round:
-    """Seconds of one start of Ray."""
+class OverheadRound:
+    """Seconds of the trials after one start of Ray."""
 
     trials: list[float]
-    """From the end of the one before, or from the sweep's start, to the trial's own end."""
+    """From the end of the previous trial, or from the start of the sweep, to the end of the trial."""
     reports: list[float]
     """From `report` in the worker to the scheduler."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print a Markdown table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.trial_overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--trials", type=int, default=4, help="of each round")
+    """Print a Markdown table."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--trials", type=int, default=4, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args(argv)
-    rounds: dict[str, list[Round]] = {"plain": [], "sweep": []}
+    rounds: dict[str, list[OverheadRound]] = {"plain": [], "sweep": []}
     processes = []
     for _ in range(args.rounds):
-        for name, done in rounds.items():
-            done.append(_in_a_process(name, args.trials))
-            # A round takes minutes: one that is cut off leaves those before it.
-            print(f"{name}: " + ", ".join(f"{seconds:.1f}" for seconds in done[-1].trials), file=sys.stderr, flush=True)
+        for set_up, done in rounds.items():
+            done.append(_run_in_a_process(set_up, args.trials))
+            # A round takes minutes; if the run is interrupted, the earlier rounds have been printed.
+            seconds = ", ".join(f"{each:.1f}" for each in done[-1].trials)
+            print(f"{set_up}: {seconds}", file=sys.stderr, flush=True)
         started = time.monotonic()
-        subprocess.run([sys.executable, "-c", _IMPORTS], check=True)
+        run_python(["-c", _WORKER_IMPORTS], "the imports of a worker")
         processes.append(time.monotonic() - started)
     print(f"{args.rounds} rounds of {args.trials} trials, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}\n")
-    print(tabulate(_rows(rounds, processes), ["", "plain", "sweep", "plain / sweep"], tablefmt="github"))
+    print(markdown_table(_rows(rounds, processes), ["", "plain", "sweep", "plain / sweep"]))
 
 
-def _in_a_process(name: str, trials: int) -> Round:
+def _run_in_a_process(set_up: str, trials: int) -> OverheadRound:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _ROUND, name, str(trials), folder]
-        before = time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{name} failed after {time.monotonic() - before:.0f} s:\n{done.stderr[-3000:]}")
-        return Round(**json.loads(Path(folder, "round.json").read_text()))
+        run_python(["-c", _RUN_ROUND, set_up, str(trials), folder], set_up)
+        return OverheadRound(**json.loads(Path(folder, "round.json").read_text()))
 
 
-def run_round(name: str, trials: str, folder: str) -> None:
-    """One start of Ray and its trials."""
+def run_round(set_up: str, trials: str, folder: str) -> None:
+    """Start Ray, run the trials and write `round.json` to the folder."""
     from ray import tune
 
     from tuning.cluster.connect import connected
 
-    clock = _Clock()
+    plain = set_up == "plain"
+    timer = _TrialTimer()
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    with _plain_ray() if name == "plain" else connected(None, verbose=False):
-        clock.begin()
-        trainable = tune.with_parameters(_plain_trial if name == "plain" else _trial, folder=folder)
+    with start_plain_ray() if plain else connected(None, verbose=False):
+        timer.start()
+        trainable = tune.with_parameters(_run_plain_trial if plain else _run_sweep_trial, folder=folder)
         tune.Tuner(
-            tune.with_resources(trainable, _place(name)),
+            tune.with_resources(trainable, plain_trial_resources() if plain else sweep_trial_resources()),
             param_space={"number": tune.grid_search(list(range(int(trials))))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=name == "sweep"),
-            run_config=tune.RunConfig(name="tune", storage_path=folder, callbacks=[clock.callback()], verbose=0),
+            tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=not plain),
+            run_config=tune.RunConfig(name="tune", storage_path=folder, callbacks=[timer.callback()], verbose=0),
         ).fit()
-    Path(folder, "round.json").write_text(json.dumps({"trials": clock.trials, "reports": clock.reports}))
+    Path(folder, "round.json").write_text(json.dumps({"trials": timer.trials, "reports": timer.reports}))
 
 
-class _Clock:
+class _TrialTimer:
+    """Measures trials and reports from Tune's process."""
+
     def __init__(self) -> None:
         self.trials: list[float] = []
         self.reports: list[float] = []
-        self._last = 0.0
+        self.last_end = 0.0
 
-    def begin(self) -> None:
-        self._last = time.time()
+    def start(self) -> None:
+        self.last_end = time.time()
 
     def callback(self) -> Any:
+        """Return the callback that Tune has to call."""
         from ray import tune
 
-        clock = self
+        timer = self
 
-        class Listen(tune.Callback):
+        class TimerCallback(tune.Callback):
             def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
-                clock.reports.append(time.time() - result["sent"])
+                timer.reports.append(time.time() - result["sent"])
 
             def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
                 now = time.time()
-                clock.trials.append(now - clock._last)
-                clock._last = now
+                timer.trials.append(now - timer.last_end)
+                timer.last_end = now
 
-        return Listen()
-
-
-def _plain_ray() -> Any:
-    import ray
-
-    # Its dashboard is on: without it a stopped trial of the plain set-up keeps its place for ever.
-    return ray.init(address="local", include_dashboard=True, log_to_driver=False, logging_level="ERROR")
+        return TimerCallback()
 
 
-def _place(name: str) -> Any:
-    from ray import tune
-
-    from tuning.trial.driver import trial_resources
-    from tuning.trial.spec import Slot
-
-    if name == "plain":
-        return tune.PlacementGroupFactory([{"CPU": 0.01}])
-    return trial_resources(Slot(workers=1, cpus=1, gpus=0))
+def _run_plain_trial(choice: dict[str, Any], folder: str) -> None:
+    """Run in a trial's driver."""
+    run_plain_trial(_report, {}, folder)
 
 
-def _worker(_: dict[str, Any]) -> None:
+def _run_sweep_trial(choice: dict[str, Any], folder: str) -> None:
+    """Run in a trial's driver."""
+    run_sweep_trial(_import_and_report, {}, folder)
+
+
+def _report(_: dict[str, Any]) -> None:
+    """Run in a trial's worker."""
     import ray.train
 
     for epoch in range(1, REPORTS + 1):
         ray.train.report({"epoch": epoch, "sent": time.time()})
 
 
-def _our_worker(_: dict[str, Any]) -> None:
-    import tuning.trial.worker  # noqa: F401  # What any trial of ours imports.
+def _import_and_report(_: dict[str, Any]) -> None:
+    """Run in a trial's worker, with the imports of every trial of a sweep."""
+    import tuning.trial.worker  # noqa: F401
 
-    _worker({})
-
-
-def _plain_trial(config: dict[str, Any], folder: str) -> None:
-    from ray import tune
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    run = RunConfig(name=tune.get_context().get_trial_id(), storage_path=folder, callbacks=[TuneReportCallback()])
-    TorchTrainer(_worker, train_loop_config={}, scaling_config=ScalingConfig(num_workers=1), run_config=run).fit()
+    _report({})
 
 
-def _trial(config: dict[str, Any], folder: str) -> None:
-    train_as_a_sweep(_our_worker, {}, folder)
+def _rows(rounds: dict[str, list[OverheadRound]], processes: list[float]) -> list[list[str]]:
+    def row(title: str, value: Callable[[OverheadRound], float]) -> list[str]:
+        plain, sweep = ([value(each) for each in rounds[name]] for name in ("plain", "sweep"))
+        return [title, spread(plain, unit="s"), spread(sweep, unit="s"), spread(ratios(plain, sweep))]
 
-
-def train_as_a_sweep(worker: Callable[[dict[str, Any]], None], payload: dict[str, Any], folder: str) -> None:
-    """Inside a trial: run a worker function on one CPU as the trials of a sweep run theirs."""
-    from ray import tune
-    from ray.train import RunConfig, ScalingConfig
-
-    from tuning.trial.ray_internals import InProcessReportCallback, MultiWorkerTorchConfig, ReusingTorchTrainer
-
-    run = RunConfig(name=tune.get_context().get_trial_id(), storage_path=folder, callbacks=[InProcessReportCallback()])
-    ReusingTorchTrainer(
-        worker,
-        train_loop_config=payload,
-        torch_config=MultiWorkerTorchConfig(backend="gloo"),
-        scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
-        run_config=run,
-    ).fit()
-
-
-def _rows(rounds: dict[str, list[Round]], processes: list[float]) -> list[list[str]]:
-    def row(title: str, of: Any) -> list[str]:
-        plain, ours = ([of(each) for each in rounds[name]] for name in ("plain", "sweep"))
-        return [title, spread(plain, unit="s"), spread(ours, unit="s"), spread(ratios(plain, ours))]
-
-    alone = ratios([statistics.mean(each.trials) for each in rounds["sweep"]], processes)
+    to_process = ratios([statistics.mean(each.trials) for each in rounds["sweep"]], processes)
     return [
         row("a trial, mean of a round", lambda each: statistics.mean(each.trials)),
         row("the first trial of a round", lambda each: each.trials[0]),
         row("a later trial", lambda each: statistics.median(each.trials[1:])),
         row("a report, median", lambda each: statistics.median(each.reports)),
         row("a report, longest", lambda each: max(each.reports)),
-        ["a process that imports the same", "", spread(processes, unit="s"), f"{spread(alone)} (sweep / process)"],
+        [
+            "a process with a worker's imports",
+            "",
+            spread(processes, unit="s"),
+            f"{spread(to_process)} (sweep / process)",
+        ],
     ]
 
 

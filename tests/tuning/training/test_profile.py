@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.training import noise_clips, setting
+from benchmarks.helpers.noise_training import choose_workload, noise_clips
 from data.store.frame_store import FrameStore
 from tuning.cluster.profile_task import SweepProfile, load_profile, save_profile
 from tuning.config.load import parse_config
@@ -39,7 +39,7 @@ def small(**settings: Any) -> SweepConfig:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> TrialData:
     """A store of noise."""
     config = small(store={"dir": str(tmp_path_factory.mktemp("store")), "frames": FRAMES, "short_side": SIZE}).store
-    noise = tuple(noise_clips(config.open(), setting("resnet18", 4, FRAMES, SIZE)))
+    noise = tuple(noise_clips(config.open(), choose_workload("resnet18", 4, FRAMES, SIZE)))
     assert isinstance(config.open(), FrameStore)
     return TrialData(
         classes=tuple(map(str, range(22))),

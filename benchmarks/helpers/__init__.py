@@ -1,0 +1,1 @@
+"""What several benchmarks share: tables, generated clips, training on noise, trials on Ray."""
