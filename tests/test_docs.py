@@ -22,7 +22,6 @@ COMMAND_LINES: dict[str, Callable[..., int]] = {
 }
 SECTIONS = [name for name, field in SweepConfig.model_fields.items() if hasattr(field.annotation, "model_fields")]
 MOST_README_LINES = 130
-YET_TO_COME = {ROOT / "docs/configuration.md", ROOT / "docs/report.png"}
 
 _FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -53,8 +52,6 @@ def anchors(page: Path) -> set[str]:
 def leads_somewhere(page: Path, link: str) -> bool:
     file, _, anchor = link.partition("#")
     target = (page.parent / file).resolve() if file else page
-    if target in YET_TO_COME:
-        return True
     return target.exists() and (not anchor or anchor in anchors(target))
 
 
@@ -83,7 +80,7 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
 
 @every_page
 def test_named_paths_exist(page: Path) -> None:
-    paths = [path for path in _PATH.findall(prose(page)) if ROOT / path not in YET_TO_COME]
+    paths = [path for path in _PATH.findall(prose(page))]
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 

@@ -8,6 +8,6 @@ def count_noun(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
-def one_line(text: str) -> str:
+def single_line(text: str) -> str:
     """Return the text without line breaks and repeated spaces."""
     return " ".join(text.split())

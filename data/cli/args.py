@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from data.store.frame_store import FrameStore
 
 AUTO = "auto"
 """Value of --groups: find groups instead of reading them from a file."""
-
-Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_folder_argument(command: argparse.ArgumentParser) -> None:

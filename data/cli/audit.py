@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data.cli.args import AUTO, Subcommands, add_folder_argument, add_store_options, open_frame_store
+from commandline import Subcommands
+from data.cli.args import AUTO, add_folder_argument, add_store_options, open_frame_store
 
 EXIT_UNUSABLE = 1
 """With --strict, if a clip has no frames."""

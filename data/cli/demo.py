@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from data.cli.args import Subcommands
+from commandline import Subcommands
 
 
 def add_parser(commands: Subcommands) -> None:

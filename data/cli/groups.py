@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.cli.args import Subcommands, add_folder_argument, add_store_options, open_frame_store
+from commandline import Subcommands
+from data.cli.args import add_folder_argument, add_store_options, open_frame_store
 
 if TYPE_CHECKING:
     from data.dataset.clips import Scan

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.cli.args import AUTO, Subcommands, add_folder_argument, add_store_options
+from commandline import Subcommands
+from data.cli.args import AUTO, add_folder_argument, add_store_options
 from data.cli.groups import group_by_pictures
 from data.errors import DataError
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tuning.cli.args import Subcommands, add_champion_options
+from commandline import Subcommands
+from tuning.cli.args import add_champion_options
 
 
 def add_parser(commands: Subcommands) -> None:

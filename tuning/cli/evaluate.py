@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tuning.cli.args import Subcommands, add_run_option
+from commandline import Subcommands
+from tuning.cli.args import add_run_option
 from tuning.cli.console import averaged_text, shown
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tuning.cli.args import Subcommands, add_run_option
+from commandline import Subcommands
+from tuning.cli.args import add_run_option
 
 
 def add_parser(commands: Subcommands) -> None:

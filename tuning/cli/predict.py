@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commandline import EXIT_USER_ERROR
-from tuning.cli.args import Subcommands, add_champion_options
+from commandline import EXIT_USER_ERROR, Subcommands
+from tuning.cli.args import add_champion_options
 
 
 def add_parser(commands: Subcommands) -> None:

@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commandline import EXIT_INTERRUPTED
-from tuning.cli.args import Subcommands
+from commandline import EXIT_INTERRUPTED, Subcommands
 from tuning.cli.console import print_build, print_nodes, print_outcome, print_scan, print_weights, shown
 
 if TYPE_CHECKING:
@@ -204,19 +203,19 @@ def _prepare(
 
 def _check_slots(scanned: ScannedData, config: SweepConfig, *, on_cluster: bool) -> Slot:
     """Check that a trial fits on the cluster, before decoding, which may take long; return what a trial takes."""
-    from tuning.cluster.placement import alive_nodes, count_trials, plan_slots
+    from tuning.cluster.placement import alive_nodes, count_fitting_trials, plan_slots
     from tuning.prepare.nodes import check_cluster
 
     slot, at_once = plan_slots(config.resources, alive_nodes())
     if on_cluster:
-        more_expected = count_trials(slot, alive_nodes()) < at_once
+        more_expected = count_fitting_trials(slot, alive_nodes()) < at_once
         print_nodes(check_cluster(scanned, config, slot), more_expected=more_expected)
     return slot
 
 
 def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *, new: bool) -> SweepProfile:
     """Return the stored profile of the run's trials, or profile them now, while MLflow's database is created."""
-    from tuning.cluster.placement import alive_nodes, count_trials
+    from tuning.cluster.placement import alive_nodes, count_fitting_trials
     from tuning.cluster.profile_task import SweepProfile, load_profile, profile_trials
     from tuning.tracking.server import open_store, resolve_uri
 
@@ -229,7 +228,7 @@ def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *
     stored = load_profile(run.profile, slot)
     if stored is not None:
         return stored
-    if not count_trials(slot, alive_nodes()):
+    if not count_fitting_trials(slot, alive_nodes()):
         print("note: no node is available yet to profile trials on", flush=True)
         return SweepProfile()
     print("profiling trials …", flush=True)

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from tuning.cli.args import Subcommands
+from commandline import Subcommands
 
 
 def add_parser(commands: Subcommands) -> None:

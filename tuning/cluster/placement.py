@@ -65,7 +65,7 @@ def plan_slots(
     slot = _choose_slot(resources, nodes, profile or SweepProfile())
     if resources.max_concurrent is not None:
         return slot, resources.max_concurrent
-    fitting = count_trials(slot, nodes)
+    fitting = count_fitting_trials(slot, nodes)
     if fitting == 0:
         raise ClusterError(_no_trial_fits(slot, nodes))
     return slot, fitting
@@ -83,7 +83,7 @@ def _no_trial_fits(slot: Slot, nodes: Sequence[NodeResources]) -> str:
     )
 
 
-def count_trials(slot: Slot, nodes: Sequence[NodeResources]) -> int:
+def count_fitting_trials(slot: Slot, nodes: Sequence[NodeResources]) -> int:
     """Return how many trials fit on these nodes concurrently."""
     return sum(count_workers(node, slot) for node in nodes) // slot.workers
 

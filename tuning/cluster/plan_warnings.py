@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tuning.cluster.placement import (
     NodeResources,
-    count_trials,
+    count_fitting_trials,
     count_workers,
     gpu_fraction,
     needed_memory,
@@ -65,7 +65,7 @@ def _memory_too_small(config: SweepConfig, profile: SweepProfile, slot: Slot) ->
 def _slots_idle(
     config: SweepConfig, nodes: Sequence[NodeResources], slot: Slot, max_concurrent: int, trials: int
 ) -> Iterator[str]:
-    fitting = count_trials(slot, nodes)
+    fitting = count_fitting_trials(slot, nodes)
     limit = config.resources.max_concurrent
     if limit is not None and limit < min(fitting, trials):
         yield f"resources.max_concurrent is {limit}, but {fitting} trials would fit: raise it or leave it out"
@@ -82,7 +82,7 @@ def _advice_for_few_trials(slot: Slot, nodes: Sequence[NodeResources], trials: i
     if slot.gpus and slot.gpus < 1:
         return "resources.gpus=1 gives each trial a whole GPU, or try more values"
     if slot.gpus:
-        workers = count_trials(slot, nodes) * slot.workers // trials
+        workers = count_fitting_trials(slot, nodes) * slot.workers // trials
         spread = f"resources.workers={workers} gives each trial more GPUs, or " if workers > slot.workers else ""
         return f"{spread}try more values"
     cpus = _most_cpus_for(nodes, slot, trials)
@@ -93,7 +93,7 @@ def _most_cpus_for(nodes: Sequence[NodeResources], slot: Slot, trials: int) -> i
     """Return the most CPUs per worker with which `trials` trials still fit concurrently."""
 
     def fit(cpus: int) -> bool:
-        return count_trials(slot.model_copy(update={"cpus": float(cpus)}), nodes) >= trials
+        return count_fitting_trials(slot.model_copy(update={"cpus": float(cpus)}), nodes) >= trials
 
     return next(filter(fit, range(int(max(node.cpus for node in nodes)), 0, -1)), 1)
 

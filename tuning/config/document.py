@@ -15,7 +15,7 @@ from typing import Any
 
 from tuning.config.messages import as_yaml
 from tuning.config.sweep_config import SweepConfig
-from tuning.text import one_line
+from tuning.text import single_line
 
 _INTRO = """\
 # Configuration
@@ -75,7 +75,7 @@ def _section_text(key: str, schema: dict[str, Any]) -> str:
     # A section that can't be null has no row of its own: the contents link to it.
     rows = [_row(key, name, field) for name, field in schema["properties"].items() if not _is_section(field)]
     header = ["| setting | type | default | meaning |", "|---|---|---|---|"]
-    return "\n".join([f"## {_heading(key)}", "", one_line(schema["description"]), "", *header, *rows, ""])
+    return "\n".join([f"## {_heading(key)}", "", single_line(schema["description"]), "", *header, *rows, ""])
 
 
 def _row(section: str, name: str, field: dict[str, Any]) -> str:
@@ -84,7 +84,7 @@ def _row(section: str, name: str, field: dict[str, Any]) -> str:
         f'<a id="{key}"></a>`{key}`',
         _type_text(key, field),
         _default_text(field),
-        one_line(field["description"]),
+        single_line(field["description"]),
     ]
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
@@ -135,7 +135,7 @@ def _anchor(key: str) -> str:
 
 
 def _sentence(section: dict[str, Any]) -> str:
-    return one_line(section["description"]).partition(". ")[0].rstrip(".")
+    return single_line(section["description"]).partition(". ")[0].rstrip(".")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from tuning.config.messages import validation_message
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.validate import check_consistent
 from tuning.errors import ConfigError
-from tuning.text import one_line
+from tuning.text import single_line
 
 
 def load_config(
@@ -90,4 +90,4 @@ def _read_yaml(file: Path, overrides: Sequence[str] = (), texts: Mapping[str, st
             OmegaConf.update(merged, key, text)
         return OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
-        raise ConfigError(f"can't read {file} with its overrides: {one_line(str(error))}") from None
+        raise ConfigError(f"can't read {file} with its overrides: {single_line(str(error))}") from None

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from tuning.text import one_line
+from tuning.text import single_line
 
 _REMOVED = {
     "search.pbt": "population-based training was removed; leave it out, and stop trials early with search.asha",
@@ -43,7 +43,7 @@ def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
         return f"unknown setting {key!r}{suggestion(path[-1], _fields_at(path[:-1], root), prefix=path[:-1])}"
     if details["type"] == "value_error":
         return (f"{key}: " if key else "") + str(details["ctx"]["error"])
-    reason = _REASONS.get(details["type"]) or one_line(details["msg"])
+    reason = _REASONS.get(details["type"]) or single_line(details["msg"])
     message = f"{key} is {details['input']!r}: {reason}"
     if details["type"] == "literal_error":
         valid = re.findall(r"'([^']+)'", details["ctx"]["expected"])

@@ -19,7 +19,7 @@ from tuning.report.plots.paired_differences import paired_differences_plot
 from tuning.report.sections import draw_sections
 from tuning.report.tables import class_table, label_issue_table, mistake_table, trial_table
 
-INDEX = "index.html"
+_PAGE = "index.html"
 
 MAX_EXAMPLES = 12
 """Clips that the page shows of each kind; the CSV files list all."""
@@ -77,8 +77,8 @@ def write_report(findings: SweepFindings) -> Path:
         (folder / "data").mkdir()
         for name, table in tables.items():
             (folder / "data" / f"{name}.csv").write_text(_csv(table), encoding="utf-8")
-        (folder / INDEX).write_text(page, encoding="utf-8")
-    return findings.run.report / INDEX
+        (folder / _PAGE).write_text(page, encoding="utf-8")
+    return findings.run.report / _PAGE
 
 
 def _csv(table: pd.DataFrame) -> str:
