@@ -80,7 +80,7 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
 
 @every_page
 def test_named_paths_exist(page: Path) -> None:
-    paths = [path for path in _PATH.findall(prose(page))]
+    paths = _PATH.findall(prose(page))
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
