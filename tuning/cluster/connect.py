@@ -33,7 +33,7 @@ WORKER_ENV = {
 
 _WATCH_INTERVAL_SECONDS = 2.0
 _WATCH_TIMEOUT_SECONDS = 5.0
-_STATE_API_TIMEOUT_SECONDS = 120.0
+_STATE_API_TIMEOUT_SECONDS = 300.0
 
 
 @contextmanager
@@ -49,24 +49,14 @@ def connected(address: str | None, *, verbose: bool, state_api: bool = False) ->
     Raises:
         ClusterError: Ray can't be started or connected to, or the State API does not answer.
     """
-    env = dict(WORKER_ENV)
-    options: dict[str, Any] = {}
-    if address is None:
-        # Ray warns of more than one process per core that starts; each trial starts three.
-        options = {"include_dashboard": state_api, "_system_config": {"worker_maximum_startup_concurrency": 32}}
-        if state_api:
-            options["dashboard_port"] = find_free_port()
-            env["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{options['dashboard_port']}"
-    elif state_api and address != "auto":
-        # Without an address the State API uses the cluster that was started last on the machine, even one that is gone.
-        env["RAY_ADDRESS"] = address
+    options, env = _local_options(state_api) if address is None else ({}, _remote_env(address, state_api))
     try:
         ray.init(
             address=address or "local",
             **options,
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
-            runtime_env=_runtime_env(address, env),
+            runtime_env=_runtime_env(address, WORKER_ENV | env),
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         problem = (
@@ -83,6 +73,21 @@ def connected(address: str | None, *, verbose: bool, state_api: bool = False) ->
         ray.shutdown()
 
 
+def _local_options(state_api: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return options to start Ray on this machine, and environment variables of its workers."""
+    # Ray warns of more than one process per core that starts; each trial starts three.
+    options = {"include_dashboard": state_api, "_system_config": {"worker_maximum_startup_concurrency": 32}}
+    if not state_api:
+        return options, {}
+    port = find_free_port()
+    return options | {"dashboard_port": port}, {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
+
+
+def _remote_env(address: str, state_api: bool) -> dict[str, str]:
+    # Without an address the State API uses the cluster that was started last on the machine, even one that is gone.
+    return {"RAY_ADDRESS": address} if state_api and address != "auto" else {}
+
+
 def _runtime_env(address: str | None, env: dict[str, str]) -> dict[str, Any]:
     """Make workers import this project's `data` and `models`, even if other packages have these names there."""
     if address is None:
@@ -96,7 +101,11 @@ def _runtime_env(address: str | None, env: dict[str, str]) -> dict[str, Any]:
 
 
 def check_state_api() -> None:
-    """Raise ClusterError unless the State API answers on the head for this cluster, where Ray's trainer calls it."""
+    """Check that the State API answers for this cluster on its head, where Ray's trainer calls it.
+
+    Raises:
+        ClusterError: it does not answer, or not for this cluster.
+    """
     task = ray.remote(num_cpus=0, max_calls=1, resources={"node:__internal_head__": 0.001})(_state_api_nodes)
     try:
         found = ray.get(task.remote(), timeout=_STATE_API_TIMEOUT_SECONDS)

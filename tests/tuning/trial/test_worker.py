@@ -20,9 +20,9 @@ from tuning.trial.worker import is_finished
         (2, [0.3, 0.5, 0.5, 0.5], True),
     ],
 )
-def test_a_trial_ends_with_its_epochs_or_its_patience(
+def test_trial_is_finished_after_its_epochs_or_its_patience(
     patience: int | None, scores: list[float], expected: bool
 ) -> None:
     trial = TRIAL.model_copy(update={"train": TrainConfig(epochs=6, patience=patience)})
-    history = [{"val_macro_f1": score, "val_accuracy": place / 10} for place, score in enumerate(scores)]
+    history = [{"val_macro_f1": score, "val_accuracy": number / 10} for number, score in enumerate(scores)]
     assert is_finished(history, trial) == expected
