@@ -23,15 +23,12 @@ settings.load_profile("repeatable")
 
 PROJECT = Path(__file__).parents[1]
 
-NEED_RAY = tuple(
-    f"{place}.py"
-    for place in (
-        *("tuning/test_cli", "tuning/test_sweep", "tuning/cluster/test_connect", "tuning/cluster/test_node_checks"),
-        *("tuning/cluster/test_decode_on_cluster", "tuning/cluster/test_submitted_job", "tuning/training/test_profile"),
-        *("tuning/trial/test_ray_internals", "faults/test_faults"),
-    )
+NEED_RAY = (
+    *("tuning/test_cli", "tuning/sweep/", "tuning/cluster/test_connect", "tuning/cluster/test_node_checks"),
+    *("tuning/cluster/test_decode_on_cluster", "tuning/cluster/test_submitted_job", "tuning/training/test_profile"),
+    *("tuning/trial/test_ray_internals", "faults/"),
 )
-"""Files below this folder whose tests start Ray or connect to it."""
+"""What the paths, below this folder, of tests that start Ray or connect to it begin with."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,12 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Raises:
         UsageError: a file uses the cluster and is not listed in NEED_RAY: it would run beside others that use it.
     """
-    unnamed = {_place(item.path) for item in items if "ray_address" in getattr(item, "fixturenames", ())} - set(
-        NEED_RAY
-    )
+    using_cluster = {_relative(item.path) for item in items if "ray_address" in getattr(item, "fixturenames", ())}
+    unnamed = sorted(file for file in using_cluster if not file.startswith(NEED_RAY))
     if unnamed:
-        raise pytest.UsageError(f"NEED_RAY in tests/conftest.py lacks {', '.join(sorted(unnamed))}")
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, _place(item.path) not in NEED_RAY))
+        raise pytest.UsageError(f"NEED_RAY in tests/conftest.py lacks {', '.join(unnamed)}")
+    items.sort(
+        key=lambda item: (item.get_closest_marker("slow") is not None, not _relative(item.path).startswith(NEED_RAY))
+    )
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -56,14 +54,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _RayTogether(config, log)
 
 
-def _place(file: Path) -> str:
-    return file.relative_to(PROJECT / "tests").as_posix()
-
-
 class _RayTogether(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return "ray" if _place(PROJECT / file) in NEED_RAY else file
+        return "ray" if file.removeprefix("tests/").startswith(NEED_RAY) else file
+
+
+def _relative(file: Path) -> str:
+    return file.relative_to(PROJECT / "tests").as_posix()
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
+from mlflow import MlflowClient
 
 from tests.helpers.processes import LIMIT_SECONDS, PROJECT, BackgroundCommand, background_command
 
@@ -70,3 +75,31 @@ class Workplace:
     def data(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m data …`."""
         return self.run([sys.executable, "-m", "data", *arguments])
+
+
+TuningHere = Callable[..., subprocess.CompletedProcess[str]]
+"""`python -m tuning …` in the test's own process."""
+
+
+def table(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "results.csv")
+
+
+def client(place: Workplace) -> MlflowClient:
+    uri = f"sqlite:///{place.folder / 'runs/mlflow.db'}"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def logged_epochs(place: Workplace, run: str, trial: str) -> dict[tuple[str, int], float]:
+    """Every figure that MLflow has of a trial, except times."""
+    mlflow_client = client(place)
+    tracking = json.loads((place.folder / "runs" / run / "mlflow.json").read_text())
+    found = mlflow_client.search_runs(
+        [tracking["experiment_id"]],
+        f"tags.trial_id = '{trial}' and tags.mlflow.parentRunId = '{tracking['parent_run_id']}'",
+    )
+    assert len(found) == 1, "one child run a trial"
+    keys = ("train_loss", "train_accuracy", "val_loss", "val_macro_f1", "lr")
+    history = {key: mlflow_client.get_metric_history(found[0].info.run_id, key) for key in keys}
+    assert all(len({point.step for point in points}) == len(points) for points in history.values()), "logged once"
+    return {(key, point.step): point.value for key, points in history.items() for point in points}
