@@ -8,6 +8,7 @@ Runs in the sweep's folder. The disk is mounted here, in a mount namespace of th
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import time
@@ -27,8 +28,8 @@ def main(copy: str, *command: str) -> None:
     runs = Path("runs")
     runs.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(runs)], check=True)
-    # Stdout of the sweep goes to a file elsewhere: it tells when the trials wait.
-    with background_command(list(command), folder=Path.cwd(), output=Path("sweep.out")) as sweep:
+    # The output goes to a file on another disk: it says when the trials wait.
+    with background_command(list(command), folder=Path.cwd(), output=Path("sweep.out"), **os.environ) as sweep:
         sweep.wait_for(lambda: len(_checkpoints(runs)) >= 2, "two checkpoints")
         filler = runs / "filler"
         with filler.open("wb", buffering=0) as stream:
