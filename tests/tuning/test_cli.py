@@ -1,4 +1,4 @@
-"""Bad input: one clear line, exit code 2, nothing half-written."""
+"""Bad input to a command: one line that names the problem, exit code 2, and no file left behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def place(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> Workp
     monkeypatch.chdir(tmp_path)
     for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    # Weights that lie in the user's own folder, and a network that could bring them, must make no difference.
+    # Weights in PyTorch's cache, or a network to download them, must make no difference.
     monkeypatch.setenv("TORCH_HOME", str(tmp_path.parent / "torch_home"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     return Workplace(tmp_path, clips)
@@ -80,11 +80,12 @@ Refused = Callable[[list[str], str], None]
 
 
 def settings(place: Workplace, clips: Path, **data: object) -> SweepConfig:
-    """Return the settings of a sweep, to test without Ray what a sweep refuses after it has started Ray."""
+    """Return the settings of a sweep, to check without Ray what a sweep checks only after it has started Ray."""
     return parse_config({"data": {"dir": str(clips), **data}, "store": {"dir": str(place.folder / "frame_store")}})
 
 
 def refused_clips(place: Workplace, config: SweepConfig, message: str) -> None:
+    """Check that preparing the clips fails with this message, on one line, and leaves no file behind."""
     before = files(place.folder)
     with pytest.raises(DataError, match=message) as caught:
         prepare(scan(config.data), config, progress=False)
@@ -97,71 +98,74 @@ def split(clips: Path, *arguments: str) -> None:
     assert data.__main__.main(["split", str(clips), "--out", "split.csv", *arguments]) == 0
 
 
-def other_folder(place: Workplace, make: Callable[[Path], None]) -> list[str]:
+def without(command: list[str], option: str) -> list[str]:
+    """Return the command without an option and its value."""
+    at = command.index(option)
+    return command[:at] + command[at + 2 :]
+
+
+def sweep_over(place: Workplace, make: Callable[[Path], None]) -> list[str]:
+    """Return the command of a sweep without groups over a new folder, which `make` fills."""
     folder = place.folder.parent / f"{place.folder.name}-data"
     folder.mkdir()
     make(folder)
     command = place.sweep_command("bad")
     command[command.index("--data") + 1] = str(folder)
-    groups = command.index("--groups")
-    return command[:groups] + command[groups + 2 :]
+    return without(command, "--groups")
 
 
-def test_no_such_folder(place: Workplace, refused: Refused) -> None:
+def test_missing_folder_is_refused(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "--data", "nowhere"), "no such folder")
 
 
-def test_no_folder_given(place: Workplace, refused: Refused) -> None:
-    command = place.sweep_command("bad")
-    at = command.index("--data")
-    refused(command[:at] + command[at + 2 :], "give --data DIR")
+def test_missing_data_option_is_refused(place: Workplace, refused: Refused) -> None:
+    refused(without(place.sweep_command("bad"), "--data"), "give --data DIR")
 
 
-def test_empty_folder(place: Workplace, refused: Refused) -> None:
-    refused(other_folder(place, lambda folder: None), "one sub-folder per class")
+def test_empty_folder_is_refused(place: Workplace, refused: Refused) -> None:
+    refused(sweep_over(place, lambda folder: None), "one sub-folder per class")
 
 
-def test_one_class(place: Workplace, refused: Refused, clips: Path) -> None:
-    command = other_folder(place, lambda folder: shutil.copytree(clips / "squat", folder / "squat"))  # type: ignore[arg-type]
+def test_single_class_is_refused(place: Workplace, refused: Refused, clips: Path) -> None:
+    command = sweep_over(place, lambda folder: shutil.copytree(clips / "squat", folder / "squat"))  # type: ignore[arg-type]
     refused(command, "squat")
 
 
-def test_class_with_one_clip(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_class_with_one_clip_is_refused(place: Workplace, refused: Refused, clips: Path) -> None:
     def make(folder: Path) -> None:
         shutil.copytree(clips, folder, dirs_exist_ok=True)
         write_video(folder / "dip/only.mp4", moving_square(50))
 
-    refused(other_folder(place, make), "class 'dip' has 1 clip in 1 group")
+    refused(sweep_over(place, make), "class 'dip' has 1 clip in 1 group")
 
 
-def test_unreadable_clips(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_too_many_unreadable_clips_are_refused(place: Workplace, refused: Refused, clips: Path) -> None:
     def make(folder: Path) -> None:
         shutil.copytree(clips, folder, dirs_exist_ok=True)
         for name in ("a", "b"):
             (folder / "squat" / f"{name}.mp4").write_bytes(b"not a video")
 
-    command = other_folder(place, make)
+    command = sweep_over(place, make)
     refused(command, "can't be decoded, more than data.max_failed=0.01 allows: squat/a.mp4: FFmpeg can't")
 
 
-def test_unreadable_clips_that_empty_a_class(place: Workplace, clips: Path) -> None:
+def test_class_without_readable_clips_in_a_part_is_refused(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     for file in sorted((folder / "squat").glob("*.mp4"))[:3]:
         file.write_bytes(b"not a video")
     refused_clips(place, settings(place, folder, max_failed=0.9), "class 'squat' has none left in")
 
 
-def test_split_with_missing_files(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_split_with_missing_files_is_refused(place: Workplace, refused: Refused, clips: Path) -> None:
     split(clips)
     rows = pd.read_csv(place.folder / "split.csv")
     rows.loc[0, "path"] = "squat/missing.mp4"
     rows.to_csv(place.folder / "split.csv", index=False)
     command = place.sweep_command("bad", "--split", "split.csv")
-    at = command.index("--groups")
-    refused(command[:at] + command[at + 2 :], "'squat/missing.mp4'")
+    refused(without(command, "--groups"), "'squat/missing.mp4'")
 
 
-def test_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
+def test_same_file_in_two_splits_is_refused(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     shutil.copy(min((folder / "squat").glob("*.mp4")), folder / "squat/zz.mp4")
     split(folder)
@@ -174,13 +178,13 @@ def test_same_file_in_two_splits(place: Workplace, clips: Path) -> None:
     refused_clips(place, settings(place, folder, split=given), "files with the same bytes are in two splits")
 
 
-def test_same_file_in_two_classes(place: Workplace, clips: Path) -> None:
+def test_same_file_in_two_classes_is_refused(place: Workplace, clips: Path) -> None:
     folder = shutil.copytree(clips, place.folder / "copies")
     shutil.copy(next((folder / "squat").glob("*.mp4")), folder / "pull Up/zz.mp4")
     refused_clips(place, settings(place, folder), "files with the same bytes are under two labels")
 
 
-def test_groups_together_with_a_split(place: Workplace, refused: Refused, clips: Path) -> None:
+def test_groups_together_with_a_split_are_refused(place: Workplace, refused: Refused, clips: Path) -> None:
     split(clips)
     refused(place.sweep_command("bad", "--split", "split.csv"), "data.groups has no effect")
 
@@ -192,20 +196,24 @@ def test_overrides_are_accepted_between_options(place: Workplace, refused: Refus
     refused(scattered, "did you mean 'train.epochs'?")
 
 
-def test_misspelled_setting(place: Workplace, refused: Refused) -> None:
+def test_misspelled_setting_is_refused_with_a_suggestion(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "train.epoch=3"), "did you mean 'train.epochs'?")
 
 
-def test_unsupported_frame_count(place: Workplace, refused: Refused) -> None:
+def test_unsupported_frame_count_is_refused(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "space.num_frames=7", "space.arch=[resnet18,c3d]"), "c3d")
 
 
-def test_unreachable_mlflow_server(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_mlflow_server_is_refused(
+    place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     refused(place.sweep_command("bad"), "no MLflow server answers at http://127.0.0.1:9")
 
 
-def test_unreachable_ray_address(place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_ray_address_is_refused(
+    place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused(place.sweep_command("bad", "--address", "127.0.0.1:9"), "no Ray cluster answers at '127.0.0.1:9'")
     refused(place.sweep_command("bad", "--address", "nonsense"), "is not HOST:PORT")
     refused(place.sweep_command("bad", "--address", "ray://127.0.0.1:10001"), "'ray job submit'")
@@ -213,18 +221,18 @@ def test_unreachable_ray_address(place: Workplace, refused: Refused, monkeypatch
     refused(place.sweep_command("bad"), "no Ray cluster answers at '127.0.0.1:9'")
 
 
-def test_missing_weights(place: Workplace, refused: Refused) -> None:
+def test_missing_weights_file_is_refused(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "models.resnet18.weights=nowhere.pt"), "nowhere.pt")
 
 
-def test_weights_of_another_network(place: Workplace, refused: Refused) -> None:
+def test_weights_of_another_network_are_refused(place: Workplace, refused: Refused) -> None:
     torch.save(resnet50().state_dict(), place.folder / "resnet50.pt")
     refused(place.sweep_command("bad", "models.resnet18.weights=resnet50.pt"), "would stay random, the first is")
     with_imagenet = place.sweep_command("bad", "models.resnet18.weights=imagenet")
     refused(with_imagenet, "resnet18-f37072fd.pth")
 
 
-def test_missing_weights_folder(place: Workplace, refused: Refused) -> None:
+def test_missing_weights_folder_is_refused(place: Workplace, refused: Refused) -> None:
     command = place.sweep_command("bad", "models.resnet18.weights=imagenet", "--weights-dir")
     refused(
         [*command, "nowhere"], f"weights_dir '{place.folder}/nowhere' does not exist: give a folder, which 'python -m"
@@ -247,12 +255,12 @@ def test_all_missing_weights_are_named(place: Workplace, refused: Refused) -> No
     )
 
 
-def test_existing_run(place: Workplace, refused: Refused) -> None:
+def test_existing_run_is_refused(place: Workplace, refused: Refused) -> None:
     (place.folder / "runs/there").mkdir(parents=True)
     refused(place.sweep_command("there"), "resume it with --resume there, or give another --name")
 
 
-def test_invalid_run_name(place: Workplace, refused: Refused) -> None:
+def test_invalid_run_name_is_refused(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("../up"), "name is '../up'")
 
 
@@ -264,16 +272,16 @@ def test_resume_refuses_settings_and_unknown_runs(place: Workplace, refused: Ref
     refused(sweep, "give --config FILE")
 
 
-def test_unwritable_runs_folder(place: Workplace, refused: Refused) -> None:
+def test_unwritable_runs_folder_is_refused(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "runs_dir=small.yaml"), "small.yaml' is a file")
 
 
-def test_trial_larger_than_every_node(place: Workplace, refused: Refused) -> None:
+def test_trial_larger_than_every_node_is_refused_before_decoding(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "resources.cpus=64"), "no trial fits")
     assert not (place.folder / "frame_store").exists(), "refused before clips are decoded"
 
 
-def test_database_that_cannot_be_created(place: Workplace, clips: Path) -> None:
+def test_database_that_cannot_be_created_is_refused(place: Workplace, clips: Path) -> None:
     config = settings(place, clips)
     config = config.model_copy(
         update={"tracking": config.tracking.model_copy(update={"uri": "sqlite:////proc/x/m.db"})}
@@ -285,7 +293,7 @@ def test_database_that_cannot_be_created(place: Workplace, clips: Path) -> None:
     assert files(place.folder) == before
 
 
-def test_port_that_is_taken_or_invalid(place: Workplace, refused: Refused) -> None:
+def test_taken_or_invalid_port_is_refused(place: Workplace, refused: Refused) -> None:
     (place.folder / "runs").mkdir()
     (place.folder / "runs/mlflow.db").touch()
     ui = [*place.sweep_command("")[:3], "ui"]
@@ -308,7 +316,7 @@ def test_new_split_keeps_identical_files_together(place: Workplace, clips: Path)
     assert {defect.name for defect in prepared.defects} == {"duplicate", "too short"}
 
 
-def test_commands_on_a_missing_run(place: Workplace, refused: Refused) -> None:
+def test_commands_refuse_a_missing_run(place: Workplace, refused: Refused) -> None:
     python = place.sweep_command("")[:3]
     refused([*python, "evaluate", "--run", "runs/none"], "no run 'runs/none'")
     refused([*python, "predict", "--run", "runs/none", "clip.mp4"], "no run 'runs/none'")
@@ -342,7 +350,7 @@ def test_split_writes_the_same_bytes_for_the_same_seed(
     assert found[0] == found[1] != found[2]
 
 
-def test_error_in_a_process_of_its_own(place: Workplace) -> None:
+def test_error_of_a_real_command_is_one_line_and_exit_code_2(place: Workplace) -> None:
     done = place.run(place.sweep_command("bad", "train.epoch=3"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: unknown setting 'train.epoch'; did you mean 'train.epochs'?\n"
