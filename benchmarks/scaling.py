@@ -165,8 +165,9 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
 
     from tuning.config.load import parse_config
     from tuning.search.algorithms import build_search
-    from tuning.tracking.callbacks import TrackingCallback, TrialTable
-    from tuning.tracking.outbox import Spool
+    from tuning.tracking.callbacks import TrackingCallback
+    from tuning.tracking.outbox import Outbox
+    from tuning.tracking.trial_table import TrialTable
 
     rates = [0.001 * (1 + number / trials) for number in range(trials)]
     config = parse_config({"space": {"arch": ["resnet18"], "sampler": ["balanced"], "num_frames": [8], "lr": rates}})
@@ -187,7 +188,7 @@ def _sweep(trials: int, seconds: float, folder: Path) -> list[float]:
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder),
-            callbacks=[TrackingCallback(Spool(folder / "mlflow.jsonl")), EndTimes()],
+            callbacks=[TrackingCallback(Outbox(folder / "mlflow.jsonl")), EndTimes()],
             progress_reporter=TrialTable("val_macro_f1", trials, folder),
             verbose=1,
         ),
@@ -204,11 +205,11 @@ def _report_twice(config: dict[str, Any]) -> None:
     """Run in a trial's worker."""
     import ray.train
 
-    from tuning.tracking.events import METRICS
+    from tuning.tracking.events import EPOCH_METRICS
 
     for epoch in (1, 2):
         time.sleep(config["seconds"] / 2)
-        ray.train.report({"epoch": epoch, "status": "running", "seconds": 1.0, **dict.fromkeys(METRICS, 0.5)})
+        ray.train.report({"epoch": epoch, "status": "running", "seconds": 1.0, **dict.fromkeys(EPOCH_METRICS, 0.5)})
 
 
 if __name__ == "__main__":

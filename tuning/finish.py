@@ -16,7 +16,7 @@ from tuning.report.page import write_report
 from tuning.search.leaderboard import rank_trials, select_champion
 from tuning.search.trial_result import TrialResult, is_usable
 from tuning.search.tune_results import read_trials
-from tuning.tracking.mlflow_writer import reporting
+from tuning.tracking.tracker import open_tracker
 from tuning.training.checkpoint import copy_champion
 
 
@@ -45,24 +45,24 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         NoChampionError: no trial has a usable model.
     """
     patience = config.tracking.patience
-    with reporting(run) as report:
+    with open_tracker(run) as tracker:
         try:
             winner = select_champion(results, config.search.metric, config.search.finalist_seeds)
         except ValueError:
-            report.journal.end_sweep("FAILED")
-            report.flush(patience)
+            tracker.events.log_sweep_end("FAILED")
+            tracker.flush(patience)
             raise
         copy_champion(Path(winner.checkpoint), run.best, config.test.max_risk)
-        report.journal.choose_champion(winner.id, config.tracking.model_name)
-        unsent = report.send(patience)
+        tracker.events.log_champion(winner.id, config.tracking.model_name)
+        unsent = tracker.send(patience)
         test = evaluate_run(run, contenders(results, winner, config.search.metric), progress=False)
-        report.journal.report_test(config.tracking.promote)
+        tracker.events.log_test(config.tracking.promote)
         ranked = rank_trials(results, config.search.metric)
         page = write_report(gather_findings(run, ranked, winner))
-        report.journal.report_page()
-        report.journal.end_sweep("FINISHED")
-        unsent = report.send(0 if unsent else patience)
-        return Outcome(run, ranked, winner, test, page, report.writer.registered, report.writer.promotion, unsent)
+        tracker.events.log_report()
+        tracker.events.log_sweep_end("FINISHED")
+        unsent = tracker.send(0 if unsent else patience)
+        return Outcome(run, ranked, winner, test, page, tracker.writer.model_version, tracker.writer.promotion, unsent)
 
 
 def rebuild_report(run: RunFolder) -> Path:
@@ -78,9 +78,9 @@ def rebuild_report(run: RunFolder) -> Path:
         raise ReportError(f"{run.path / 'ray'} is missing, which holds the trials: restore it to write the report")
     page = write_report(gather_findings(run, *_finished_trials(run, config)))
     if run.tracking.exists():
-        with reporting(run) as report:
-            report.journal.report_page()
-            report.flush(patience=0)
+        with open_tracker(run) as tracker:
+            tracker.events.log_report()
+            tracker.flush(patience=0)
     return page
 
 

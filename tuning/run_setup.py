@@ -17,9 +17,9 @@ from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 from tuning.prepare.clips import PreparedData
-from tuning.tracking.events import Journal
-from tuning.tracking.mlflow_writer import start_sweep
-from tuning.tracking.outbox import Spool
+from tuning.tracking.events import EventLog
+from tuning.tracking.mlflow_setup import create_sweep_run
+from tuning.tracking.outbox import Outbox
 
 
 def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None:
@@ -41,7 +41,7 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
         _write_defects(staging, prepared)
         if prepared.grouping is not None:
             write_groups(prepared.grouping, staging.groups)
-        start_sweep(run.path.name, config, _data_params(prepared), staging.config).save(staging.tracking)
+        create_sweep_run(run.path.name, config, _data_params(prepared), staging.config).save(staging.tracking)
         staging.path.chmod(0o755)
         staging.path.rename(run.path)
     except BaseException:
@@ -71,7 +71,7 @@ def check_writable(run: RunFolder) -> None:
 
 def has_ended(run: RunFolder) -> bool:
     """Return whether a sweep has written its report, so that nothing is left to resume."""
-    return run.outbox.exists() and Journal(Spool(run.outbox)).finished
+    return run.outbox.exists() and EventLog(Outbox(run.outbox)).finished
 
 
 def refuse_existing(run: RunFolder) -> None:

@@ -18,11 +18,12 @@ from tuning.search.algorithms import TuneSearch, build_finals_search, build_sear
 from tuning.search.leaderboard import best_choices, rank_trials, write_leaderboard
 from tuning.search.trial_result import TrialResult
 from tuning.search.tune_results import read_trials
-from tuning.tracking.callbacks import TrackingCallback, TrialTable
-from tuning.tracking.events import Journal
-from tuning.tracking.mlflow_writer import Reporting, reporting
-from tuning.tracking.outbox import Spool
-from tuning.tracking.system_metrics import machine_watched
+from tuning.tracking.callbacks import TrackingCallback
+from tuning.tracking.events import EventLog
+from tuning.tracking.outbox import Outbox
+from tuning.tracking.system_metrics import sample_system_metrics
+from tuning.tracking.tracker import Tracker, open_tracker
+from tuning.tracking.trial_table import TrialTable
 from tuning.trial.driver import DRIVER_RESTARTS, run_trial, trial_resources
 from tuning.trial.spec import Slot, TrialJob
 
@@ -46,7 +47,7 @@ def run_sweep(
 
     Raises:
         Interrupted: the sweep was stopped by a signal; a later call resumes it.
-        SpoolBusy: another process works on the run.
+        OutboxLocked: another process works on the run.
     """
     if not config.resources.reuse_workers:
         # Ray Train reserves the workers' resources then: Tune can't know how many trials fit.
@@ -58,28 +59,28 @@ def run_sweep(
         # An autoscaler starts nodes for pending trials: request all that may run concurrently, not one after another.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(config.resources.max_concurrent)
     job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
-    with reporting(run) as report:
-        report.journal.open_sweep()
+    with open_tracker(run) as tracker:
+        tracker.events.log_sweep_opened()
         stage = _Stage(run, config, job, max_concurrent, verbose)
         try:
             # System metrics first: they import MLflow, and so does the sender's thread; importing it in two threads at
             # the same time can deadlock.
-            with _system_metrics(report, config), report.sender.running():
+            with _system_metrics(tracker, config), tracker.sender.running():
                 results = stage.run(run.search_state, build_search(config))
                 if config.search.finalists is not None:
                     best = best_choices(results, config.search.metric, config.search.finalists.top)
                     if best:
                         results = stage.run(run.finals_state, build_finals_search(config, best))
         except Interrupted:
-            report.flush(patience=0)
+            tracker.flush(patience=0)
             raise
     return results
 
 
-def _system_metrics(report: Reporting, config: SweepConfig) -> contextlib.AbstractContextManager[None]:
+def _system_metrics(tracker: Tracker, config: SweepConfig) -> contextlib.AbstractContextManager[None]:
     if not config.tracking.system_metrics:
         return contextlib.nullcontext()
-    return machine_watched(report.journal.see_machine)
+    return sample_system_metrics(tracker.events.log_system_metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,13 @@ class _Stage:
         tuner.fit()
         results = read_trials(self.sweep_folder, self.config)
         write_leaderboard(rank_trials(results, self.config.search.metric), self.sweep_folder.results)
-        # Read the journal again: Tune's callback has written to it in the meantime.
-        journal = Journal(Spool(self.sweep_folder.outbox))
-        journal.end_trials(results)
+        # Read the events again: Tune's callback has written to it in the meantime.
+        events = EventLog(Outbox(self.sweep_folder.outbox))
+        events.log_trial_ends(results)
         # Tune creates a trial when a slot is free: a missing one was never started.
         started = len(tune.ExperimentAnalysis(str(folder)).trials)
         if started < search.num_samples or any(row.status == "unfinished" for row in results):
-            journal.end_sweep("KILLED")
+            events.log_sweep_end("KILLED")
             raise Interrupted
         return results
 
@@ -126,7 +127,7 @@ class _Stage:
             run_config=tune.RunConfig(
                 name=folder.name,
                 storage_path=str(folder.parent),
-                callbacks=[TrackingCallback(Spool(self.sweep_folder.outbox))],
+                callbacks=[TrackingCallback(Outbox(self.sweep_folder.outbox))],
                 progress_reporter=TrialTable(
                     self.config.search.metric, search.num_samples, self.sweep_folder.checkpoints
                 ),

@@ -364,7 +364,7 @@ def full_disk(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 def test_trials_wait_while_their_disk_is_full(full_disk: tuple[Workplace, str], undisturbed: ReferenceSweep) -> None:
     place, output = full_disk
     assert "the disk is full\nthe sweep waits\n" in output
-    assert "ray/trials is full: trials wait until there is room" in output
+    assert "ray/trials is full: trials wait until you free disk space" in output
     assert_same_trials(place, "full", RATES[:2], undisturbed)
 
 

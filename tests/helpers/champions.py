@@ -1,4 +1,4 @@
-"""A run as a sweep leaves it, whose champion is trained in seconds: the colour of a square is its class."""
+"""A run as a sweep leaves it, with a champion trained in seconds: the colour of a square is its class."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TRIAL = TrialConfig(
 
 
 def coloured_square(label: str, seed: int, seconds: float = SECONDS, fps: int = FPS) -> list[np.ndarray]:
-    """A square of the class's colour wanders over a grey, mottled wall."""
+    """Frames of a square in the colour of the class, which moves in front of a grey, mottled wall."""
     rng = np.random.default_rng(seed)
     wall = rng.integers(60, 110, (12, 16, 1), np.uint8).repeat(3, 2).repeat(4, 0).repeat(4, 1)
     y, x = rng.integers(0, 28), rng.integers(0, 44)
@@ -58,65 +58,45 @@ def coloured_square(label: str, seed: int, seconds: float = SECONDS, fps: int = 
     return frames
 
 
-def make_run(place: Path, name: str = "colours") -> RunFolder:
-    """Clips under `place/clips`, the run under `place/runs`."""
-    run = RunFolder(place / "runs" / name)
+def make_run(folder: Path, name: str = "colours") -> RunFolder:
+    """Write clips to `folder/clips` and a run with its champion to `folder/runs`."""
+    run = RunFolder(folder / "runs" / name)
     run.best.mkdir(parents=True)
     lines, seed = ["path,label,group,split"], 0
     for label in CLASSES:
         for split in ("train", "train", "train", "val", "test"):
             path = f"{label}/{seed}.mp4"
-            write_video(place / "clips" / path, coloured_square(label, seed), fps=FPS)
+            write_video(folder / "clips" / path, coloured_square(label, seed), fps=FPS)
             lines.append(f"{path},{label},{seed},{split}")
             seed += 1
     run.split.write_text("\n".join(lines) + "\n")
     config = parse_config(
         {
-            "data": {"dir": str(place / "clips")},
-            "store": {"dir": str(place / "store"), "frames": 8, "short_side": SIZE},
+            "data": {"dir": str(folder / "clips")},
+            "store": {"dir": str(folder / "store"), "frames": 8, "short_side": SIZE},
             "space": {"arch": TRIAL.arch, "num_frames": TRIAL.num_frames},
         }
     )
     save_config(absolute_paths(config), run.config)
     with one_thread():
-        _train(run, place / "clips")
+        _save_champion(run, folder / "clips")
     return run
 
 
-def _train(run: RunFolder, clips: Path) -> None:
+def _save_champion(run: RunFolder, clips: Path) -> None:
     settings, split = run.read_config().store.decode_settings(), read_split(run.split)
     selection, transform, normalise = TRIAL.frame_selection(), EvalTransform(SIZE), Normalise(*KINETICS_MEAN_STD)
 
     def inputs(name: str) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
         chosen = split.clips(name)
-        seen = [eval_frames(decode_clip(clips / c.path, settings).frames, selection, transform) for c in chosen]
-        return (
-            normalise(torch.stack(seen)),
-            torch.tensor([CLASSES.index(c.label) for c in chosen]),
-            [c.path for c in chosen],
-        )
+        frames = [eval_frames(decode_clip(clips / c.path, settings).frames, selection, transform) for c in chosen]
+        labels = torch.tensor([CLASSES.index(c.label) for c in chosen])
+        return normalise(torch.stack(frames)), labels, [c.path for c in chosen]
 
-    torch.manual_seed(0)
-    model = build_model(
-        TRIAL.arch, TRIAL.options, num_classes=len(CLASSES), num_frames=TRIAL.num_frames, size=TRIAL.train.size
-    )
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = 0.5
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
-    frames, labels, _ = inputs("train")
-    # Walls without a square are of no class, so that there is something of which the model is unsure.
-    walls = normalise(torch.randint(60, 110, (len(frames), 1, 1, 1, 1), dtype=torch.uint8).expand_as(frames))
-    unsure = torch.full((len(frames), len(CLASSES)), 1 / len(CLASSES))
-    targets = torch.cat([nn.functional.one_hot(labels, len(CLASSES)).float(), unsure])
-    for _ in range(20):
-        loss = nn.functional.cross_entropy(model(torch.cat([frames, walls])), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    model = _train(*inputs("train")[:2], normalise)
     frames, labels, ids = inputs("val")
     with torch.inference_mode():
-        answers = Predictions(ids, labels, model.eval()(frames))
+        predictions = Predictions(ids, labels, model.eval()(frames))
     manifest = Manifest(
         trial=TRIAL,
         classes=CLASSES,
@@ -126,6 +106,27 @@ def _train(run: RunFolder, clips: Path) -> None:
         precision="fp32",
         history=({"val_macro_f1": 1.0},),
     )
-    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], answers)
-    # Three clips, all right, would settle nothing.
+    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], predictions)
+    # Set by hand: three clips, all of them right, determine neither temperature nor threshold.
     Calibration(temperature=1.0, threshold=0.6, max_risk=0.1, risk=0.0, coverage=1.0, clips=3).save(run.best)
+
+
+def _train(frames: torch.Tensor, labels: torch.Tensor, normalise: Normalise) -> nn.Module:
+    torch.manual_seed(0)
+    model = build_model(
+        TRIAL.arch, TRIAL.options, num_classes=len(CLASSES), num_frames=TRIAL.num_frames, size=TRIAL.train.size
+    )
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = 0.5
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    # Walls without a square belong to no class, so that there are inputs of which the model is unsure.
+    walls = normalise(torch.randint(60, 110, (len(frames), 1, 1, 1, 1), dtype=torch.uint8).expand_as(frames))
+    uniform = torch.full((len(frames), len(CLASSES)), 1 / len(CLASSES))
+    targets = torch.cat([nn.functional.one_hot(labels, len(CLASSES)).float(), uniform])
+    for _ in range(20):
+        loss = nn.functional.cross_entropy(model(torch.cat([frames, walls])), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model

@@ -1,4 +1,4 @@
-"""A registered model of a run without Ray, and its use in a process that has not this project."""
+"""A run with a registered model, written without Ray, and a process that uses the model without this project."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ import torch
 from data.dataset.splits import read_split
 from models.registry import build_model
 from tests.helpers.checkpoints import TRIAL
+from tests.helpers.small_models import one_thread
 from tests.helpers.video_files import moving_square, write_video
 from tuning.config.load import parse_config, save_config
 from tuning.config.paths import absolute_paths
 from tuning.config.run_folder import RunFolder
 from tuning.config.schema.train import TrainConfig
 from tuning.inference.champion import Champion
-from tuning.tracking.mlflow_writer import start_sweep
+from tuning.tracking.mlflow_setup import create_sweep_run
+from tuning.tracking.tracker import open_tracker
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import Manifest, save_checkpoint
 from tuning.training.learner import TrainingState
 from tuning.training.predictions import Predictions
 
 CLASSES = ("dip", "label", "squat")
-"""One is called as a column of the answers."""
-
-TEMPERED = Calibration(temperature=0.25, threshold=0.0, max_risk=0.1, risk=0.05, coverage=0.8, clips=20)
+"""One has the name of a column of the model's output."""
 
 CHOICE = {
     "arch": "c3d",
@@ -42,15 +42,17 @@ CHOICE = {
     "selection": "uniform",
 }
 
+_CALIBRATION = Calibration(temperature=0.25, threshold=0.0, max_risk=0.1, risk=0.05, coverage=0.8, clips=20)
 
-def finished_run(place: Path, *, folds: int = 1, seed: int = 0, precision: str = "fp32") -> RunFolder:
-    """A run's folder as a sweep leaves it before its test, with two test clips a class; its champion is untrained."""
-    run = RunFolder(place / "runs" / f"run-{seed}")
+
+def finished_run(folder: Path, *, folds: int = 1, seed: int = 0, precision: str = "fp32") -> RunFolder:
+    """A run as a sweep leaves it before the test, with two test clips per class; its champion is not trained."""
+    run = RunFolder(folder / "runs" / f"run-{seed}")
     run.best.mkdir(parents=True)
     lines = ["path,label,group,split"]
     for number, label in enumerate(CLASSES):
         for take in range(2):
-            file = place / f"clips/{label}/take {take}.mp4"
+            file = folder / f"clips/{label}/take {take}.mp4"
             if not file.exists():
                 write_video(file, moving_square(2 * number + take, height=60 + 10 * take, width=80))
             lines.append(f"{label}/take {take}.mp4,{label},{label}-{take},test")
@@ -58,18 +60,28 @@ def finished_run(place: Path, *, folds: int = 1, seed: int = 0, precision: str =
     run.split.write_text("\n".join(lines) + "\n")
     config = parse_config(
         {
-            "runs_dir": str(place / "runs"),
-            "data": {"dir": str(place / "clips")},
-            "store": {"dir": str(place / "store"), "frames": 8, "short_side": 56},
+            "runs_dir": str(folder / "runs"),
+            "data": {"dir": str(folder / "clips")},
+            "store": {"dir": str(folder / "store"), "frames": 8, "short_side": 56},
             "space": {"arch": "c3d", "num_frames": 8},
-            "tracking": {"uri": f"sqlite:///{place}/mlflow.db", "model_name": "exercises"},
+            "tracking": {"uri": f"sqlite:///{folder}/mlflow.db", "model_name": "exercises"},
         }
     )
     save_config(absolute_paths(config), run.config)
-    _save_champion(run, folds, seed, precision)
+    with one_thread():
+        _save_champion(run, folds, seed, precision)
     params = {"classes": 3, "test_clips": 6, "train_clips": 3, "split_sha256": read_split(run.split).sha256}
-    start_sweep(run.path.name, config, params, run.config).save(run.tracking)
+    create_sweep_run(run.path.name, config, params, run.config).save(run.tracking)
     return run
+
+
+def register(run: RunFolder) -> str:
+    """Register the run's champion; return the number of the version."""
+    with one_thread(), open_tracker(run) as tracker:
+        tracker.events.log_trial_start("best", CHOICE)
+        tracker.events.log_champion("best", "exercises")
+        assert tracker.send(patience=0) == ""
+        return tracker.writer.model_version
 
 
 def _save_champion(run: RunFolder, folds: int, seed: int, precision: str) -> None:
@@ -87,34 +99,35 @@ def _save_champion(run: RunFolder, folds: int, seed: int, precision: str) -> Non
     )
     torch.manual_seed(seed)
     models = [build_model("c3d", options, num_classes=3, num_frames=8, size=48) for _ in range(folds)]
-    answers = Predictions([f"{name}/val.mp4" for name in CLASSES], torch.arange(3), 2 * torch.eye(3))
-    save_checkpoint(run.best, manifest, models, [TrainingState({}, {}, {}) for _ in models], answers)
-    TEMPERED.save(run.best)
-    sure = sorted(float(row.max()) for row in answers_here(run))
-    # Of which half of the clips fall short.
-    replace(TEMPERED, threshold=(sure[2] + sure[3]) / 2).save(run.best)
+    validation = Predictions([f"{name}/val.mp4" for name in CLASSES], torch.arange(3), 2 * torch.eye(3))
+    save_checkpoint(run.best, manifest, models, [TrainingState({}, {}, {}) for _ in models], validation)
+    _CALIBRATION.save(run.best)
+    confidences = sorted(float(row.max()) for row in champion_probabilities(run))
+    # Half of the clips are below the threshold.
+    replace(_CALIBRATION, threshold=(confidences[2] + confidences[3]) / 2).save(run.best)
 
 
-def clips_of(run: RunFolder) -> list[Path]:
+def clip_files(run: RunFolder) -> list[Path]:
     """The files of the run's test clips."""
     return [run.path.parents[1] / f"clips/{name}/take {take}.mp4" for name in CLASSES for take in range(2)]
 
 
-def answers_here(run: RunFolder) -> torch.Tensor:
-    """What the run's champion makes of its test clips: probabilities `(6, 3)`."""
+def champion_probabilities(run: RunFolder) -> torch.Tensor:
+    """The probabilities `(6, 3)` of the run's test clips, by the champion's checkpoint."""
     champion = Champion(run.best)
-    return torch.from_numpy(champion.probabilities([champion.look(file).frames for file in clips_of(run)]))
+    clips = [champion.read_clip(file).frames for file in clip_files(run)]
+    return torch.from_numpy(champion.predict_probabilities(clips))
 
 
-def elsewhere(place: Path, script: str, *args: str) -> Any:
-    """What a script prints as JSON, in another folder that holds packages of this project's names."""
+def run_without_project(folder: Path, script: str, *args: str) -> Any:
+    """Run a script in a folder that has other packages of this project's names; return what it prints as JSON."""
     for name in ("data", "models", "tuning"):
-        (place / name).mkdir(parents=True, exist_ok=True)
-        (place / name / "__init__.py").write_text(f'raise ImportError("the {name} of somebody else")\n')
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "__init__.py").write_text(f'raise ImportError("another package called {name}")\n')
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script, *args],
-        cwd=place,
+        cwd=folder,
         env={**environment, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

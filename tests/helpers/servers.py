@@ -1,4 +1,4 @@
-"""Real servers that a test starts, freezes, kills and starts again."""
+"""Servers that tests start, freeze, kill and restart."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def wait_for_server(uri: str, server: subprocess.Popen[bytes]) -> None:
             check_reachable(uri)
             return
         time.sleep(0.2)
-    raise AssertionError(f"nobody answers at {uri}")
+    raise AssertionError(f"no server responds at {uri}")
 
 
 class MlflowServer:
-    """`mlflow server` over a database, its artifacts in a folder."""
+    """`mlflow server` with a database and a folder of artifacts."""
 
     def __init__(self, database: str, artifacts: Path) -> None:
         port = find_free_port()
@@ -50,7 +50,7 @@ class MlflowServer:
         wait_for_server(self.uri, self.process)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """To the server and its workers."""
+        """Send a signal to the server and its workers."""
         assert self.process is not None
         os.killpg(self.process.pid, number)
 
@@ -76,23 +76,24 @@ POSTGRES = shutil.which("initdb"), shutil.which("postgres")
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL of its own that asks for a password; yields its address."""
+    """A new PostgreSQL server that requires a password; yields its address."""
     initdb, postgres = POSTGRES
     assert initdb is not None
     assert postgres is not None
-    # It runs for no root, and not in pytest's folders, which are root's alone.
+    # It refuses to run as root, and another user can't read pytest's folders, which belong to root.
     user = "postgres" if os.geteuid() == 0 else None
-    place = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     port = find_free_port()
-    (place / "password").write_text("hunter22")
+    (folder / "password").write_text("hunter22")
     if user is not None:
-        for path in (place, place / "password"):
+        for path in (folder, folder / "password"):
             shutil.chown(path, user)
-    make = [initdb, "-D", str(place / "data"), "-U", "sweep", "-A", "scram-sha-256", "--no-sync"]
-    subprocess.run([*make, "--pwfile", str(place / "password")], cwd=place, user=user, check=True, capture_output=True)
+    create = [initdb, "-D", str(folder / "data"), "-U", "sweep", "-A", "scram-sha-256", "--no-sync"]
+    create += ["--pwfile", str(folder / "password")]
+    subprocess.run(create, cwd=folder, user=user, check=True, capture_output=True)
     server = subprocess.Popen(
-        [postgres, "-D", str(place / "data"), "-k", str(place), "-h", "127.0.0.1", "-p", str(port), "-F"],
-        cwd=place,
+        [postgres, "-D", str(folder / "data"), "-k", str(folder), "-h", "127.0.0.1", "-p", str(port), "-F"],
+        cwd=folder,
         user=user,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -104,4 +105,4 @@ def postgresql() -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=LIMIT_SECONDS)
-        shutil.rmtree(place)
+        shutil.rmtree(folder)

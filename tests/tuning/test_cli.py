@@ -208,7 +208,7 @@ def test_unreachable_mlflow_server_is_refused(
     place: Workplace, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    refused(place.sweep_command("bad"), "no MLflow server answers at http://127.0.0.1:9")
+    refused(place.sweep_command("bad"), "no MLflow server responds at http://127.0.0.1:9")
 
 
 def test_unreachable_ray_address_is_refused(

@@ -21,18 +21,18 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.config.run_folder import find_run
     from tuning.evaluation.evaluate import evaluate_run
     from tuning.finish import read_contenders
-    from tuning.tracking.mlflow_writer import reporting
+    from tuning.tracking.tracker import open_tracker
 
     run = find_run(str(args.run))
     config, others = run.read_config(), read_contenders(run)
     if not run.tracking.exists():
         metrics, unsent, promotion = evaluate_run(run, others, progress=True), "", ""
     else:
-        with reporting(run) as mlflow:
+        with open_tracker(run) as tracker:
             metrics = evaluate_run(run, others, progress=True)
-            mlflow.journal.report_test(config.tracking.promote)
-            unsent = mlflow.send(config.tracking.patience)
-            promotion = mlflow.writer.promotion
+            tracker.events.log_test(config.tracking.promote)
+            unsent = tracker.send(config.tracking.patience)
+            promotion = tracker.writer.promotion
     print(f"test accuracy {metrics.accuracy:.3f}, macro-F1 {metrics.macro_f1:.3f}, ", end="")
     print(f"{metrics.num_clips} clips; report in {shown(run.test)}")
     if metrics.averaged:

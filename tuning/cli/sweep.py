@@ -148,10 +148,10 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
 
 def _report_ended(run: RunFolder) -> int:
     """Print that nothing is left to resume; the test split is not used again unless the user says so."""
-    from tuning.tracking.mlflow_writer import reporting
+    from tuning.tracking.tracker import open_tracker
 
-    with reporting(run) as mlflow:
-        unsent = mlflow.send(patience=0)
+    with open_tracker(run) as tracker:
+        unsent = tracker.send(patience=0)
     print(f"{run.path.name} has ended: report in {shown(run.report)}; nothing was done")
     print(f"to test its champion again, which is counted: python -m tuning evaluate --run {run.cli_name}")
     if unsent:
@@ -217,11 +217,11 @@ def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *
     """Return the stored profile of the run's trials, or profile them now, while MLflow's database is created."""
     from tuning.cluster.placement import alive_nodes, count_fitting_trials
     from tuning.cluster.profile_task import SweepProfile, load_profile, profile_trials
-    from tuning.tracking.server import open_store, resolve_uri
+    from tuning.tracking.server import initialise_store, resolve_uri
 
     def meanwhile() -> None:
         if new:
-            open_store(resolve_uri(config.tracking, Path(config.runs_dir)), Path(config.runs_dir))
+            initialise_store(resolve_uri(config.tracking, Path(config.runs_dir)), Path(config.runs_dir))
 
     if not config.resources.measure:
         return SweepProfile()

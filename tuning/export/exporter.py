@@ -1,4 +1,4 @@
-"""A champion as files that other programs load: `model.pt2`, `model.onnx`, and `model.json` which says how."""
+"""Export a champion as files that other programs load: `model.pt2`, `model.onnx`, and `model.json` with settings."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ from pathlib import Path
 import torch
 
 from tuning.errors import TuningError
-from tuning.export.graph import FramesToLogits, describe, example_frames, export_graph, load_whole
+from tuning.export.graph import (
+    FramesToLogits,
+    example_frames,
+    export_graph,
+    inference_settings,
+    load_frames_to_logits,
+)
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import Manifest
 
-GRAPH, ONNX, SETTINGS = "model.pt2", "model.onnx", "model.json"
+GRAPH_FILE, ONNX_FILE, MODEL_SETTINGS_FILE = "model.pt2", "model.onnx", "model.json"
 TOLERANCE = 1e-3
-"""Most that a logit may differ between PyTorch and ONNX Runtime, both in float32."""
+"""Largest accepted difference of a logit between PyTorch and ONNX Runtime, both in float32."""
 
-_NEEDS = ("onnx", "onnxscript", "onnxruntime")
+_REQUIRED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _OPSET = 18
+_MAX_REASON_CHARS = 300
 
 
 class ExportError(TuningError):
@@ -34,57 +41,60 @@ class ExportError(TuningError):
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written."""
+class ExportResult:
+    """The files of an export."""
 
     folder: Path
     difference: float
-    """The greatest of a logit between PyTorch and ONNX Runtime."""
+    """Largest difference of a logit between PyTorch and ONNX Runtime."""
 
 
-def export_champion(best: Path, folder: Path) -> Exported:
-    """Write a champion's network, and what must be known to use it.
+def export_champion(best: Path, folder: Path) -> ExportResult:
+    """Export a champion's network and its settings.
 
-    Both networks take frames uint8 `(B, T, 3, S, S)`, any number of clips B, and give logits float32 `(B, K)`;
-    normalisation is inside.
+    Both networks take frames uint8 `(B, T, 3, S, S)` for any number of clips B and return logits float32 `(B, K)`;
+    normalisation is included.
 
     Args:
         best: the champion's checkpoint.
-        folder: is made; what it holds of these files is replaced, once all are known to be good.
+        folder: created if it does not exist. Existing files are replaced once all new ones are complete and checked.
 
     Raises:
-        CheckpointError: no checkpoint, or its files are damaged.
-        ExportError: packages are missing, the network can't be exported, or its answers differ.
+        CheckpointError: there is no checkpoint, or its files are damaged.
+        ExportError: packages are missing, the network can't be exported, or the ONNX model's logits differ.
     """
-    missing = [name for name in _NEEDS if find_spec(name) is None]
+    missing = [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
         raise ExportError(f"{', '.join(missing)} not installed: python -m pip install -r requirements-export.txt")
-    whole, manifest = load_whole(best)
+    network, manifest = load_frames_to_logits(best)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(f"{str(folder)!r} can't be made: {error.strerror}") from None
-    parts = {name: folder / f".part-{name}" for name in (GRAPH, ONNX, SETTINGS)}
+        raise ExportError(f"{str(folder)!r} can't be created ({error.strerror}): give another folder") from None
+    temporary = {name: folder / f".part-{name}" for name in (GRAPH_FILE, ONNX_FILE, MODEL_SETTINGS_FILE)}
     try:
-        program = export_graph(whole, manifest)
-        torch.export.save(program, parts[GRAPH])
-        _write_onnx(program, parts[ONNX], manifest)
-        difference = _difference(whole, manifest, parts[ONNX])
+        program = export_graph(network, manifest)
+        torch.export.save(program, temporary[GRAPH_FILE])
+        _write_onnx(program, temporary[ONNX_FILE], manifest)
+        difference = _max_difference(network, manifest, temporary[ONNX_FILE])
         if not difference <= TOLERANCE:
-            raise ExportError(f"ONNX gives other answers: a logit differs by {difference:.3g}, more than {TOLERANCE:g}")
-        parts[SETTINGS].write_text(_settings(best, manifest, difference))
-        for name, part in parts.items():
-            part.replace(folder / name)
+            raise ExportError(
+                f"a logit of the ONNX model differs from PyTorch's by {difference:.3g}, more than {TOLERANCE:g}; "
+                "use the registered model in MLflow instead"
+            )
+        temporary[MODEL_SETTINGS_FILE].write_text(_settings_json(best, manifest, difference))
+        for name, file in temporary.items():
+            file.replace(folder / name)
     finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-    return Exported(folder, difference)
+        for file in temporary.values():
+            file.unlink(missing_ok=True)
+    return ExportResult(folder, difference)
 
 
 def _write_onnx(program: torch.export.ExportedProgram, file: Path, manifest: Manifest) -> None:
     try:
-        with _silent():
-            made = torch.onnx.export(
+        with _silence_exporter():
+            onnx_program = torch.onnx.export(
                 program,
                 input_names=["frames"],
                 output_names=["logits"],
@@ -93,50 +103,52 @@ def _write_onnx(program: torch.export.ExportedProgram, file: Path, manifest: Man
                 external_data=False,
                 verbose=False,
             )
-            assert made is not None
-            made.save(str(file), external_data=False)
+            assert onnx_program is not None
+            onnx_program.save(str(file), external_data=False)
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ExportError(f"{manifest.trial.arch} can't be written as ONNX: {first[:300]}") from None
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ExportError(f"{manifest.trial.arch} can't be exported to ONNX: {reason[:_MAX_REASON_CHARS]}") from None
 
 
-def _difference(whole: FramesToLogits, manifest: Manifest, file: Path) -> float:
+def _max_difference(network: FramesToLogits, manifest: Manifest, file: Path) -> float:
+    """Return the largest difference of a logit between PyTorch and ONNX Runtime on noise; NaN if one is NaN."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    worst = 0.0
-    # Not the number of clips that it was exported with.
+    differences = []
+    # Other batch sizes than the two clips of the export.
     for clips in (1, 3):
         frames = example_frames(manifest, clips, seed=clips)
         with torch.inference_mode():
-            wanted = whole(frames)
-        found = torch.from_numpy(session.run(["logits"], {"frames": frames.numpy()})[0])
-        if found.shape != wanted.shape:
-            raise ExportError(f"ONNX gives answers of shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
-        # Of a NaN the maximum is NaN, which is within no tolerance.
-        worst = max(worst, float((found - wanted).abs().max()), key=lambda value: (value != value, value))
-    return worst
+            expected = network(frames)
+        logits = torch.from_numpy(session.run(["logits"], {"frames": frames.numpy()})[0])
+        if logits.shape != expected.shape:
+            raise ExportError(
+                f"the ONNX model returns logits of shape {tuple(logits.shape)}, not {tuple(expected.shape)}"
+            )
+        differences.append((logits - expected).abs().max())
+    return float(torch.stack(differences).max())
 
 
-def _settings(best: Path, manifest: Manifest, difference: float) -> str:
+def _settings_json(best: Path, manifest: Manifest, difference: float) -> str:
     trial = manifest.trial
-    settings = describe(manifest, Calibration.load(best))
+    settings = inference_settings(manifest, Calibration.load(best))
     shape = ["B", trial.num_frames, 3, trial.train.size, trial.train.size]
-    plain = {
+    values = {
         **{key: value for key, value in settings.items() if key not in ("precision", "at_once")},
         "arch": trial.arch,
         "input": {"name": "frames", "dtype": "uint8", "shape": shape, "order": "RGB"},
         "output": {"name": "logits", "dtype": "float32", "shape": ["B", len(manifest.classes)]},
         "probabilities": "softmax(logits / temperature)",
         "onnx": {"opset": _OPSET, "greatest_difference": difference},
-        "versions": {name: version(name) for name in ("torch", *_NEEDS)},
+        "versions": {name: version(name) for name in ("torch", *_REQUIRED_PACKAGES)},
     }
-    return json.dumps(plain, indent=1) + "\n"
+    return json.dumps(values, indent=1) + "\n"
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """The exporter tells of each of its steps, and of what it does not need."""
+def _silence_exporter() -> Iterator[None]:
+    """Hide the exporter's progress, and its warnings about packages that it does not need."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

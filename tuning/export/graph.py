@@ -1,4 +1,4 @@
-"""A champion apart from this project's code: its network as an exported graph, all else as plain JSON."""
+"""A champion without this project's code: its network as an exported graph, its settings as JSON."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ from tuning.training.checkpoint import Manifest, load_model
 
 
 class FramesToLogits(nn.Module):
-    """A network with its normalisation, so that nobody else has to know it."""
+    """A network that includes its normalisation, so that callers need not know it."""
 
     def __init__(self, model: nn.Module, normalise: Normalise) -> None:
         super().__init__()
         self.model, self.normalise = model, normalise
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(B, T, 3, S, S)` uint8 to logits `(B, K)` float32."""
+        """Map frames uint8 `(B, T, 3, S, S)` to logits float32 `(B, K)`."""
         return self.model(self.normalise(frames)).float()
 
 
-def load_whole(best: Path) -> tuple[FramesToLogits, Manifest]:
-    """A champion's network from frames to logits, on the CPU, in eval mode.
+def load_frames_to_logits(best: Path) -> tuple[FramesToLogits, Manifest]:
+    """Load a champion's network with its normalisation, on the CPU, in eval mode.
 
     Raises:
-        CheckpointError: no checkpoint, or its files are damaged.
+        CheckpointError: there is no checkpoint, or its files are damaged.
     """
     model, manifest = load_model(best)
     arch = ARCHITECTURES[manifest.trial.arch]
-    whole = FramesToLogits(model, Normalise(arch.mean, arch.std)).eval()
-    # Weights in another layout are written as parts of tensors that no longer exist, of which torch warns.
-    return whole.to(memory_format=torch.contiguous_format), manifest
+    network = FramesToLogits(model, Normalise(arch.mean, arch.std)).eval()
+    # torch.export warns of weights in another memory format.
+    return network.to(memory_format=torch.contiguous_format), manifest
 
 
 def example_frames(manifest: Manifest, clips: int = 2, seed: int = 0) -> torch.Tensor:
-    """Noise of the shape that the network takes, uint8 `(clips, T, 3, S, S)`."""
+    """Return noise that the network accepts, uint8 `(clips, T, 3, S, S)`."""
     size = manifest.trial.train.size
     generator = torch.Generator().manual_seed(seed)
     shape = (clips, manifest.trial.num_frames, 3, size, size)
     return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
 
 
-def export_graph(whole: FramesToLogits, manifest: Manifest) -> torch.export.ExportedProgram:
-    """The network as a graph that loads without this project's code and without unpickling any; any number of clips."""
+def export_graph(network: FramesToLogits, manifest: Manifest) -> torch.export.ExportedProgram:
+    """Export the network for any number of clips; the graph loads without this project's code and without pickle."""
     batch = torch.export.Dim("batch", min=1)
-    with torch.no_grad(), _no_warning_of_lstm_weights():
-        # Two clips, not one: torch.export would take a batch of one for a constant.
-        return torch.export.export(whole, (example_frames(manifest),), dynamic_shapes=({0: batch},))
+    with torch.no_grad(), _ignore_lstm_warning():
+        # Two example clips: torch.export would treat a batch size of one as a constant.
+        return torch.export.export(network, (example_frames(manifest),), dynamic_shapes=({0: batch},))
 
 
-def describe(manifest: Manifest, calibration: Calibration) -> dict[str, Any]:
-    """What must be known beside the graph to label clips with it; plain JSON."""
+def inference_settings(manifest: Manifest, calibration: Calibration) -> dict[str, Any]:
+    """Return what is needed besides the graph to classify clips, as plain JSON values."""
     return {
         "classes": list(manifest.classes),
         "decode": asdict(manifest.decode),
@@ -76,15 +76,15 @@ def describe(manifest: Manifest, calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def pinned(*names: str) -> list[str]:
-    """Requirements of the versions that run here; a build's local mark (`+cpu`) is known to no package index."""
+def pinned_requirements(*names: str) -> list[str]:
+    """Return requirements of the installed versions, without local labels (`+cpu`), which package indexes lack."""
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
 @contextmanager
-def _no_warning_of_lstm_weights() -> Iterator[None]:
-    """An LSTM lists its own parameters anew when it is exported, which torch takes for state that is lost."""
-    listed = r"The tensor attributes? (\S+\._flat_weights\[\d+\],? )+(was|were) assigned during export"
+def _ignore_lstm_warning() -> Iterator[None]:
+    """Ignore that an exported LSTM reassigns its list of weights, which torch reports as lost state."""
+    message = r"The tensor attributes? (\S+\._flat_weights\[\d+\],? )+(was|were) assigned during export"
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", listed, UserWarning, "contextlib")
+        warnings.filterwarnings("ignore", message, UserWarning, "contextlib")
         yield

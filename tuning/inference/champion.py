@@ -1,4 +1,4 @@
-"""The model that a sweep found best, rebuilt from its folder alone, and what it makes of clips and videos."""
+"""The champion, rebuilt from its checkpoint alone, and its predictions on clips and videos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from data.video.sliding_windows import SlidingWindows
 from models.registry import ARCHITECTURES
+from tuning.config.run_folder import RunFolder, find_run
 from tuning.config.schema.space import AXES
+from tuning.errors import ConfigError
 from tuning.inference.grad_cam import grad_cam
 from tuning.search.titles import trial_title
 from tuning.training.calibration import Calibration
@@ -29,9 +31,17 @@ from tuning.training.predictions import Predictions
 
 
 class Champion:
-    """A model rebuilt from a checkpoint folder, with all it needs to label clips."""
+    """A trained model with everything it needs to classify clips: decoding, frame selection, calibration."""
 
     def __init__(self, folder: Path) -> None:
+        """Load a checkpoint.
+
+        Args:
+            folder: a champion's or another trial's checkpoint.
+
+        Raises:
+            CheckpointError: there is no checkpoint, or its files are damaged.
+        """
         model, self.manifest = load_model(folder)
         self.calibration = Calibration.load(folder)
         self.classes = self.manifest.classes
@@ -45,8 +55,13 @@ class Champion:
 
     @property
     def title(self) -> str:
-        """Of its trial, for people."""
+        """Title of the trial, such as `c3d · balanced · 16f · lr 3e-4`."""
         return trial_title({axis: getattr(self.manifest.trial, axis) for axis in AXES})
+
+    @property
+    def batch_size(self) -> int:
+        """Clips per forward pass: as many as in training."""
+        return self.manifest.trial.train.max_micro_batch
 
     def predict_stored(
         self,
@@ -58,60 +73,90 @@ class Champion:
         crop: int = 0,
         crops: int = 1,
     ) -> Predictions:
-        """Logits of one view and crop of clips whose frames are in the store."""
+        """Return the logits of clips from the frame store, for one view and one crop of each clip."""
         transform = replace(self.transform, crop=crop, crops=crops)
         dataset = EvalDataset(clips, store, selection=self.selection, transform=transform, view=view, views=views)
-        batches = eval_loader(
-            dataset, batch_size=self.manifest.trial.train.max_micro_batch, workers=0, pin_memory=False
-        )
+        batches = eval_loader(dataset, batch_size=self.batch_size, workers=0, pin_memory=False)
         return predict(self.model, self.normalise, batches, device=self.device, precision=self.precision)
 
     def predict_averaged(
         self, clips: Sequence[LabelledFrames], store: FrameStore, *, views: int, crops: int
     ) -> Predictions:
-        """Each clip's mean logits over `views` views of `crops` crops each."""
-        each = [
+        """Return the mean logits of clips over `views` views with `crops` crops each."""
+        predictions = [
             self.predict_stored(clips, store, view=view, views=views, crop=crop, crops=crops)
             for view, crop in itertools.product(range(views), range(crops))
         ]
-        # In float64, where the mean of three equal float32 is that very number.
-        mean = torch.stack([one.logits for one in each]).double().mean(0).float()
-        return Predictions(each[0].clip_ids, each[0].labels, mean)
+        # In float64, so that the mean of equal float32 values is exactly that value.
+        logits = torch.stack([one.logits for one in predictions]).double().mean(0).float()
+        return Predictions(predictions[0].clip_ids, predictions[0].labels, logits)
 
-    def look(self, file: Path) -> ModelInput:
-        """Decode what the model sees of one video file.
+    def read_clip(self, file: Path) -> ModelInput:
+        """Decode the model's input from a video file, one clip.
 
         Raises:
-            DataError: it can't be decoded.
+            DataError: the file can't be decoded.
         """
         return load_model_input(file, self.manifest.decode, self.selection, self.transform)
 
-    def windows(self, file: Path, seconds: float, hop: float) -> SlidingWindows:
-        """A long video as windows, each a clip of `seconds`: `see` makes of their frames what `look` does of a clip.
+    def open_windows(self, file: Path, seconds: float, hop: float) -> SlidingWindows:
+        """Open a long video as sliding windows, which `window_input` turns into the model's inputs.
+
+        Args:
+            file: the video.
+            seconds: length of a window.
+            hop: seconds between the starts of two windows.
 
         Raises:
-            DataError: the file can't be read, or the lengths can't be used.
+            DataError: the file can't be read, or `seconds` or `hop` is not valid.
         """
-        stored = self.manifest.decode.frames
-        places = (self.selection.eval_indices(stored) + 0.5) / stored
+        num_stored = self.manifest.decode.frames
+        positions = (self.selection.eval_indices(num_stored) + 0.5) / num_stored
         try:
             return SlidingWindows(
-                file, seconds=seconds, hop=hop, positions=places, short_side=self.manifest.decode.short_side
+                file, seconds=seconds, hop=hop, positions=positions, short_side=self.manifest.decode.short_side
             )
         except OSError as error:
             raise DataError(f"it can't be opened ({error.strerror})") from None
 
-    def see(self, frames: np.ndarray) -> torch.Tensor:
-        """A window's frames `(T, h, w, 3)` as the model takes them, uint8 `(T, 3, S, S)`."""
+    def window_input(self, frames: np.ndarray) -> torch.Tensor:
+        """Return the model's input uint8 `(T, 3, S, S)` from a window's frames `(T, h, w, 3)`."""
         return self.transform(torch.from_numpy(frames).permute(0, 3, 1, 2))
 
-    def probabilities(self, clips: Sequence[torch.Tensor]) -> np.ndarray:
-        """Calibrated probabilities float32 `(B, K)` of clips uint8 `(T, 3, S, S)`, computed at once."""
+    def predict_probabilities(self, clips: Sequence[torch.Tensor]) -> np.ndarray:
+        """Return calibrated probabilities float32 `(B, K)` of B clips uint8 `(T, 3, S, S)`, in one forward pass."""
         batch = Batch(torch.stack(list(clips)), torch.zeros(len(clips), dtype=torch.int64), [""] * len(clips))
         result = predict(self.model, self.normalise, [batch], device=self.device, precision=self.precision)
         return self.calibration.probabilities(result.logits).numpy()
 
-    def where_it_looks(self, clip: torch.Tensor, target: int) -> np.ndarray:
-        """Grad-CAM of a clip uint8 `(T, 3, S, S)` for a class, float32 `(T, S, S)` in `[0, 1]`."""
+    def grad_cam(self, clip: torch.Tensor, target: int) -> np.ndarray:
+        """Return the Grad-CAM map of a clip uint8 `(T, 3, S, S)` for a class index, float32 `(T, S, S)` in 0 to 1."""
         inputs = self.normalise(clip[None].to(self.device))
         return grad_cam(self.model, self.manifest.trial.arch, inputs, target).numpy()
+
+
+def open_champion(run: Path | None, model: Path | None) -> tuple[Champion, RunFolder | None]:
+    """Load a champion from its run or from its own folder.
+
+    Args:
+        run: the run, or None.
+        model: the champion's folder; used if `run` is None.
+
+    Returns:
+        The champion, and its run if it is known.
+
+    Raises:
+        CheckpointError: there is no champion, or its files are damaged.
+        ConfigError: there is no such run, or its sweep has not ended.
+    """
+    if run is not None:
+        found = find_run(str(run))
+        if not found.best.exists():
+            raise ConfigError(
+                f"run {found.cli_name!r} has no champion yet, since its sweep has not ended; resume it with: "
+                f"python -m tuning sweep --resume {found.cli_name}"
+            )
+        return Champion(found.best), found
+    assert model is not None
+    parent = RunFolder(model.absolute().parent)
+    return Champion(model), parent if parent.config.is_file() and parent.best == model.absolute() else None

@@ -1,4 +1,4 @@
-"""Where in a clip a model looks: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391)."""
+"""Grad-CAM: which pixels of a clip a model's prediction depends on (Selvaraju et al. 2017, arXiv:1610.02391)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from models.registry import get_architecture
 
 
 def grad_cam(model: nn.Module, arch_name: str, inputs: torch.Tensor, target: int) -> torch.Tensor:
-    """How much each place of a clip speaks for a class.
+    """Return how much each pixel of a clip contributes to a class.
 
-    By captum's `LayerGradCam` at the model's last feature map, stretched linearly over time and space to the frames. A
-    network that looks at frames one by one has channel weights of each frame's own, one that sees time of the clip's.
+    The map is that of captum's `LayerGradCam` at the model's last feature map, interpolated linearly over time and
+    space to the size of the clip. A network for pictures has channel weights per frame, one for clips has them per
+    clip.
 
     Args:
-        model: of one architecture, or an `Ensemble` of such: then the mean of the members' maps. Is put into eval mode.
+        model: a network of the architecture, or an `Ensemble` of such: then the result is the mean of the members'
+            maps. It is set to eval mode.
         arch_name: the architecture.
         inputs: float32 `(1, T, 3, H, W)`, normalised, on the model's device.
         target: index of the class.
 
     Returns:
-        float32 `(T, H, W)` on the CPU: 1 where the clip speaks most for the class, 0 where it does not or speaks
-        against it; 0 everywhere if no place speaks for it.
+        float32 `(T, H, W)` on the CPU, from 0 (no contribution, or a negative one) to 1 (the largest contribution of
+        the clip); 0 everywhere if no pixel contributes.
 
     Raises:
         ModelError: there is no such architecture.
@@ -32,23 +34,27 @@ def grad_cam(model: nn.Module, arch_name: str, inputs: torch.Tensor, target: int
     model.eval()
     members = list(model.members) if isinstance(model, Ensemble) else [model]
     maps = torch.stack([_map(member, get_architecture(arch_name).pool(member), inputs, target) for member in members])
-    return _up_to_one(maps.mean(0)).cpu()
+    return _scale_to_one(maps.mean(0)).cpu()
 
 
 def _map(model: nn.Module, pool: nn.Module, inputs: torch.Tensor, target: int) -> torch.Tensor:
     from captum.attr import LayerAttribution, LayerGradCam
 
-    # cuDNN has no gradients of an LSTM in eval mode.
+    # cuDNN can't compute gradients of an LSTM in eval mode.
     with torch.backends.cudnn.flags(enabled=False):
-        places = LayerGradCam(model, pool).attribute(
-            inputs.detach().float().requires_grad_(), target, attribute_to_layer_input=True, relu_attributions=True
+        attribution = (
+            LayerGradCam(model, pool)
+            .attribute(
+                inputs.detach().float().requires_grad_(), target, attribute_to_layer_input=True, relu_attributions=True
+            )
+            .detach()
         )
-    # Of frames (T, 1, H', W'), of a clip (1, 1, T', H', W').
-    whole = places.detach().transpose(0, 1)[None] if places.dim() == 4 else places.detach()
+    # A network for pictures gives (T, 1, H', W'), one for clips (1, 1, T', H', W').
+    per_clip = attribution.transpose(0, 1)[None] if attribution.dim() == 4 else attribution
     _, frames, _, height, width = inputs.shape
-    return _up_to_one(LayerAttribution.interpolate(whole, (frames, height, width), "trilinear")[0, 0])
+    return _scale_to_one(LayerAttribution.interpolate(per_clip, (frames, height, width), "trilinear")[0, 0])
 
 
-def _up_to_one(values: torch.Tensor) -> torch.Tensor:
-    most = values.max()
-    return values / most if most > 0 else values
+def _scale_to_one(values: torch.Tensor) -> torch.Tensor:
+    largest = values.max()
+    return values / largest if largest > 0 else values

@@ -1,206 +1,199 @@
-"""The command that labels files: what it is asked for, what goes to which stream."""
+"""The `predict` command: classify files, write predictions to stdout or a file, everything else to stderr."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from data.errors import DataError
-from tuning.config.run_folder import RunFolder, find_run
+from tuning.config.run_folder import RunFolder
 from tuning.errors import ConfigError
-from tuning.inference.champion import Champion
-from tuning.inference.label import (
-    Answer,
-    Cutting,
-    Remark,
-    Unreadable,
-    find_files,
-    label,
-    segments_of,
-    timeline_of,
-    training_seconds,
+from tuning.inference.champion import Champion, open_champion
+from tuning.inference.classify import (
+    FilePrediction,
+    FileResult,
+    LongVideoOptions,
+    UnreadableFile,
+    classify_files,
+    find_videos,
+    segment_results,
+    timeline_of_file,
 )
-from tuning.inference.output import Format, write_answers
-from tuning.inference.segments import cut
-from tuning.inference.timeline_plot import SUFFIXES, plot_timeline
+from tuning.inference.clip_length import training_clip_seconds
+from tuning.inference.output import OutputFormat, write_predictions
+from tuning.inference.segments import find_segments
+from tuning.inference.timeline_plot import PLOT_SUFFIXES, plot_timeline
+
+_SURELY_LONG = 30
+"""Seconds above which a video is not one clip, whatever the training clips are."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
-    """What is asked for."""
+    """Options of the `predict` command."""
 
     paths: Sequence[Path]
     """Files and folders."""
     top: int = 1
-    """Likeliest classes to show."""
-    format: Format = "table"
+    """Number of most likely classes to show."""
+    format: OutputFormat = "table"
     out: Path | None = None
-    """A file in the place of stdout."""
+    """File for the predictions; default: stdout."""
     abstain: bool = True
-    """Give no answer where none is likely enough."""
+    """Give no class if no probability reaches the threshold."""
     batch: int | None = None
-    """Clips at once; default: as trained."""
+    """Clips per forward pass; default: as in training."""
     long: bool = False
-    """Cut all videos into segments."""
+    """Cut every video into segments."""
     window: float | None = None
-    """Seconds; default: as long as the training's clips."""
+    """Length of a window in seconds; default: that of the training clips."""
     hop: float | None = None
-    """Seconds; default: half a window."""
+    """Seconds between the starts of two windows; default: half a window."""
     plot: Path | None = None
-    """Picture of one video's segments."""
-
-
-def open_champion(run: Path | None, model: Path | None) -> tuple[Champion, RunFolder | None]:
-    """A champion by its run or by its own folder, and its run as far as it is known.
-
-    Raises:
-        CheckpointError: there is no champion, or it is damaged.
-        ConfigError: no such run, or its sweep has not ended.
-    """
-    if run is not None:
-        found = find_run(str(run))
-        if not found.best.exists():
-            raise ConfigError(
-                f"run {found.cli_name!r} has no champion yet, since its sweep has not ended; go on with: "
-                f"python -m tuning sweep --resume {found.cli_name}"
-            )
-        return Champion(found.best), found
-    assert model is not None
-    parent = RunFolder(model.absolute().parent)
-    return Champion(model), parent if parent.config.is_file() and parent.best == model.absolute() else None
+    """File for a picture of one video's segments."""
 
 
 def predict_files(run: Path | None, model: Path | None, options: PredictOptions) -> int:
-    """Label files and write the answers.
+    """Classify files and write the predictions.
 
     Returns:
-        How many files could not be read; each is named on stderr.
+        The number of unreadable files; each is named on stderr.
 
     Raises:
-        CheckpointError, ConfigError, DataError: what is asked for can't be done.
+        CheckpointError: there is no champion, or its files are damaged.
+        ConfigError: an option is not valid.
     """
     _check(options)
     champion, found = open_champion(run, model)
     if options.top > len(champion.classes):
-        raise ConfigError(f"--top {options.top}: the champion knows {len(champion.classes)} classes")
+        raise ConfigError(f"--top {options.top}: the champion has {len(champion.classes)} classes, give at most that")
     threshold = champion.calibration.threshold if options.abstain else 0.0
-    cutting = _cutting(found, options)
-    batch = options.batch or champion.manifest.trial.train.max_micro_batch
-    report = _Report(cutting)
-    with _opened(options.out) as stream:
+    long_videos = _long_video_options(found, options)
+    batch_size = options.batch or champion.batch_size
+    messages = _Messages(long_videos)
+    with _open_output(options.out) as stream:
+        results: Iterable[FileResult]
         if options.plot is None:
-            results = label(champion, find_files(options.paths), threshold=threshold, cutting=cutting, batch=batch)
+            results = classify_files(
+                champion,
+                find_videos(options.paths),
+                threshold=threshold,
+                long_videos=long_videos,
+                batch_size=batch_size,
+            )
         else:
-            results = _plotted(champion, options.paths[0], options.plot, threshold, cutting, batch)
-        write_answers(report.answers(results), champion.classes, stream, format=options.format, top=options.top)
-    report.end()
-    return report.unreadable
+            results = _plot_and_classify(champion, options.paths[0], options.plot, threshold, long_videos, batch_size)
+        predictions = messages.predictions(results)
+        write_predictions(predictions, champion.classes, stream, format=options.format, top=options.top)
+    messages.summarise()
+    return messages.num_unreadable
 
 
-class _Report:
-    """Tells stderr what is no answer, and counts."""
+class _Messages:
+    """Passes predictions on and prints all other results to stderr."""
 
-    def __init__(self, cutting: Cutting) -> None:
-        self.unreadable = 0
-        self._cutting = cutting
-        self._abstained = self._given = 0
-        self._is_told = False
+    def __init__(self, long_videos: LongVideoOptions) -> None:
+        self.num_unreadable = 0
+        self._long_videos = long_videos
+        self._num_abstained = self._num_predictions = 0
+        self._noted_length = False
 
-    def answers(self, results: Iterator[Answer | Unreadable | Remark]) -> Iterator[Answer]:
+    def predictions(self, results: Iterable[FileResult]) -> Iterator[FilePrediction]:
+        """Yield the predictions among the results."""
         for result in results:
-            if isinstance(result, Answer):
-                self._abstained += result.abstained
-                self._given += 1
-                self._tell_if_long(result)
+            if isinstance(result, FilePrediction):
+                self._num_abstained += result.abstained
+                self._num_predictions += 1
+                self._note_if_long(result)
                 yield result
-            elif isinstance(result, Unreadable):
-                self.unreadable += 1
-                print(f"error: {result.path}: {result.reason}", file=sys.stderr, flush=True)
+            elif isinstance(result, UnreadableFile):
+                self.num_unreadable += 1
+                _print_error(f"error: {result.path}: {result.reason}")
             else:
-                print(f"note: {result.path}: {result.text}", file=sys.stderr, flush=True)
+                _print_error(f"note: {result.path}: {result.text}")
 
-    def end(self) -> None:
-        if self._abstained:
-            print(
-                f"note: {self._abstained} of {self._given} answers are withheld, since no class is likely enough; "
-                "--no-abstain gives the likeliest all the same",
-                file=sys.stderr,
+    def summarise(self) -> None:
+        """Print how many predictions are withheld, and how many paths are unreadable."""
+        if self._num_abstained:
+            _print_error(
+                f"note: {self._num_abstained} of {self._num_predictions} predictions are withheld, since no class is "
+                "likely enough; --no-abstain shows the most likely class anyway"
             )
-        if self.unreadable > 1:
-            print(f"error: {self.unreadable} paths can't be read, named above", file=sys.stderr)
+        if self.num_unreadable > 1:
+            _print_error(f"error: {self.num_unreadable} paths can't be read, named above")
 
-    def _tell_if_long(self, answer: Answer) -> None:
-        if self._cutting.window is None and answer.end > _SURELY_LONG and not self._is_told:
-            self._is_told = True
-            print(
-                f"note: {answer.path}: {answer.end:.0f} s long and labelled as one clip, for how long the training's "
-                "clips are can't be looked at; --window SECONDS cuts it into segments",
-                file=sys.stderr,
+    def _note_if_long(self, prediction: FilePrediction) -> None:
+        if self._long_videos.window is None and prediction.end > _SURELY_LONG and not self._noted_length:
+            self._noted_length = True
+            _print_error(
+                f"note: {prediction.path}: {prediction.end:.0f} s long and classified as one clip, since the length of "
+                "the training clips is unknown; --window SECONDS cuts it into segments"
             )
 
 
-_SURELY_LONG = 30
+def _print_error(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _check(options: PredictOptions) -> None:
-    for name, value in (("top", options.top), ("batch", options.batch)):
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} {value}: give 1 or more")
-    if options.window is not None and options.window <= 0:
-        raise ConfigError(f"--window {options.window:g}: give a time above 0")
-    if options.hop is not None and options.hop <= 0:
-        raise ConfigError(f"--hop {options.hop:g}: give a time above 0")
-    for target in (options.out, options.plot):
-        if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
-            raise ConfigError(f"{str(target)!r} can't be written: give a file in a folder that is there")
+    """Raise ConfigError if an option is not valid on its own."""
+    for name, count in (("top", options.top), ("batch", options.batch)):
+        if count is not None and count < 1:
+            raise ConfigError(f"--{name} {count}: give 1 or more")
+    for name, seconds in (("window", options.window), ("hop", options.hop)):
+        if seconds is not None and seconds <= 0:
+            raise ConfigError(f"--{name} {seconds:g}: give a time above 0")
+    for file in (options.out, options.plot):
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise ConfigError(f"{str(file)!r} can't be written: give a file in an existing folder")
     if options.plot is None:
         return
-    if options.plot.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--plot {options.plot}: give a name that ends in {' or '.join(SUFFIXES)}")
+    if options.plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise ConfigError(f"--plot {options.plot}: give a name that ends in {' or '.join(PLOT_SUFFIXES)}")
     if len(options.paths) > 1 or options.paths[0].is_dir():
         raise ConfigError("--plot shows one video: give one file")
 
 
-def _cutting(run: RunFolder | None, options: PredictOptions) -> Cutting:
-    window = options.window or (training_seconds(run) if run is not None else None)
+def _long_video_options(run: RunFolder | None, options: PredictOptions) -> LongVideoOptions:
+    window = options.window or (training_clip_seconds(run) if run is not None else None)
     always = options.long or options.plot is not None
     if window is None and (always or options.hop is not None):
-        raise ConfigError("how long the training's clips are can't be looked at: give --window SECONDS")
+        raise ConfigError("the length of the training clips is unknown: give --window SECONDS")
     if window is not None and options.hop is not None and options.hop > window:
         raise ConfigError(f"--hop {options.hop:g} leaves gaps between windows of {window:g} s: give at most that")
-    return Cutting(window, options.hop, always)
+    return LongVideoOptions(window, options.hop, always)
 
 
-def _plotted(
-    champion: Champion, file: Path, plot: Path, threshold: float, cutting: Cutting, batch: int
-) -> Iterator[Answer | Unreadable | Remark]:
+def _plot_and_classify(
+    champion: Champion, file: Path, plot: Path, threshold: float, long_videos: LongVideoOptions, batch_size: int
+) -> Iterator[FileResult]:
     try:
-        timeline = timeline_of(champion, file, cutting, batch)
+        timeline = timeline_of_file(champion, file, long_videos, batch_size)
     except DataError as error:
-        yield Unreadable(str(file), str(error))
+        yield UnreadableFile(str(file), str(error))
         return
-    segments = cut(timeline, threshold)
+    segments = find_segments(timeline, threshold)
     plot_timeline(timeline, segments, champion.classes, plot, title=file.name, threshold=threshold)
-    yield from segments_of(file, timeline, segments)
+    yield from segment_results(file, timeline, segments)
 
 
 @contextmanager
-def _opened(out: Path | None) -> Iterator[TextIO]:
-    """The file is there once it is whole."""
+def _open_output(out: Path | None) -> Iterator[TextIO]:
+    """Yield stdout, or a file that replaces `out` once it is complete."""
     if out is None:
         yield sys.stdout
         return
-    aside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        with aside.open("w", newline="", encoding="utf-8") as stream:
+        with temporary.open("w", newline="", encoding="utf-8") as stream:
             yield stream
-        aside.replace(out)
+        temporary.replace(out)
     except OSError as error:
-        raise ConfigError(f"{str(out)!r} can't be written ({error.strerror})") from None
+        raise ConfigError(f"{str(out)!r} can't be written ({error.strerror}): give another file") from None
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

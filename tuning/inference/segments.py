@@ -1,4 +1,4 @@
-"""A long video cut into segments: which class from when to when."""
+"""Cut a long video into segments: which class is shown from when to when."""
 
 from __future__ import annotations
 
@@ -19,96 +19,93 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class VideoTimeline:
-    """What a champion says of a video over time."""
+class PredictedTimeline:
+    """A champion's predictions on a video over time."""
 
     edges: np.ndarray
-    """float64 `(N + 1,)`: seconds at which the N parts of the video begin and end."""
+    """float64 `(N + 1,)`: seconds at which the N intervals of the video start and end."""
     probabilities: np.ndarray
-    """float32 `(N, K)`: each part's, the mean over the windows that show it."""
+    """float32 `(N, K)`: for each interval the mean over the windows that overlap it."""
     window: float
-    """Seconds that the model sees at once."""
+    """Length of a window in seconds."""
     damage: str
-    """What of the video does not decode; empty if all does."""
+    """Which parts of the video don't decode; empty if all do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a video with one answer."""
+    """A part of a video with one prediction."""
 
     start: float
     """Seconds."""
     end: float
+    """Seconds."""
     probabilities: np.ndarray
-    """float32 `(K,)`: the mean over its parts."""
+    """float32 `(K,)`: the mean over its intervals."""
     abstained: bool
-    """Nothing in it is likely enough."""
+    """Whether no class reaches the threshold."""
 
 
-def read_timeline(champion: Champion, file: Path, *, window: float, hop: float, batch: int) -> VideoTimeline:
-    """Let a champion look at a video through a window that slides over it.
+def predict_timeline(
+    champion: Champion, file: Path, *, window: float, hop: float, batch_size: int
+) -> PredictedTimeline:
+    """Predict the classes in a video with a sliding window.
 
-    While a batch of windows is computed the next is decoded; memory does not grow with the video.
+    While a batch of windows is computed, the next one is decoded. Memory does not grow with the video's length.
 
     Args:
         champion: the model.
         file: the video.
-        window: seconds that it sees at once.
-        hop: seconds from a window to the next; also how finely segments are cut.
-        batch: windows at once.
+        window: length of a window in seconds.
+        hop: seconds between the starts of two windows, and length of an interval of the timeline.
+        batch_size: windows per forward pass.
 
     Raises:
-        DataError: the video can't be read, or the lengths can't be used.
+        DataError: the video can't be read, or `window` or `hop` is not valid.
     """
-    video = champion.windows(file, window, hop)
-    found = [champion.probabilities(clips) for clips in _ahead(_batches(champion, video, batch))]
+    video = champion.open_windows(file, window, hop)
+    batches = _compute_ahead(_batches(champion, video, batch_size))
+    probabilities = np.concatenate([champion.predict_probabilities(clips) for clips in batches])
     edges = np.append(np.arange(0, video.duration - 1e-6, hop), video.duration)
-    return VideoTimeline(
-        edges, _mean_by_part(np.concatenate(found), video.starts, video.seconds, edges), video.seconds, video.damage
-    )
+    mean = _mean_per_interval(probabilities, video.starts, video.seconds, edges)
+    return PredictedTimeline(edges, mean, video.seconds, video.damage)
 
 
-def cut(timeline: VideoTimeline, threshold: float) -> list[Segment]:
-    """Neighbouring parts of one answer as one segment.
+def find_segments(timeline: PredictedTimeline, threshold: float) -> list[Segment]:
+    """Merge adjacent intervals with the same most likely class.
 
     Args:
-        timeline: of the video.
-        threshold: below this probability a part has no answer; neighbouring ones are one segment, too.
+        timeline: the predictions on a video.
+        threshold: intervals whose highest probability is below it have no class; adjacent ones are merged, too.
     """
     best = timeline.probabilities.argmax(1)
-    answers = np.where(timeline.probabilities.max(1) >= threshold, best, -1)
-    starts = [0, *(np.flatnonzero(np.diff(answers)) + 1).tolist(), len(answers)]
-    lengths = np.diff(timeline.edges)
-    return [
-        Segment(
-            start=float(timeline.edges[first]),
-            end=float(timeline.edges[after]),
-            probabilities=np.average(timeline.probabilities[first:after], axis=0, weights=lengths[first:after]).astype(
-                np.float32
-            ),
-            abstained=bool(answers[first] < 0),
-        )
-        for first, after in itertools.pairwise(starts)
-    ]
+    classes = np.where(timeline.probabilities.max(1) >= threshold, best, -1)
+    bounds = [0, *(np.flatnonzero(np.diff(classes)) + 1).tolist(), len(classes)]
+    durations = np.diff(timeline.edges)
+    segments = []
+    for first, end in itertools.pairwise(bounds):
+        mean = np.average(timeline.probabilities[first:end], axis=0, weights=durations[first:end])
+        start, stop = float(timeline.edges[first]), float(timeline.edges[end])
+        segments.append(Segment(start, stop, mean.astype(np.float32), abstained=bool(classes[first] < 0)))
+    return segments
 
 
-def _mean_by_part(found: np.ndarray, starts: np.ndarray, seconds: float, edges: np.ndarray) -> np.ndarray:
-    """Windows' probabilities `(W, K)` to the parts', weighed by how much of the part each window shows."""
-    parts = np.empty((len(edges) - 1, found.shape[1]), np.float32)
+def _mean_per_interval(probabilities: np.ndarray, starts: np.ndarray, seconds: float, edges: np.ndarray) -> np.ndarray:
+    """Average windows' probabilities `(W, K)` over each interval, weighted by their overlap: float32 `(N, K)`."""
+    means = np.empty((len(edges) - 1, probabilities.shape[1]), np.float32)
     firsts = np.searchsorted(starts + seconds, edges[:-1], side="right")
-    afters = np.searchsorted(starts, edges[1:], side="left")
-    for part, (first, after) in enumerate(zip(firsts, afters, strict=True)):
-        shown = np.minimum(starts[first:after] + seconds, edges[part + 1]) - np.maximum(
-            starts[first:after], edges[part]
-        )
-        parts[part] = np.average(found[first:after], axis=0, weights=shown)
-    return parts
+    ends = np.searchsorted(starts, edges[1:], side="left")
+    for interval, (first, end) in enumerate(zip(firsts, ends, strict=True)):
+        window_ends = np.minimum(starts[first:end] + seconds, edges[interval + 1])
+        overlap = window_ends - np.maximum(starts[first:end], edges[interval])
+        means[interval] = np.average(probabilities[first:end], axis=0, weights=overlap)
+    return means
 
 
 def _batches(champion: Champion, video: SlidingWindows, size: int) -> Iterator[list[torch.Tensor]]:
     clips: list[torch.Tensor] = []
     for window in video:
-        clips.append(champion.see(window.frames))
+        clips.append(champion.window_input(window.frames))
         if len(clips) == size:
             yield clips
             clips = []
@@ -116,15 +113,15 @@ def _batches(champion: Champion, video: SlidingWindows, size: int) -> Iterator[l
         yield clips
 
 
-def _ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same, the next of them made by another thread while one is in use."""
+def _compute_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield the same items; a thread computes the next one while the caller uses one."""
     rest = iter(items)
 
-    def following() -> tuple[T, ...]:
+    def take_one() -> tuple[T, ...]:
         return tuple(itertools.islice(rest, 1))
 
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(following)
-        while item := coming.result():
-            coming = thread.submit(following)
+        future = thread.submit(take_one)
+        while item := future.result():
+            future = thread.submit(take_one)
             yield item[0]

@@ -69,7 +69,7 @@ class ClipExamples:
             return ""
         stored = self._store.read(self._digests[clip])
         frames = eval_frames(stored, self._champion.selection, self._champion.transform)
-        heat = None if target is None else self._champion.where_it_looks(frames, target)
+        heat = None if target is None else self._champion.grad_cam(frames, target)
         shown = _spread_indices(len(frames))
         return frame_strip(frames[shown].permute(0, 2, 3, 1).numpy(), None if heat is None else heat[shown])
 

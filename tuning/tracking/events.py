@@ -1,6 +1,6 @@
-"""What a sweep tells of itself, entry by entry: its trials' starts, epochs and ends, its champion, its test.
+"""Events of a sweep: starts, epochs and ends of trials, the champion, its test.
 
-Each entry is a line of JSON in the run's spool; whoever receives them may get one twice.
+Each event is a line of JSON in the run's outbox. A receiver may get an event twice.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from tuning.search.titles import trial_title
 from tuning.search.trial_result import TrialResult
-from tuning.tracking.outbox import Spool
+from tuning.tracking.outbox import Outbox
 from tuning.training.timing import TIME_METRICS
 
-METRICS = (
+EPOCH_METRICS = (
     *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr", "micro_batch", "seconds"),
     *TIME_METRICS,
 )
-"""Of an epoch."""
+"""Metrics logged for each epoch."""
 
 
 def _now() -> int:
     return int(time.time() * 1000)
 
 
-class _Entry(BaseModel):
+class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, ser_json_inf_nan="constants")
 
     time: int = Field(default_factory=_now)
-    """When it happened, in milliseconds since 1970: a figure that is sent twice must bear the same time."""
+    """When it happened, in milliseconds since 1970. A metric that is sent twice must have the same time."""
 
 
-class SweepOpened(_Entry):
-    """A process began, or went on with, the sweep."""
+class SweepOpened(_Event):
+    """A process started or resumed the sweep."""
 
     what: Literal["sweep opened"] = "sweep opened"
 
 
-class TrialStarted(_Entry):
-    """A trial began, or went on after a restart."""
+class TrialStarted(_Event):
+    """A trial started, or resumed after a restart."""
 
     what: Literal["trial started"] = "trial started"
     trial: str
@@ -49,8 +49,8 @@ class TrialStarted(_Entry):
     params: dict[str, str]
 
 
-class EpochDone(_Entry):
-    """One epoch's figures."""
+class EpochDone(_Event):
+    """A trial finished an epoch."""
 
     what: Literal["epoch done"] = "epoch done"
     trial: str
@@ -58,111 +58,121 @@ class EpochDone(_Entry):
     metrics: dict[str, float]
 
 
-class TrialEnded(_Entry):
-    """What a trial came to."""
+class TrialEnded(_Event):
+    """A trial ended."""
 
     what: Literal["trial ended"] = "trial ended"
     trial: str
     status: str
     """As in `TrialResult`."""
     best: dict[str, float]
-    """Figures of its best epoch; empty if it has none."""
+    """Metrics of its best epoch; empty if it has none."""
 
 
-class ChampionChosen(_Entry):
-    """The champion's checkpoint lies in the run's `best/`."""
+class ChampionChosen(_Event):
+    """The champion's checkpoint is in the run's `best/`."""
 
     what: Literal["champion chosen"] = "champion chosen"
     trial: str
     model_name: str
-    """Under which it is registered."""
+    """Name under which the champion is registered."""
 
 
-class Tested(_Entry):
-    """The champion's test report lies in the run's `test/`."""
+class ChampionTested(_Event):
+    """The champion's test report is in the run's `test/`."""
 
     what: Literal["tested"] = "tested"
     promote: str = "better"
     """As in `TrackingConfig`."""
 
 
-class Reported(_Entry):
-    """Pages about the sweep lie in the run's `report/`."""
+class ReportWritten(_Event):
+    """The sweep's HTML report is in the run's `report/`."""
 
     what: Literal["reported"] = "reported"
 
 
-class MachineSeen(_Entry):
-    """What the machine that the sweep runs on had to do."""
+class SystemMetricsSampled(_Event):
+    """The load of the machine that runs the sweep."""
 
     what: Literal["machine seen"] = "machine seen"
     metrics: dict[str, float]
 
 
-class SweepEnded(_Entry):
+class SweepEnded(_Event):
     """The sweep ended: `FINISHED`, `FAILED` or `KILLED`."""
 
     what: Literal["sweep ended"] = "sweep ended"
     status: str
 
 
-Entry = Annotated[
-    SweepOpened | TrialStarted | EpochDone | TrialEnded | ChampionChosen | Tested | Reported | MachineSeen | SweepEnded,
+Event = Annotated[
+    SweepOpened
+    | TrialStarted
+    | EpochDone
+    | TrialEnded
+    | ChampionChosen
+    | ChampionTested
+    | ReportWritten
+    | SystemMetricsSampled
+    | SweepEnded,
     Field(discriminator="what"),
 ]
-_ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
-def read_entry(line: str) -> Entry:
-    """One line of the spool.
+def parse_event(line: str) -> Event:
+    """Parse one line of the outbox.
 
     Raises:
-        ValueError: it is no entry.
+        ValueError: the line is not an event.
     """
-    return _ENTRY.validate_json(line)
+    return _EVENT.validate_json(line)
 
 
-class Journal:
-    """Writes entries to a spool; what it holds already, from this process or an earlier one, is not told again."""
+class EventLog:
+    """Appends events to an outbox; events that it contains already, from any process, are not appended again."""
 
-    def __init__(self, spool: Spool) -> None:
-        self.spool = spool
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
         self._epochs: dict[str, set[int]] = {}
         self._ended: dict[str, TrialEnded] = {}
-        self._full = False
+        self._disk_full = False
         self.finished = False
-        """Whether the sweep has ended well, and none has opened it again since."""
-        for line, _ in spool.lines():
+        """Whether the sweep ended as `FINISHED` and was not opened again since."""
+        for line, _ in outbox.lines():
             try:
-                self._learn(read_entry(line))
+                self._remember(parse_event(line))
             except ValidationError:
                 continue
 
-    def open_sweep(self) -> None:
-        """A process is at work on it."""
-        self._tell(SweepOpened())
+    def log_sweep_opened(self) -> None:
+        """Log that a process works on the sweep."""
+        self._append(SweepOpened())
 
-    def start_trial(self, trial: str, choice: Mapping[str, Any]) -> None:
-        """A trial runs, with this value on each axis."""
+    def log_trial_start(self, trial: str, choice: Mapping[str, Any]) -> None:
+        """Log the start of a trial, with its value on each axis."""
         params = {axis: str(value) for axis, value in choice.items()}
-        self._tell(TrialStarted(trial=trial, title=trial_title(choice), params=params))
+        self._append(TrialStarted(trial=trial, title=trial_title(choice), params=params))
 
-    def has_told(self, trial: str, epochs: int) -> bool:
-        """Whether it holds the first so many epochs of a trial."""
+    def has_epochs(self, trial: str, epochs: int) -> bool:
+        """Return whether the first `epochs` epochs of a trial are logged."""
         return self._epochs.get(trial, set()) >= set(range(1, epochs + 1))
 
     def log_epoch(self, trial: str, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """One epoch's figures, once, though a restarted trial may report it twice."""
+        """Log the metrics of an epoch, once: a restarted trial may report it twice."""
         if epoch not in self._epochs.get(trial, ()):
-            self._tell(EpochDone(trial=trial, epoch=epoch, metrics={key: float(metrics[key]) for key in METRICS}))
+            self._append(
+                EpochDone(trial=trial, epoch=epoch, metrics={key: float(metrics[key]) for key in EPOCH_METRICS})
+            )
 
-    def end_trials(self, results: Sequence[TrialResult]) -> None:
-        """How each trial ended, and the epochs of which a killed sweep had not heard."""
+    def log_trial_ends(self, results: Sequence[TrialResult]) -> None:
+        """Log how each trial ended, and the epochs that a killed sweep missed."""
         for row in results:
             if row.id not in self._epochs:
                 if not row.history:
                     continue
-                self.start_trial(row.id, row.choice_with_seed)
+                self.log_trial_start(row.id, row.choice_with_seed)
             for epoch, metrics in enumerate(row.history, 1):
                 self.log_epoch(row.id, epoch, metrics)
             best = {
@@ -171,47 +181,51 @@ class Journal:
                 "best_epoch": float(row.best_epoch),
             }
             ended = TrialEnded(trial=row.id, status=row.status, best=best if row.best_epoch else {})
-            known = self._ended.get(row.id)
-            if known is None or known.model_copy(update={"time": ended.time}) != ended:
-                self._tell(ended)
+            logged = self._ended.get(row.id)
+            if logged is None or logged.model_copy(update={"time": ended.time}) != ended:
+                self._append(ended)
 
-    def choose_champion(self, trial: str, model_name: str) -> None:
-        """Its checkpoint lies in `best/`."""
-        self._tell(ChampionChosen(trial=trial, model_name=model_name))
+    def log_champion(self, trial: str, model_name: str) -> None:
+        """Log that the champion's checkpoint is in `best/`."""
+        self._append(ChampionChosen(trial=trial, model_name=model_name))
 
-    def report_test(self, promote: str = "better") -> None:
-        """The report lies in `test/`; whether the registered model becomes champion by it."""
-        self._tell(Tested(promote=promote))
+    def log_test(self, promote: str = "better") -> None:
+        """Log that the test report is in `test/`, and when to promote the registered model."""
+        self._append(ChampionTested(promote=promote))
 
-    def report_page(self) -> None:
-        """Pages lie in `report/`."""
-        self._tell(Reported())
+    def log_report(self) -> None:
+        """Log that the HTML report is in `report/`."""
+        self._append(ReportWritten())
 
-    def see_machine(self, metrics: Mapping[str, float]) -> None:
-        """What it has to do just now."""
-        self._tell(MachineSeen(metrics=dict(metrics)))
+    def log_system_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log the machine's load."""
+        self._append(SystemMetricsSampled(metrics=dict(metrics)))
 
-    def end_sweep(self, status: str) -> None:
-        """`FINISHED`, `FAILED` or `KILLED`."""
-        self._tell(SweepEnded(status=status))
+    def log_sweep_end(self, status: str) -> None:
+        """Log the end of the sweep: `FINISHED`, `FAILED` or `KILLED`."""
+        self._append(SweepEnded(status=status))
 
-    def _tell(self, entry: Entry) -> None:
-        """What a full disk does not take is told at the end, if by then there is room."""
-        if self.spool.append(entry.model_dump_json()):
-            self._learn(entry)
-        elif not self._full:
-            self._full = True
-            print(f"note: {self.spool.file} can't be written: what it misses is told at the sweep's end", flush=True)
+    def _append(self, event: Event) -> None:
+        """Append an event. `log_trial_ends` appends those that a full disk loses, once there is space."""
+        if self.outbox.append(event.model_dump_json()):
+            self._remember(event)
+        elif not self._disk_full:
+            self._disk_full = True
+            print(
+                f"note: {self.outbox.file} can't be written: epochs that MLflow lacks are sent at the end of the "
+                "sweep if the disk has space then",
+                flush=True,
+            )
 
-    def _learn(self, entry: Entry) -> None:
-        if isinstance(entry, TrialStarted):
-            self._epochs.setdefault(entry.trial, set())
-            self._ended.pop(entry.trial, None)
-        elif isinstance(entry, EpochDone):
-            self._epochs.setdefault(entry.trial, set()).add(entry.epoch)
-        elif isinstance(entry, TrialEnded):
-            self._ended[entry.trial] = entry
-        elif isinstance(entry, SweepOpened):
+    def _remember(self, event: Event) -> None:
+        if isinstance(event, TrialStarted):
+            self._epochs.setdefault(event.trial, set())
+            self._ended.pop(event.trial, None)
+        elif isinstance(event, EpochDone):
+            self._epochs.setdefault(event.trial, set()).add(event.epoch)
+        elif isinstance(event, TrialEnded):
+            self._ended[event.trial] = event
+        elif isinstance(event, SweepOpened):
             self.finished = False
-        elif isinstance(entry, SweepEnded):
-            self.finished = entry.status == "FINISHED"
+        elif isinstance(event, SweepEnded):
+            self.finished = event.status == "FINISHED"

@@ -1,4 +1,4 @@
-"""What a person must know of a champion before using it, as Markdown."""
+"""The model card of a champion: what to know before using it, as Markdown."""
 
 from __future__ import annotations
 
@@ -15,52 +15,50 @@ from tuning.training.bootstrap import Interval, ScoreIntervals, score_intervals
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import Manifest, load_validation_predictions, read_manifest
 
-LONGEST = 5000
-"""Characters of a description that MLflow's databases hold."""
+MAX_CHARS = 5000
+"""Length of a description that MLflow's databases accept."""
 
 _SPLITS = ("train", "val", "test")
 _NOT_TESTED = """## Not tested on
-- Clips that show none of these exercises, or several: it names one of its classes, unless asked to abstain.
-- People, places and cameras other than those of the {recordings} recordings that the test clips come from.
+- Clips that show none of these exercises, or several: it answers with one of its classes, unless `abstain` is set.
+- People, places and cameras other than those of the {groups} groups that the test clips come from.
 - Videos that are cut, sped up or filmed differently from the training clips; live streams.
 {unreadable}"""
 _CALL = """## How to call
 ```python
-model = mlflow.pyfunc.load_model("{address}")
+model = mlflow.pyfunc.load_model("{uri}")
 model.predict(pd.DataFrame({{"clip": ["clip.mp4"]}}), params={{"top_k": {top}, "abstain": True}})
 ```
-A clip is a path, a file:// URL, or the file's bytes as base64. Served with `mlflow models serve -m {address}
+A clip is a path, a file:// URL, or the file's content as base64. Served with `mlflow models serve -m {uri}
 --env-manager local`:
 ```
 curl localhost:5000/invocations -H 'Content-Type: application/json' \\
   -d '{{"dataframe_split": {{"columns": ["clip"], "data": [["clip.mp4"]]}}}}'
 ```
-It reads the files of the machine it runs on: serve it to people whom you trust with these."""
+It reads files of the machine that it runs on: serve it only to people whom you trust with these files."""
 
 
-def model_card(run: RunFolder, address: str) -> str:
-    """The card of a run's tested champion.
+def model_card(run: RunFolder, uri: str) -> str:
+    """Return the model card of a run's tested champion.
 
     Args:
         run: with `best/`, `test/` and its split.
-        address: `models:/NAME/VERSION`.
+        uri: `models:/NAME/VERSION`.
     """
     manifest, split = read_manifest(run.best), read_split(run.split)
     metrics = json.loads((run.test / "metrics.json").read_text())
-    parts = [
-        _head(manifest),
-        _scores(run, manifest, split, metrics),
-        _answers(Calibration.load(run.best)),
+    before = [_head(manifest), _scores(run, manifest, split, metrics)]
+    after = [
+        _calibration(Calibration.load(run.best)),
         _model(manifest),
         _not_tested(split, metrics),
-        _CALL.format(address=address, top=min(3, len(manifest.classes))),
+        _CALL.format(uri=uri, top=min(3, len(manifest.classes))),
     ]
-    place = 2
-    whole = "\n\n".join([*parts[:place], _data(manifest, split), *parts[place:]])
-    if len(whole) > LONGEST:
+    card = "\n\n".join([*before, _data(manifest, split), *after])
+    if len(card) > MAX_CHARS:
         short = f"{_data_line(manifest, split)} `split/split.csv` of the run lists the clips."
-        whole = "\n\n".join([*parts[:place], short, *parts[place:]])
-    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
+        card = "\n\n".join([*before, short, *after])
+    return card if len(card) <= MAX_CHARS else f"{card[: MAX_CHARS - 1]}…"
 
 
 def _head(manifest: Manifest) -> str:
@@ -68,57 +66,60 @@ def _head(manifest: Manifest) -> str:
 
 
 def _scores(run: RunFolder, manifest: Manifest, split: Split, metrics: dict[str, Any]) -> str:
-    answers = load_validation_predictions(run.best)
-    of_validation = score_intervals(answers, [split.groups.get(clip, clip) for clip in answers.clip_ids])
-    of_test = ScoreIntervals(Interval(**metrics["accuracy_group_95"]), Interval(**metrics["macro_f1_group_95"]))
-    validated = manifest.metrics
+    validation = load_validation_predictions(run.best)
+    val_intervals = score_intervals(validation, [split.groups.get(clip, clip) for clip in validation.clip_ids])
+    test_intervals = ScoreIntervals(Interval(**metrics["accuracy_group_95"]), Interval(**metrics["macro_f1_group_95"]))
     rows = [
-        ["validation", len(answers.clip_ids), *_score(validated, "val_", of_validation)],
-        ["test", metrics["num_clips"], *_score(metrics, "", of_test)],
+        ["validation", len(validation.clip_ids), *_score_cells(manifest.metrics, "val_", val_intervals)],
+        ["test", metrics["num_clips"], *_score_cells(metrics, "", test_intervals)],
     ]
     table = tabulate(rows, ["", "clips", "accuracy", "95 %", "macro-F1", "95 %"], "pipe", disable_numparse=True)
-    why = "Intervals are over recordings. The model was chosen by its validation score, which is therefore too good."
-    return f"## Scores\n{table}\n\n{why}"
+    note = "Intervals are over groups. The model was chosen by its validation score, which is therefore optimistic."
+    return f"## Scores\n{table}\n\n{note}"
 
 
-def _score(figures: dict[str, Any], prefix: str, intervals: ScoreIntervals) -> list[str]:
-    accuracy, macro_f1 = (figures.get(f"{prefix}{name}") for name in ("accuracy", "macro_f1"))
-    shown = ["" if value is None else f"{value:.3f}" for value in (accuracy, macro_f1)]
-    return [shown[0], str(intervals.accuracy), shown[1], str(intervals.macro_f1)]
+def _score_cells(metrics: dict[str, Any], prefix: str, intervals: ScoreIntervals) -> list[str]:
+    values = (metrics.get(f"{prefix}{name}") for name in ("accuracy", "macro_f1"))
+    accuracy, macro_f1 = ("" if value is None else f"{value:.3f}" for value in values)
+    return [accuracy, str(intervals.accuracy), macro_f1, str(intervals.macro_f1)]
 
 
-def _answers(calibration: Calibration) -> str:
+def _calibration(calibration: Calibration) -> str:
     if not calibration.clips:
         return ""
     return (
-        f"Probabilities are tempered by {calibration.temperature:.3g} on {calibration.clips} validation clips. "
-        f"Asked to abstain, it leaves the label of clips below {calibration.threshold:.3f} empty: on validation it "
-        f"answered {calibration.coverage:.0%}, and {calibration.risk:.1%} of the answers were wrong."
+        f"Probabilities are calibrated on {calibration.clips} validation clips (temperature "
+        f"{calibration.temperature:.3g}). With `abstain` set, the label is empty for a clip whose highest probability "
+        f"is below {calibration.threshold:.3f}: on validation it answered {calibration.coverage:.0%} of the clips, and "
+        f"{calibration.risk:.1%} of these answers were wrong."
     )
 
 
 def _data(manifest: Manifest, split: Split) -> str:
     counts = Counter((row.clip.label, row.split) for row in split.rows)
     header = ["class", *_SPLITS]
-    rows = [[_cell(name), *(counts[name, each] for each in _SPLITS)] for name in manifest.classes]
+    rows = [[_escape_cell(name), *(counts[name, split_name] for split_name in _SPLITS)] for name in manifest.classes]
     table = tabulate(rows, header, "pipe", disable_numparse=True)
     return f"{_data_line(manifest, split)}\n\n{table}"
 
 
 def _data_line(manifest: Manifest, split: Split) -> str:
     counts = Counter(row.split for row in split.rows)
-    recordings = len({row.clip.group for row in split.rows})
-    clips = ", ".join(f"{counts[each]} {each}" for each in sorted(counts, key=_place))
-    return f"## Data\nClips: {clips}; from {recordings} recordings. Split SHA-256 `{manifest.split_sha256}`."
+    groups = len({row.clip.group for row in split.rows})
+    clips = ", ".join(f"{counts[name]} {name}" for name in sorted(counts, key=_split_order))
+    return (
+        f"## Data\nClips: {clips}; from {groups} groups (a group has the clips of one source video). "
+        f"Split SHA-256 `{manifest.split_sha256}`."
+    )
 
 
-def _place(split: str) -> tuple[int, str]:
-    return (_SPLITS.index(split) if split in _SPLITS else len(_SPLITS), split)
+def _split_order(name: str) -> tuple[int, str]:
+    return (_SPLITS.index(name) if name in _SPLITS else len(_SPLITS), name)
 
 
 def _model(manifest: Manifest) -> str:
     trial = manifest.trial
-    folds = f", {manifest.folds} folds that answer together" if manifest.folds > 1 else ""
+    folds = f", mean of {manifest.folds} folds" if manifest.folds > 1 else ""
     return (
         f"## Model\n{trial.arch} (weights: {Path(trial.weights).name}), sampler {trial.sampler}, loss {trial.loss}, "
         f"{trial.num_frames} {trial.selection} frames of {trial.train.size} px, learning rate {trial.lr:.3g}, "
@@ -127,12 +128,12 @@ def _model(manifest: Manifest) -> str:
 
 
 def _not_tested(split: Split, metrics: dict[str, Any]) -> str:
-    recordings = len({row.clip.group for row in split.rows if row.split == "test"})
+    groups = len({row.clip.group for row in split.rows if row.split == "test"})
     failed = len(metrics["failed_clips"])
     unreadable = f"- {failed} test clips that can't be decoded.\n" if failed else ""
-    return _NOT_TESTED.format(recordings=recordings, unreadable=unreadable).rstrip()
+    return _NOT_TESTED.format(groups=groups, unreadable=unreadable).rstrip()
 
 
-def _cell(name: str) -> str:
-    """A class' name that breaks no table."""
+def _escape_cell(name: str) -> str:
+    """Escape a class name for a cell of a Markdown table."""
     return name.replace("\\", "\\\\").replace("|", "\\|")

@@ -1,6 +1,6 @@
-"""Lines on their way to a receiver that may be away: kept in a file, and sent in order.
+"""An outbox of text lines: a file to which lines are appended, and from which they are sent in order.
 
-Knows neither what the lines say nor who receives them.
+The receiver may be unavailable for a while. This module knows neither what the lines mean nor who receives them.
 """
 
 from __future__ import annotations
@@ -19,55 +19,55 @@ from filelock import FileLock, Timeout
 from tuning.errors import TuningError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0
-"""Seconds between two tries while the receiver is away."""
+"""Seconds between two attempts while the receiver is unavailable; doubled after each attempt."""
 _IDLE_PAUSE = 0.5
-"""Seconds after which the file is looked at again once all of it is sent."""
+"""Seconds between two checks for new lines once all lines are sent."""
 
 
-class Away(Exception):
-    """The receiver takes nothing now: the line is sent again later. The message is one line."""
+class ReceiverUnavailable(Exception):
+    """The receiver can't take the line now: send it again later. The message is one line."""
 
 
-class Refused(Exception):
-    """The receiver will never take this line: it is passed over. The message is one line."""
+class LineRejected(Exception):
+    """The receiver will never take this line: skip it. The message is one line."""
 
 
-class SpoolBusy(TuningError):
-    """Another process is at work on the same spool."""
+class OutboxLocked(TuningError):
+    """Another process writes to the same outbox."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spool:
-    """An append-only file of lines, with how much of it was sent beside it (`.sent`) and a lock (`.lock`)."""
+class Outbox:
+    """An append-only file of lines. The number of bytes sent is in a `.sent` file, the lock in a `.lock` file."""
 
     file: Path
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """For the time of writing and sending: two senders would send lines twice.
+    def lock(self) -> Iterator[None]:
+        """Hold the outbox for one process, since two senders would send lines twice.
 
-        The end of a line that a killed process left unfinished is cut off.
+        An unfinished last line, left by a killed process, is removed.
 
         Raises:
-            SpoolBusy: another process has it.
+            OutboxLocked: another process holds it.
         """
         lock = FileLock(self.file.with_suffix(".lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise SpoolBusy(
-                f"another process is at work on the run {str(self.file.parent)!r}: wait until it has ended"
+            raise OutboxLocked(
+                f"another process works on the run {str(self.file.parent)!r}: wait until it has ended"
             ) from None
         try:
-            self._mend()
+            self._repair()
             yield
         finally:
             lock.release()
 
     def append(self, line: str) -> bool:
-        """Add a line, whole or not at all; False where the disk takes no more."""
+        """Append a line, completely or not at all; return False if the disk is full."""
         data = line.encode() + b"\n"
-        before = self.size()
+        size = self.size()
         try:
             with self.file.open("ab", buffering=0) as stream:
                 written = stream.write(data)
@@ -75,11 +75,11 @@ class Spool:
             written = 0
         if written == len(data):
             return True
-        self._cut(before)
+        self._truncate(size)
         return False
 
     def lines(self, start: int = 0) -> Iterator[tuple[str, int]]:
-        """Each whole line from an offset in bytes on, with the offset behind it."""
+        """Yield each complete line from byte offset `start` on, with the offset of its end."""
         if not self.file.exists():
             return
         with self.file.open("rb") as stream:
@@ -91,129 +91,132 @@ class Spool:
                 yield data[:-1].decode(), start
 
     def size(self) -> int:
-        """Bytes in the file."""
+        """Return the size of the file in bytes."""
         return self.file.stat().st_size if self.file.exists() else 0
 
     def sent(self) -> int:
-        """Bytes that were sent."""
+        """Return the number of bytes sent so far."""
         try:
             return min(int(self._sent_file.read_text()), self.size())
         except (FileNotFoundError, ValueError):
             return 0
 
     def mark_sent(self, offset: int) -> None:
-        """Remember how much was sent; where the disk takes no more, what was sent is sent again by the next process."""
-        part = self._sent_file.with_suffix(".part")
+        """Save the number of bytes sent. If the disk is full, the next process sends the lines since then again."""
+        temporary = self._sent_file.with_suffix(".part")
         with contextlib.suppress(OSError):
-            part.write_text(str(offset))
-            part.replace(self._sent_file)
+            temporary.write_text(str(offset))
+            temporary.replace(self._sent_file)
 
     @property
     def _sent_file(self) -> Path:
         return self.file.with_suffix(".sent")
 
-    def _mend(self) -> None:
-        whole = 0
-        for _, behind in self.lines():
-            whole = behind
-        self._cut(whole)
-        # A machine that lost its power may have lost the last lines, but not that they were sent.
+    def _repair(self) -> None:
+        complete = 0
+        for _, end in self.lines():
+            complete = end
+        self._truncate(complete)
+        # A power failure may lose the last lines but not the record that they were sent.
         self.mark_sent(self.sent())
 
-    def _cut(self, size: int) -> None:
+    def _truncate(self, size: int) -> None:
         if self.size() > size:
             os.truncate(self.file, size)
 
 
-class Sender:
-    """Sends a spool's lines in order, each until it is taken; on a thread of its own, or here and now."""
+class OutboxSender:
+    """Sends the lines of an outbox in order, each until it is taken, in a background thread or in the calling one."""
 
-    def __init__(self, spool: Spool, send: Callable[[str], None], receiver: str) -> None:
-        """Take what is to be sent and the way.
+    def __init__(self, outbox: Outbox, send: Callable[[str], None], receiver: str) -> None:
+        """Create a sender.
 
         Args:
-            spool: the lines; this process has it `alone`.
-            send: sends one line; raises Away or Refused. A line may be given to it twice.
-            receiver: its name for people.
+            outbox: the lines; this process holds its lock.
+            send: sends one line; raises ReceiverUnavailable or LineRejected. It may get a line twice.
+            receiver: the receiver's name for messages.
         """
-        self.spool, self.send, self.receiver = spool, send, receiver
-        self._offset = spool.sent()
-        self._ended = threading.Event()
-        self._refused = False
-        self._fault: Exception | None = None
+        self.outbox, self.send, self.receiver = outbox, send, receiver
+        self._offset = outbox.sent()
+        self._stopped = threading.Event()
+        self._rejected_before = False
+        self._error: Exception | None = None
 
-    def left(self) -> int:
-        """Lines that are yet to be sent."""
-        return sum(1 for _ in self.spool.lines(self._offset))
+    def count_pending(self) -> int:
+        """Return the number of lines not sent yet."""
+        return sum(1 for _ in self.outbox.lines(self._offset))
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Send on a thread of its own; at the end the line on its way is waited for, the rest stays."""
-        self._ended.clear()
-        thread = threading.Thread(target=self._work, name="spool", daemon=True)
+        """Send from a background thread. On exit wait for the line being sent; later lines stay pending."""
+        self._stopped.clear()
+        thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            self._ended.set()
+            self._stopped.set()
             thread.join()
-        if self._fault is not None:
-            raise self._fault
+        if self._error is not None:
+            raise self._error
 
     def send_all(self, patience: float) -> str:
-        """Send what is left, from the calling thread.
+        """Send all pending lines from the calling thread.
 
         Args:
-            patience: seconds to wait for a receiver that is away; counted anew whenever it takes a line.
+            patience: seconds to wait for a receiver that is unavailable, counted again after each line it takes.
 
         Returns:
-            Why lines are left; empty if all were sent.
+            Why lines are still pending; empty if all were sent.
         """
-        self._ended.clear()
+        self._stopped.clear()
         pause, reached, deadline = _FIRST_PAUSE, self._offset, time.monotonic() + patience
         while True:
             try:
                 self._send_pending()
                 return ""
-            except Away as error:
+            except ReceiverUnavailable as error:
                 if self._offset > reached:
                     pause, reached, deadline = _FIRST_PAUSE, self._offset, time.monotonic() + patience
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return str(error)
                 if pause == _FIRST_PAUSE:
-                    self._tell(f"waiting up to {remaining:.0f} s for {self.receiver} ({error})")
+                    _print_note(f"waiting up to {remaining:.0f} s for {self.receiver} ({error})")
                 time.sleep(min(pause, remaining))
                 pause *= 2
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         pause = 0.0
-        while not self._ended.wait(pause):
+        while not self._stopped.wait(pause):
             try:
                 self._send_pending()
                 if pause > _IDLE_PAUSE:
-                    self._tell(f"{self.receiver} answers again")
+                    _print_note(f"{self.receiver} responds again")
                 pause = _IDLE_PAUSE
-            except Away as error:
+            except ReceiverUnavailable as error:
                 if pause <= _IDLE_PAUSE:
-                    self._tell(f"{self.receiver} is away; all goes on, and what it misses is kept ({error})")
+                    _print_note(
+                        f"{self.receiver} is unavailable; the run continues and sends its events later ({error})"
+                    )
                 pause = min(2 * max(pause, _FIRST_PAUSE), _LONGEST_PAUSE)
             except Exception as error:
-                self._fault = error
+                self._error = error
                 return
 
     def _send_pending(self) -> None:
-        for line, behind in self.spool.lines(self._offset):
-            if self._ended.is_set():
+        for line, end in self.outbox.lines(self._offset):
+            if self._stopped.is_set():
                 return
             try:
                 self.send(line)
-            except Refused as error:
-                if not self._refused:
-                    self._tell(f"{self.receiver} refuses what it is sent, for one: {error}")
-                self._refused = True
-            self._offset = behind
-            self.spool.mark_sent(behind)
+            except LineRejected as error:
+                if not self._rejected_before:
+                    _print_note(f"{self.receiver} rejects events, which are skipped; the first: {error}")
+                self._rejected_before = True
+            self._offset = end
+            self.outbox.mark_sent(end)
 
-    def _tell(self, what: str) -> None:
-        print(f"note: {what}", flush=True)
+
+def _print_note(text: str) -> None:
+    print(f"note: {text}", flush=True)

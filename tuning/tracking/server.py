@@ -1,4 +1,4 @@
-"""Where MLflow is: its address, whether it answers, its client, its pages."""
+"""The MLflow server or database: its address, whether it responds, its client and its user interface."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from urllib.parse import urlsplit
 from tuning.config.redact import TRACKING_URI_VARIABLE, redact_message, redact_uri
 from tuning.config.schema.tracking import TrackingConfig
 from tuning.errors import TuningError
-from tuning.tracking.outbox import Away, Refused
+from tuning.tracking.outbox import LineRejected, ReceiverUnavailable
 
-_REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-DATABASES = ("sqlite", *_PORTS)
-"""Kinds of addresses that are no server but its database."""
+_PERMANENT_ERRORS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_MAX_MESSAGE_CHARS = 300
 
-# Modules import in half a second without MLflow and in four with it: each function that needs it imports it.
+# MLflow takes seconds to import: functions that need it import it, so that importing this module stays fast.
 
 
 class TrackingError(TuningError):
@@ -32,74 +31,79 @@ class TrackingError(TuningError):
 
 
 def resolve_uri(tracking: TrackingConfig, runs_dir: Path) -> str:
-    """The configured server or database, else MLFLOW_TRACKING_URI, else SQLite under `runs_dir`."""
+    """Return the configured address, else MLFLOW_TRACKING_URI, else that of an SQLite database in `runs_dir`."""
     return tracking.uri or os.environ.get(TRACKING_URI_VARIABLE) or f"sqlite:///{runs_dir / 'mlflow.db'}"
 
 
 def check_reachable(uri: str) -> None:
-    """Ask the server once: MLflow's own client tries for minutes.
+    """Check once that the server responds: MLflow's own client retries for minutes.
 
     Raises:
-        TrackingError: nobody answers.
+        TrackingError: the server does not respond.
     """
-    reason = silent(uri)
+    reason = unreachable_reason(uri)
     if reason:
         raise TrackingError(
-            f"no MLflow server answers at {redact_uri(uri)} ({reason}): start it, or unset {TRACKING_URI_VARIABLE} and "
-            "tracking.uri to keep runs in a local database"
+            f"no MLflow server responds at {redact_uri(uri)} ({reason}): start it, or unset {TRACKING_URI_VARIABLE} "
+            "and tracking.uri to record runs in a local database"
         )
 
 
-def silent(uri: str) -> str:
-    """Why nobody answers there; empty if somebody does, or if it is a file."""
+def unreachable_reason(uri: str) -> str:
+    """Return why a server or database does not respond; empty if it does, or if it is a file."""
     shown = redact_uri(uri)
     try:
         if uri.startswith(("http://", "https://")):
             urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=5).close()
-        elif (place := urlsplit(shown)).hostname and (port := place.port or _PORTS.get(database(uri))):
-            socket.create_connection((place.hostname, port), timeout=5).close()
+        elif (address := urlsplit(shown)).hostname and (port := address.port or _DATABASE_PORTS.get(_dialect(uri))):
+            socket.create_connection((address.hostname, port), timeout=5).close()
     except urllib.error.HTTPError:
-        return ""  # Somebody answers; a server behind a login may refuse this page to strangers.
+        return ""  # It responds; a server behind a login may refuse this page.
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error)) or type(error).__name__
     return ""
 
 
-def database(uri: str) -> str:
-    """`postgresql` of `postgresql+psycopg2://…`."""
+def is_database(uri: str) -> bool:
+    """Return whether the address is that of a database, not of an MLflow server."""
+    return _dialect(uri) in ("sqlite", *_DATABASE_PORTS)
+
+
+def _dialect(uri: str) -> str:
+    """Return `postgresql` for `postgresql+psycopg2://…`."""
     return uri.partition(":")[0].partition("+")[0]
 
 
 def ui_command(uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """The command line that serves MLflow's pages over this database, and what it needs in the environment.
+    """Return the command line that serves MLflow's user interface over a database, and its environment variables.
 
-    The address goes by the environment: it may hold a password, and command lines are seen by all on a machine.
+    The address is passed in the environment: it may contain a password, and any user can list command lines.
     """
     command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", host, "--port", str(port)]
-    # Pages alone: MLflow would else start a dozen processes for jobs that nobody here sends.
+    # Without job execution: it would start a dozen processes for jobs that nobody submits here.
     return command, {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def mlflow_client(uri: str) -> Any:
-    """MLflow's client, for runs and for the registry, of few words."""
+    """Return a client for runs and for the model registry, which logs little and does not retry."""
     from mlflow import MlflowClient
 
-    for noisy in ("alembic", "mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # A locked database is told of in a line, not by a traceback each time.
+    for logger in ("alembic", "mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
+    # It would log a traceback each time that the database is locked.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    # Whoever writes tries again by himself.
+    # The outbox retries.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    # A server's client would else print two lines of links for each run that ends.
+    # It would print two lines of links for each run that ends.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def open_store(uri: str, runs_dir: Path) -> None:
-    """Have MLflow imported and its store open, which takes seconds of a database that is yet to be made.
+def initialise_store(uri: str, runs_dir: Path) -> None:
+    """Import MLflow and open its store, which takes seconds for a database that does not exist yet.
 
-    A store that refuses does so again when it is written to, and is told of then.
+    Errors are ignored: the first write raises them again.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -110,29 +114,29 @@ def open_store(uri: str, runs_dir: Path) -> None:
 
 
 @contextmanager
-def away_or_refused(uri: str) -> Iterator[None]:
-    """What MLflow raises as what a spool's sender knows."""
+def mlflow_errors_for_outbox(uri: str) -> Iterator[None]:
+    """Re-raise MLflow's errors as those that `OutboxSender` handles."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        for_good = isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") in _REFUSALS
-        raise (Refused if for_good else Away)(one_line(error, uri)) from None
+        permanent = isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") in _PERMANENT_ERRORS
+        raise (LineRejected if permanent else ReceiverUnavailable)(first_line(error, uri)) from None
 
 
-def one_line(error: Exception, uri: str) -> str:
-    """What it says, without a password."""
+def first_line(error: Exception, uri: str) -> str:
+    """Return the first line of an error's message, without passwords."""
     first = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return redact_message(first, uri)[:300]
+    return redact_message(first, uri)[:_MAX_MESSAGE_CHARS]
 
 
 @contextmanager
 def active_run(uri: str, run_id: str) -> Iterator[None]:
-    """MLflow's model flavours write to its global active run; leave no trace of that behind.
+    """Make a run MLflow's global active run, as logging and registering models require, and undo it afterwards.
 
-    The registry's address is left alone: it could not be unset again, and later processes would inherit it.
+    The registry's address is not set: it could not be unset, and processes started later would inherit it.
     """
     import mlflow
 

@@ -1,4 +1,4 @@
-"""What the machine that a sweep runs on has to do meanwhile, as MLflow's own monitors see it."""
+"""The load of the machine that runs the sweep, by MLflow's own monitors."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-INTERVAL = 30.0
-"""Seconds between two looks."""
+INTERVAL_SECONDS = 30.0
 
 
 @contextmanager
-def machine_watched(tell: Callable[[Mapping[str, float]], None], interval: float = INTERVAL) -> Iterator[None]:
-    """Look now and then, from a thread of its own, while something else goes on.
+def sample_system_metrics(
+    log: Callable[[Mapping[str, float]], None], interval: float = INTERVAL_SECONDS
+) -> Iterator[None]:
+    """Sample system metrics from a background thread, every `interval` seconds and once at the end.
 
     Args:
-        tell: gets the figures of each look, named as MLflow's pages expect them.
-        interval: seconds between two looks.
+        log: gets the metrics of each sample, named as MLflow's pages expect them.
+        interval: seconds between two samples.
     """
-    monitors, ended = _monitors(), threading.Event()
+    monitors, stopped = _monitors(), threading.Event()
 
-    def watch() -> None:
-        while not ended.wait(interval):
-            tell(_look(monitors))
+    def run() -> None:
+        while not stopped.wait(interval):
+            log(_sample(monitors))
 
-    thread = threading.Thread(target=watch, name="machine", daemon=True)
+    thread = threading.Thread(target=run, name="system-metrics", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        stopped.set()
         thread.join()
-        tell(_look(monitors))
+        log(_sample(monitors))
 
 
-def _look(monitors: list[Any]) -> dict[str, float]:
-    figures: dict[str, float] = {}
+def _sample(monitors: list[Any]) -> dict[str, float]:
+    metrics: dict[str, float] = {}
     for monitor in monitors:
         monitor.collect_metrics()
-        figures |= {f"system/{name}": float(value) for name, value in monitor.aggregate_metrics().items()}
+        metrics |= {f"system/{name}": float(value) for name, value in monitor.aggregate_metrics().items()}
         monitor.clear_metrics()
-    return figures
+    return metrics
 
 
 def _monitors() -> list[Any]:
@@ -54,6 +55,6 @@ def _monitors() -> list[Any]:
     monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
     try:
         monitors.append(GPUMonitor())
-    except Exception as error:  # It raises whatever NVIDIA's library does where there is no GPU, or no library.
-        logging.getLogger(__name__).debug("no GPU is watched: %s", error)
+    except Exception as error:  # Any error of NVIDIA's library, when there is no GPU or the library is missing.
+        logging.getLogger(__name__).debug("no GPU metrics: %s", error)
     return monitors

@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from tuning.errors import TuningError
+from tuning.training.class_probabilities import tempered_softmax
 from tuning.training.predictions import Predictions
 
 CALIBRATION_FILE = "calibration.json"
@@ -49,7 +50,7 @@ class Calibration:
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """Convert logits `(N, K)` to float32 probabilities `(N, K)`."""
-        return (logits.double() / self.temperature).softmax(1).float()
+        return tempered_softmax(logits, self.temperature)
 
     def save(self, folder: Path) -> None:
         """Write the calibration to a champion's folder."""

@@ -1,4 +1,4 @@
-"""The page to try a champion on, from a real server: by a browser, and as Gradio's own client drives it."""
+"""The page that classifies clips, on a real server: with Gradio's client, and in a browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,12 +16,12 @@ from pathlib import Path
 import pytest
 
 import tuning.__main__
-from tests.helpers.champions import CLASSES, coloured_square, make_run
-from tests.helpers.processes import PROJECT
+from tests.helpers.champions import CLASSES, coloured_square
+from tests.helpers.processes import LIMIT_SECONDS, PROJECT, wait_for
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import write_video
 from tuning.config.run_folder import RunFolder
-from tuning.inference.app.server import labelled
+from tuning.inference.app.server import render_prediction
 from tuning.inference.champion import Champion
 from tuning.ports import find_free_port
 from tuning.training.calibration import Calibration
@@ -35,34 +34,30 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return make_run(tmp_path_factory.mktemp("place"), "my *best* run")
-
-
-@pytest.fixture(scope="module")
 def address(run: RunFolder) -> Iterator[str]:
-    """The page, served as a user does it."""
+    """The address of the page, served by the command."""
     port = find_free_port()
     command = [sys.executable, "-m", "tuning", "app", "--run", str(run.path), f"--port={port}"]
-    # A network to reach is none of its business.
+    # Requests to other machines fail.
     environment = {**os.environ, "https_proxy": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}/"
+
+    def responds() -> bool:
+        assert process.poll() is None, process.communicate()[0].decode()
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+        except OSError:
+            return False
+        return True
+
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(url, timeout=2)
-                break
-            except OSError:
-                assert process.poll() is None, process.communicate()[0].decode()
-                time.sleep(0.5)
-        else:
-            pytest.fail("the page was not there after two minutes")
+        wait_for(responds, "the page responds")
         yield url
     finally:
         process.terminate()
-        output = process.communicate(timeout=60)[0].decode()
-    # Gradio's own, of requests that no page sends.
+        output = process.communicate(timeout=LIMIT_SECONDS)[0].decode()
+    # Gradio's own tracebacks, for requests that no page sends.
     assert output.count("Traceback") == output.count("not in the list of choices"), output
 
 
@@ -77,7 +72,7 @@ def text(html: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
-def test_a_clip_sent_to_the_server_comes_back_labelled(address: str, tmp_path: Path, bad: Path) -> None:
+def test_uploaded_clip_is_classified(address: str, tmp_path: Path, bad: Path) -> None:
     from gradio_client import Client, handle_file
 
     client = Client(address, verbose=False, analytics_enabled=False)
@@ -90,12 +85,14 @@ def test_a_clip_sent_to_the_server_comes_back_labelled(address: str, tmp_path: P
     assert html.count("data:image/jpeg;base64,") == 16
     assert re.search(r"decoded in \d+ ms · model \d+ ms · Grad-CAM \d+ ms", text(html))
     refused = client.predict(handle_file(bad), api_name="/label")
-    assert text(refused).startswith("holiday.mp4 can't be labelled: FFmpeg can't read it")
+    assert text(refused).startswith("holiday.mp4 can't be classified: FFmpeg can't read it")
     assert "figure" not in refused
-    assert text(client.predict(handle_file(clip), api_name="/label")).startswith("squat"), "it goes on after a bad file"
+    assert text(client.predict(handle_file(clip), api_name="/label")).startswith("squat"), (
+        "works after an unreadable file"
+    )
 
 
-def test_a_clip_of_the_test_split_can_be_picked_and_no_other_file(address: str, run: RunFolder) -> None:
+def test_test_clips_can_be_chosen_and_no_other_files(address: str, run: RunFolder) -> None:
     from gradio_client import Client
     from gradio_client.exceptions import AppError
 
@@ -106,7 +103,7 @@ def test_a_clip_of_the_test_split_can_be_picked_and_no_other_file(address: str, 
             client.predict(other, api_name="/label_sample")
 
 
-def test_the_server_tells_browsers_to_load_nothing_from_elsewhere(address: str) -> None:
+def test_content_policy_forbids_other_servers(address: str) -> None:
     with urllib.request.urlopen(address) as answer:
         policy = answer.headers["content-security-policy"]
     assert policy.startswith("default-src 'self'")
@@ -115,15 +112,15 @@ def test_the_server_tells_browsers_to_load_nothing_from_elsewhere(address: str) 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(address: str, tmp_path: Path, bad: Path, width: int) -> None:
+def test_page_in_a_browser(address: str, tmp_path: Path, bad: Path, width: int) -> None:
     from playwright.sync_api import sync_playwright
 
     clip = write_video(tmp_path / "mine.mp4", coloured_square("dip", 51), fps=10)
-    asked: list[str] = []
+    requested: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": width, "height": 800})
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requested.append(request.url))
         page.goto(address)
         assert page.locator("h2").inner_text() == "Try my *best* run"
         upload = page.locator("input[type=file]")
@@ -142,30 +139,30 @@ def test_in_a_browser(address: str, tmp_path: Path, bad: Path, width: int) -> No
         upload.set_input_files(bad)
         page.locator(".wc-message").wait_for(timeout=60_000)
         assert (
-            page.locator(".wc-message").inner_text().startswith("holiday.mp4 can't be labelled: FFmpeg can't read it")
+            page.locator(".wc-message").inner_text().startswith("holiday.mp4 can't be classified: FFmpeg can't read it")
         )
         assert "Traceback" not in page.content()
         browser.close()
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert [url for url in requested if not url.startswith((address, "data:", "blob:"))] == []
 
 
-def test_abstention_damage_and_length_are_said_in_words(run: RunFolder, tmp_path: Path) -> None:
+def test_page_says_when_it_abstains_and_when_a_video_is_long(run: RunFolder, tmp_path: Path) -> None:
     champion = Champion(run.best)
     champion.calibration = Calibration(1.0, 1.01, 0.1, 0.0, 1.0, 3)
     clip = write_video(tmp_path / "<i>.mp4", coloured_square("dip", 52, 9), fps=10)
-    html = labelled(champion, clip, clip.name, 2.0)
+    html = render_prediction(champion, clip, clip.name, 2.0)
     assert "Not sure. No class reaches 101 %" in text(html)
-    assert "the closest is dip" in text(html)
-    assert "This video is 9 s long, the training's clips 2 s" in text(html)
+    assert "the most likely class is dip" in text(html)
+    assert "This video is 9 s long, the training clips 2 s" in text(html)
     assert "&lt;i&gt;.mp4" in html
     champion.calibration = replace(champion.calibration, threshold=0.0)
-    html = labelled(champion, clip, clip.name, None)
+    html = render_prediction(champion, clip, clip.name, None)
     assert text(html).startswith("dip ")
     assert "Not sure" not in html
-    assert "training's clips" not in html
+    assert "training clips" not in html
 
 
-def test_it_is_refused_in_a_line_without_gradio_or_on_a_port_that_is_none(
+def test_missing_gradio_and_invalid_port_are_refused_with_one_line(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tuning.__main__.main(["app", "--run", str(run.path), "--port=99999"]) == 2

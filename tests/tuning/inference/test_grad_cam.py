@@ -1,4 +1,4 @@
-"""Where a model looks, by Grad-CAM."""
+"""Grad-CAM maps of every architecture, and what they show."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SIDE, SQUARE = 96, 24
 C3D: tuple[str, dict[str, Any]] = ("c3d", {"width": 4, "batch_norm": True, "head": "pool", "dropout": 0.0})
 
 
-def settled(model: nn.Module, num_frames: int, size: int) -> nn.Module:
-    """With batch norms that know what they see: with those of a fresh model all units may be dead."""
+def with_batch_statistics(model: nn.Module, num_frames: int, size: int) -> nn.Module:
+    """Set the statistics of batch norms: with those of a new model, all units may be dead."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = 1.0
@@ -31,10 +31,10 @@ def settled(model: nn.Module, num_frames: int, size: int) -> nn.Module:
 
 
 @CASES
-def test_each_architecture_has_a_map_of_the_clips_shape(
+def test_map_of_each_architecture_has_the_shape_of_the_clip(
     name: str, options: dict[str, Any], num_frames: int, size: int
 ) -> None:
-    model = settled(build_small(name, options, num_frames, size, num_classes=12), num_frames, size)
+    model = with_batch_statistics(build_small(name, options, num_frames, size, num_classes=12), num_frames, size)
     clip = torch.randn(1, num_frames, 3, size, size)
     for target in range(12):
         found = grad_cam(model, name, clip, target)
@@ -48,15 +48,15 @@ def test_each_architecture_has_a_map_of_the_clips_shape(
             assert found.max() == 1
             break
     else:
-        pytest.fail("no place speaks for any class")
+        pytest.fail("no pixel contributes to any class")
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_all_architectures_are_among_the_cases() -> None:
+def test_every_architecture_is_a_case() -> None:
     assert {name for name, *_ in SMALL} == set(ARCHITECTURES)
 
 
-def test_mvits_answers_and_keys_are_still_torchvisions() -> None:
+def test_mvit_has_the_keys_and_outputs_of_torchvision() -> None:
     from torchvision.models.video import mvit_v2_s
 
     ours = build_small("mvit_v2_s", {"stochastic_depth": 0.0}, 4, 64).eval()
@@ -70,7 +70,7 @@ def test_mvits_answers_and_keys_are_still_torchvisions() -> None:
 
 
 def squares(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, list[Any]]:
-    """Noise with a square somewhere: red, class 0, or blue, class 1."""
+    """Noise with a red square (class 0) or a blue one (class 1), and the squares' corners."""
     clips = 0.1 * torch.randn(count, 8, 3, SIDE, SIDE, generator=generator)
     labels = torch.arange(count) % 2
     corners = torch.randint(0, SIDE - SQUARE, (count, 2), generator=generator).tolist()
@@ -79,7 +79,7 @@ def squares(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch
     return clips, labels, corners
 
 
-def test_a_trained_models_map_lies_on_what_decides() -> None:
+def test_map_of_a_trained_model_covers_the_decisive_square() -> None:
     model = build_small(*C3D, 8, SIDE, num_classes=2)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
@@ -99,9 +99,9 @@ def test_a_trained_models_map_lies_on_what_decides() -> None:
         assert found[inside].mean() > 1.5 * found[~inside].mean()
 
 
-def test_it_is_the_papers_equation_on_each_frame() -> None:
-    """Equations 1 and 2: gradients averaged over the picture weigh the channels; what is below zero is cut off."""
-    model = settled(build_small("resnet18", {"hidden": 8}, 3, 96), 3, 96)
+def test_map_follows_the_equations_of_the_paper_per_frame() -> None:
+    """Equations 1 and 2: channels are weighted by their mean gradients, negative values are set to zero."""
+    model = with_batch_statistics(build_small("resnet18", {"hidden": 8}, 3, 96), 3, 96)
     clip = torch.randn(1, 3, 3, 96, 96)
     features: list[torch.Tensor] = []
     model.backbone.layer4.register_forward_hook(lambda *given: features.append(given[2]))
@@ -112,8 +112,8 @@ def test_it_is_the_papers_equation_on_each_frame() -> None:
     torch.testing.assert_close(grad_cam(model, "resnet18", clip, 1), by_hand / by_hand.max(), rtol=0, atol=1e-4)
 
 
-def test_an_ensembles_map_is_the_mean_of_its_members() -> None:
-    members = [settled(build_small(*C3D, 8, 48), 8, 48) for _ in range(3)]
+def test_map_of_an_ensemble_is_the_mean_of_its_members() -> None:
+    members = [with_batch_statistics(build_small(*C3D, 8, 48), 8, 48) for _ in range(3)]
     clip = torch.randn(1, 8, 3, 48, 48)
     mean = torch.stack([grad_cam(member, "c3d", clip, 1) for member in members]).mean(0)
     torch.testing.assert_close(grad_cam(Ensemble(members), "c3d", clip, 1), mean / mean.max())

@@ -1,4 +1,4 @@
-"""Labels for clips, folders of clips and long videos, as a user asks for them."""
+"""The `predict` command on clips, folders of clips and long videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,19 +18,19 @@ from PIL import Image
 
 import tuning.__main__
 from data.video.sliding_windows import video_duration
-from tests.helpers.champions import CLASSES, FPS, SECONDS, coloured_square, make_run
+from tests.helpers.champions import CLASSES, FPS, SECONDS, coloured_square
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.video_files import remux, truncate, write_video
 from tuning.config.run_folder import RunFolder
 from tuning.inference.champion import Champion
-from tuning.inference.label import training_seconds
+from tuning.inference.clip_length import training_clip_seconds
 from tuning.training.calibration import Calibration
 
 __all__ = ["one_seed_one_thread"]
 
 
 @dataclass(frozen=True)
-class Done:
+class Output:
     code: int
     out: str
     err: str
@@ -40,82 +40,62 @@ class Done:
         return list(csv.DictReader(io.StringIO(self.out)))
 
 
-Predict = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return make_run(tmp_path_factory.mktemp("place"))
-
-
-def test_a_run_whose_sweep_has_not_ended_says_how_to_go_on(run: RunFolder, predict: Predict, tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_bytes(run.config.read_bytes())
-    done = predict("clip.mp4", champion=("--run", tmp_path))
-    assert done.code == 2
-    assert (
-        f"has no champion yet, since its sweep has not ended; go on with: python -m tuning sweep --resume {tmp_path}"
-        in done.err
-    )
-
-
-@pytest.fixture
-def clips(run: RunFolder) -> Path:
-    return run.path.parents[1] / "clips"
+Predict = Callable[..., Output]
 
 
 @pytest.fixture
 def predict(run: RunFolder, capfd: pytest.CaptureFixture[str]) -> Predict:
-    """The command's own entry point, in this process."""
+    """Run the command in this process."""
 
-    def call(*arguments: object, champion: tuple[str, Path] = ("--run", run.path)) -> Done:
+    def call(*arguments: object, champion: tuple[str, Path] = ("--run", run.path)) -> Output:
         capfd.readouterr()
         code = tuning.__main__.main(["predict", *map(str, champion), *map(str, arguments)])
         output = capfd.readouterr()
         assert "Traceback" not in output.err
-        return Done(code, output.out, output.err)
+        return Output(code, output.out, output.err)
 
     return call
 
 
 @pytest.fixture
-def threshold(run: RunFolder) -> Callable[[float], None]:
-    """Settles from which probability on the champion answers."""
+def threshold(run: RunFolder) -> Iterator[Callable[[float], None]]:
+    """Set the threshold below which the champion abstains."""
     before = Calibration.load(run.best)
     yield lambda value: replace(before, threshold=value).save(run.best)
     before.save(run.best)
 
 
-def test_clips_folders_and_files_that_are_none_in_one_call(
+def test_folders_and_unreadable_files_in_one_call(
     predict: Predict, clips: Path, tmp_path: Path, threshold: Callable[[float], None]
 ) -> None:
     threshold(0.0)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/.hidden.mp4").write_bytes(b"")
-    done = predict(clips, tmp_path / "bad.mp4", tmp_path / "empty", tmp_path / "none.mp4", "--format=csv", "--top=2")
-    assert done.code == 2
+    output = predict(clips, tmp_path / "bad.mp4", tmp_path / "empty", tmp_path / "none.mp4", "--format=csv", "--top=2")
+    assert output.code == 2
     files = sorted(clips.rglob("*.mp4"))
-    assert [row["clip"] for row in done.rows] == [str(file) for file in files]
-    assert [row["label"] for row in done.rows] == [file.parent.name for file in files]
-    for row in done.rows:
+    assert [row["clip"] for row in output.rows] == [str(file) for file in files]
+    assert [row["label"] for row in output.rows] == [file.parent.name for file in files]
+    for row in output.rows:
         assert (float(row["start"]), float(row["end"])) == (0, pytest.approx(SECONDS, abs=0.01))
         assert row["abstained"] == "false"
         assert row["label_2"] in set(CLASSES) - {row["label"]}
         assert 1 >= float(row["probability"]) > float(row["probability_2"])
-    errors = done.err.splitlines()
+    errors = output.err.splitlines()
     assert errors[0].startswith(f"error: {tmp_path}/bad.mp4: FFmpeg can't read it")
     assert errors[1:] == [
-        f"error: {tmp_path}/empty: no video lies in this folder",
+        f"error: {tmp_path}/empty: the folder contains no videos",
         f"error: {tmp_path}/none.mp4: no such file",
         "error: 3 paths can't be read, named above",
     ]
 
 
-def test_the_same_answers_as_table_and_json_by_run_or_by_model(predict: Predict, run: RunFolder, clips: Path) -> None:
+def test_table_and_json_by_run_and_by_model_agree(predict: Predict, run: RunFolder, clips: Path) -> None:
     file = sorted((clips / "pull Up").iterdir())[0]
     table = predict(file, "--no-abstain")
     assert (table.code, table.err) == (0, "")
-    assert table.out.splitlines()[0].split() == ["clip", "label", "probability"]
+    assert table.out.splitlines()[0].split() == ["clip", "class", "probability"]
     assert "pull Up" in table.out.splitlines()[2]
     found = json.loads(predict(file, "--format=json", "--top=3", champion=("--model", run.best)).out)
     assert len(found) == 1
@@ -125,7 +105,7 @@ def test_the_same_answers_as_table_and_json_by_run_or_by_model(predict: Predict,
     assert sum(each["probability"] for each in found[0]["top"]) == pytest.approx(1, abs=1e-5)
 
 
-def test_it_abstains_below_the_champions_threshold(
+def test_champion_abstains_below_its_threshold(
     predict: Predict, clips: Path, threshold: Callable[[float], None]
 ) -> None:
     threshold(1.01)
@@ -140,19 +120,19 @@ def test_it_abstains_below_the_champions_threshold(
     assert (row["label"], row["abstained"]) == ("dip", "false")
 
 
-def test_probabilities_are_tempered(run: RunFolder, clips: Path) -> None:
+def test_temperature_is_applied_to_probabilities(run: RunFolder, clips: Path) -> None:
     champion = Champion(run.best)
-    clip = champion.look(sorted((clips / "squat").iterdir())[0]).frames
+    clip = champion.read_clip(sorted((clips / "squat").iterdir())[0]).frames
     plain = Calibration(temperature=1.0, threshold=0, max_risk=1, risk=0, coverage=1, clips=1)
     champion.calibration = plain
-    cold = champion.probabilities([clip])[0]
+    cold = champion.predict_probabilities([clip])[0]
     champion.calibration = replace(plain, temperature=3.0)
-    hot = champion.probabilities([clip])[0]
+    hot = champion.predict_probabilities([clip])[0]
     by_hand = cold.astype(np.float64) ** (1 / 3)
     np.testing.assert_allclose(hot, by_hand / by_hand.sum(), rtol=1e-3)
 
 
-def test_batches_and_their_size_change_no_answer(predict: Predict, clips: Path) -> None:
+def test_batch_size_does_not_change_predictions(predict: Predict, clips: Path) -> None:
     one, many = (predict(clips, "--format=csv", "--no-abstain", f"--batch={size}").rows for size in (1, 4))
     for alone, together in zip(one, many, strict=True):
         assert (alone["clip"], alone["label"]) == (together["clip"], together["label"])
@@ -160,7 +140,7 @@ def test_batches_and_their_size_change_no_answer(predict: Predict, clips: Path) 
 
 
 def three_exercises(folder: Path, fps: int = FPS) -> tuple[Path, list[tuple[str, float, float]]]:
-    """A workout: squats for 12 s, dips for 8, pull-ups for 10."""
+    """A video with 12 s of squats, 8 s of dips and 10 s of pull-ups, and its true segments."""
     frames, truth, at = [], [], 0.0
     for number, (label, seconds) in enumerate([("squat", 12.0), ("dip", 8.0), ("pull Up", 10.0)]):
         frames += coloured_square(label, 100 + number, seconds, fps)
@@ -169,30 +149,32 @@ def three_exercises(folder: Path, fps: int = FPS) -> tuple[Path, list[tuple[str,
     return write_video(folder / "workout.mp4", frames, fps=fps), truth
 
 
-def test_a_long_video_is_cut_where_the_exercise_changes(
+def test_long_video_is_cut_where_the_exercise_changes(
     predict: Predict, tmp_path: Path, threshold: Callable[[float], None]
 ) -> None:
     threshold(0.0)
     file, truth = three_exercises(tmp_path)
-    done = predict(file, "--format=csv")
-    assert done.code == 0
-    # The training's clips last 2 s, by their files; this is more than three times as long.
-    assert done.err == f"note: {file}: 30 s long, cut into segments through windows of 2.0 s\n"
-    assert [row["label"] for row in done.rows] == [label for label, _, _ in truth]
-    for row, (_, start, end) in zip(done.rows, truth, strict=True):
+    output = predict(file, "--format=csv")
+    assert output.code == 0
+    # The training clips last 2 s; this video is more than three times as long.
+    assert output.err == f"note: {file}: 30 s long, cut into segments with windows of 2.0 s\n"
+    assert [row["label"] for row in output.rows] == [label for label, _, _ in truth]
+    for row, (_, start, end) in zip(output.rows, truth, strict=True):
         assert float(row["start"]) == pytest.approx(start, abs=SECONDS)
         assert float(row["end"]) == pytest.approx(end, abs=SECONDS)
         assert float(row["probability"]) > 0.5
-    ends = [(row["start"], row["end"]) for row in done.rows]
+    ends = [(row["start"], row["end"]) for row in output.rows]
     assert ends[0][0] == "0.00"
     assert all(before[1] == after[0] for before, after in itertools.pairwise(ends))
     assert float(ends[-1][1]) == pytest.approx(30, abs=0.01)
     table = predict(file).out.splitlines()
-    assert table[0].split() == ["clip", "from", "to", "label", "probability"]
+    assert table[0].split() == ["clip", "from", "to", "class", "probability"]
     assert "0:00.0" in table[2]
 
 
-def test_a_shorter_hop_cuts_more_finely(predict: Predict, tmp_path: Path, threshold: Callable[[float], None]) -> None:
+def test_shorter_hop_gives_more_precise_segments(
+    predict: Predict, tmp_path: Path, threshold: Callable[[float], None]
+) -> None:
     threshold(0.0)
     file, truth = three_exercises(tmp_path)
     rows = predict(file, "--format=csv", "--window=1.5", "--hop=0.25").rows
@@ -201,15 +183,15 @@ def test_a_shorter_hop_cuts_more_finely(predict: Predict, tmp_path: Path, thresh
         assert float(row["start"]) == pytest.approx(start, abs=0.75)
 
 
-def test_what_is_unlike_any_class_is_a_segment_of_its_own(
+def test_part_without_any_class_is_a_segment_without_class(
     predict: Predict, run: RunFolder, tmp_path: Path, threshold: Callable[[float], None]
 ) -> None:
-    """Half of the video shows no square at all; from where the model is less sure than of squares it abstains."""
+    """The second half shows no square; the threshold is between its probabilities and those of squares."""
     wall = [np.full((48, 64, 3), 85, np.uint8)] * (8 * FPS)
     file = write_video(tmp_path / "pause.mp4", [*coloured_square("dip", 7, 8), *wall], fps=FPS)
     champion = Champion(run.best)
-    windows = list(champion.windows(file, 2, 2))
-    sure, unsure = (champion.probabilities([champion.see(windows[i].frames)]).max() for i in (1, 6))
+    windows = list(champion.open_windows(file, 2, 2))
+    sure, unsure = (champion.predict_probabilities([champion.window_input(windows[i].frames)]).max() for i in (1, 6))
     assert sure > unsure + 0.2
     threshold(0.0)
     assert all(not each["abstained"] for each in json.loads(predict(file, "--format=json", "--window=2").out))
@@ -220,7 +202,7 @@ def test_what_is_unlike_any_class_is_a_segment_of_its_own(
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_the_timeline_is_drawn(
+def test_plot_shows_the_segments(
     predict: Predict, tmp_path: Path, threshold: Callable[[float], None], suffix: str
 ) -> None:
     threshold(0.0)
@@ -232,14 +214,14 @@ def test_the_timeline_is_drawn(
         assert all(label in plot.read_text().replace("<!-- ", "") for label in CLASSES)
         return
     pixels = np.asarray(Image.open(plot).convert("RGB"))
-    # Three bars of different colours in the upper quarter, in proportion to the exercises' times.
+    # Three bars of different colours in the upper quarter, in proportion to the durations.
     band = pixels[int(0.18 * len(pixels))]
     colours, counts = np.unique(band.reshape(-1, 3), axis=0, return_counts=True)
     bars = sorted(int(count) for colour, count in zip(colours, counts, strict=True) if colour.min() < 200)[-3:]
     np.testing.assert_allclose(np.array(bars) / sum(bars), np.array([8, 10, 12]) / 30, atol=0.06)
 
 
-def test_files_with_sound_rotation_and_variable_rate_are_cut_too(
+def test_rotated_video_with_variable_frame_rate_is_cut_correctly(
     predict: Predict, tmp_path: Path, threshold: Callable[[float], None]
 ) -> None:
     threshold(0.0)
@@ -253,7 +235,7 @@ def test_files_with_sound_rotation_and_variable_rate_are_cut_too(
     assert float(rows[0]["end"]) == pytest.approx(change, abs=SECONDS)
 
 
-def test_a_long_video_that_is_cut_short_gives_what_is_there(
+def test_truncated_long_video_gives_segments_of_its_readable_part(
     predict: Predict, tmp_path: Path, threshold: Callable[[float], None]
 ) -> None:
     threshold(0.0)
@@ -264,12 +246,22 @@ def test_a_long_video_that_is_cut_short_gives_what_is_there(
     assert float(rows[-1]["end"]) < 60
 
 
-def test_what_can_not_be_done_is_refused_in_a_line(
+def test_run_without_champion_is_refused_with_the_command_that_resumes_it(
+    run: RunFolder, predict: Predict, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_bytes(run.config.read_bytes())
+    output = predict("clip.mp4", champion=("--run", tmp_path))
+    assert output.code == 2
+    resume = f"resume it with: python -m tuning sweep --resume {tmp_path}"
+    assert f"has no champion yet, since its sweep has not ended; {resume}" in output.err
+
+
+def test_invalid_options_are_refused_with_one_line(
     predict: Predict, run: RunFolder, clips: Path, tmp_path: Path
 ) -> None:
     clip = sorted((clips / "dip").iterdir())[0]
     for arguments, message in [
-        ([clip, "--top=4"], "--top 4: the champion knows 3 classes"),
+        ([clip, "--top=4"], "--top 4: the champion has 3 classes"),
         ([clip, "--top=0"], "--top 0: give 1 or more"),
         ([clip, "--batch=0"], "--batch 0: give 1 or more"),
         ([clip, "--window=0"], "--window 0: give a time above 0"),
@@ -278,39 +270,39 @@ def test_what_can_not_be_done_is_refused_in_a_line(
         ([clip, f"--plot={tmp_path}/x.pdf"], "give a name that ends in .png or .svg"),
         ([clip, clip, f"--plot={tmp_path}/x.png"], "--plot shows one video"),
     ]:
-        done = predict(*arguments)
-        assert (done.code, done.out) == (2, "")
-        assert message in done.err
-        assert done.err.count("\n") == 1
+        output = predict(*arguments)
+        assert (output.code, output.out) == (2, "")
+        assert message in output.err
+        assert output.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
-    done = predict(clip, "--long", champion=("--model", run.best.rename(tmp_path / "best")))
+    output = predict(clip, "--long", champion=("--model", run.best.rename(tmp_path / "best")))
     (tmp_path / "best").rename(run.best)
-    assert done.code == 2
-    assert "give --window SECONDS" in done.err
+    assert output.code == 2
+    assert "give --window SECONDS" in output.err
     assert "no checkpoint in" in predict(clip, champion=("--model", tmp_path)).err
 
 
-def test_how_long_the_trainings_clips_are_is_looked_up(run: RunFolder, clips: Path, tmp_path: Path) -> None:
-    assert training_seconds(run) == pytest.approx(SECONDS, abs=0.01)
+def test_training_clip_seconds_is_read_from_the_clips(run: RunFolder, clips: Path, tmp_path: Path) -> None:
+    assert training_clip_seconds(run) == pytest.approx(SECONDS, abs=0.01)
     assert video_duration(sorted((clips / "dip").iterdir())[0]) == pytest.approx(SECONDS, abs=0.01)
     moved = clips.rename(tmp_path / "elsewhere")
     try:
-        assert training_seconds(run) is None
+        assert training_clip_seconds(run) is None
     finally:
         moved.rename(clips)
 
 
-def test_windows_show_what_decoding_the_part_alone_shows(run: RunFolder, tmp_path: Path) -> None:
-    """A window's pictures are those that a clip of just that part would give, so that answers are those of clips."""
+def test_window_equals_the_decoded_part_of_the_video(run: RunFolder, tmp_path: Path) -> None:
+    """The model gets the same input from a window as from a clip of that part."""
     frames = coloured_square("squat", 3, 12)
     options = {"crf": "0", "preset": "ultrafast"}
     file = write_video(tmp_path / "all.mkv", frames, fps=FPS, options=options)
     champion = Champion(run.best)
-    for number, window in enumerate(champion.windows(file, 2, 1)):
+    for number, window in enumerate(champion.open_windows(file, 2, 1)):
         first = 10 * number
         part = write_video(tmp_path / f"{number}.mkv", frames[first : first + 20], fps=FPS, options=options)
         assert (window.start, window.end) == pytest.approx((number, number + 2), abs=0.01)
-        difference = champion.see(window.frames).int() - champion.look(part).frames.int()
+        difference = champion.window_input(window.frames).int() - champion.read_clip(part).frames.int()
         assert difference.abs().max() <= 2
     assert number == 10
 
@@ -326,7 +318,7 @@ print(len(video), count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_half_an_hour_takes_little_more_memory_than_half_a_minute(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path) -> None:
     frames = [np.full((64, 96, 3), 40 + step % 150, np.uint8) for step in range(300)]
     short = write_video(tmp_path / "short.mp4", frames, fps=10, options={"g": "50", "preset": "ultrafast"})
     long = remux(short, tmp_path / "long.mp4", copies=60)

@@ -23,7 +23,7 @@ from tests.helpers.processes import LIMIT_SECONDS, succeeded
 from tests.helpers.servers import wait_for_server
 from tests.helpers.sweep_runs import Workplace, client, table
 from tuning.ports import find_free_port
-from tuning.tracking.mlflow_writer import Tracking
+from tuning.tracking.mlflow_sweep import MlflowSweep
 
 pytestmark = pytest.mark.slow
 
@@ -51,9 +51,9 @@ def test_mlflow_has_a_parent_run_and_one_child_per_trial(asha_run: tuple[Path, s
 
 def registered(mlflow_client: MlflowClient, run: Path) -> ModelVersion:
     """The version that a sweep's champion was registered as."""
-    tracking = Tracking.load(run / "mlflow.json")
+    tracking = MlflowSweep.load(run / "mlflow.json")
     trial = mlflow_client.get_run(tracking.parent_run_id).data.tags["champion_trial"]
-    run_id = tracking.trial_runs(trial)[0].info.run_id
+    run_id = tracking.find_trial_runs(trial)[0].info.run_id
     return mlflow_client.search_model_versions(f"run_id = '{run_id}'")[0]
 
 

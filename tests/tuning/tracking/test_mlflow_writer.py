@@ -1,158 +1,100 @@
+"""Events of trials and of the sweep, in MLflow."""
+
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
 import resource
 import signal
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from mlflow import MlflowClient
 
-from data.loading.transforms import Normalise
-from models.registry import ARCHITECTURES, build_model
-from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL
+from tests.helpers import trial_results
 from tests.helpers.trial_results import trial_result
-from tuning.config.load import parse_config
 from tuning.config.run_folder import RunFolder
-from tuning.config.schema.tracking import TrackingConfig
 from tuning.config.sweep_config import SweepConfig
-from tuning.tracking.events import METRICS
-from tuning.tracking.mlflow_writer import Reporting, Tracking, Writer, reporting, start_sweep
-from tuning.tracking.server import TrackingError, check_reachable, resolve_uri, ui_command
-from tuning.training.checkpoint import load_model, save_checkpoint
-from tuning.training.learner import TrainingState
-from tuning.training.predictions import Predictions
+from tuning.tracking.events import EPOCH_METRICS
+from tuning.tracking.mlflow_setup import create_sweep_run
+from tuning.tracking.mlflow_sweep import MlflowSweep
+from tuning.tracking.mlflow_writer import MlflowWriter
+from tuning.tracking.tracker import Tracker, open_tracker
 
-CHOICE = {
-    "arch": "c3d",
-    "weights": "none",
-    "sampler": "balanced",
-    "loss": "plain",
-    "lr": 0.0003,
-    "num_frames": 16,
-    "selection": "uniform",
-}
+CHOICE = trial_results.CHOICE | {"lr": 0.0003}
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
-    return parse_config({"runs_dir": str(tmp_path_factory.mktemp("runs")), "tracking": {"experiment": "unit"}})
+def send_all(tracker: Tracker) -> None:
+    assert tracker.send(patience=0) == ""
 
 
-@pytest.fixture
-def tracking(config: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "config.yaml").write_text("name: unit\n")
-    return start_sweep("unit-run", config, {"classes": 3}, tmp_path / "config.yaml")
+def metrics(**values: float) -> dict[str, float]:
+    return dict.fromkeys(EPOCH_METRICS, 0.5) | values
 
 
-@pytest.fixture
-def client(tracking: Tracking) -> MlflowClient:
-    return MlflowClient(tracking_uri=tracking.uri)
-
-
-def test_the_parent_run_holds_every_setting(tracking: Tracking, client: MlflowClient, config: SweepConfig) -> None:
-    run = client.get_run(tracking.parent_run_id)
-    assert run.info.run_name == "unit-run"
-    assert run.data.params["classes"] == "3"
-    assert run.data.params["train.epochs"] == str(config.train.epochs)
-    assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["config.yaml"]
-    assert run.info.artifact_uri.startswith(Path(config.runs_dir).as_uri())
-
-
-@pytest.fixture
-def run(tracking: Tracking, tmp_path: Path) -> RunFolder:
-    run = RunFolder(tmp_path / "runs/unit-run")
-    run.path.mkdir(parents=True)
-    tracking.save(run.tracking)
-    return run
-
-
-@pytest.fixture
-def report(run: RunFolder) -> Iterator[Reporting]:
-    with reporting(run) as report:
-        yield report
-
-
-def sent(report: Reporting) -> None:
-    assert report.send(patience=0) == ""
-
-
-def figures(**figures: float) -> dict[str, float]:
-    return dict.fromkeys(METRICS, 0.5) | figures
-
-
-def test_a_trial_has_one_run_however_often_it_starts(
-    report: Reporting, tracking: Tracking, client: MlflowClient
-) -> None:
-    report.journal.start_trial("t1", CHOICE)
-    sent(report)
-    first = tracking.trial_runs("t1")[0].info.run_id
+def test_restarted_trial_keeps_its_run(tracker: Tracker, sweep: MlflowSweep, client: MlflowClient) -> None:
+    tracker.events.log_trial_start("t1", CHOICE)
+    send_all(tracker)
+    first = sweep.find_trial_runs("t1")[0].info.run_id
     client.set_terminated(first, "KILLED")
-    report.journal.start_trial("t1", CHOICE | {"lr": 0.1})
-    sent(report)
-    assert [run.info.run_id for run in tracking.trial_runs("t1")] == [first]
+    tracker.events.log_trial_start("t1", CHOICE | {"lr": 0.1})
+    send_all(tracker)
+    assert [run.info.run_id for run in sweep.find_trial_runs("t1")] == [first]
     run = client.get_run(first)
     assert run.info.status == "RUNNING"
     assert run.info.run_name == "c3d · balanced · 16f · lr 3e-4"
-    assert run.data.tags["mlflow.parentRunId"] == tracking.parent_run_id
+    assert run.data.tags["mlflow.parentRunId"] == sweep.parent_run_id
     assert run.data.params == {key: str(value) for key, value in CHOICE.items()}
 
 
-def test_two_sweeps_may_have_trials_of_one_id(
-    report: Reporting, tracking: Tracking, config: SweepConfig, run: RunFolder, tmp_path: Path
+def test_trials_of_two_sweeps_may_have_the_same_id(
+    tracker: Tracker, sweep: MlflowSweep, config: SweepConfig, run: RunFolder, tmp_path: Path
 ) -> None:
     other = RunFolder(run.path.with_name("other"))
     other.path.mkdir()
-    start_sweep("other", config, {}, tmp_path / "config.yaml").save(other.tracking)
-    with reporting(other) as second:
-        for each in (report, second):
-            each.journal.start_trial("same", CHOICE)
-            sent(each)
-    assert len(tracking.trial_runs("same")) == 1
+    create_sweep_run("other", config, {}, tmp_path / "config.yaml").save(other.tracking)
+    with open_tracker(other) as second:
+        for each in (tracker, second):
+            each.events.log_trial_start("same", CHOICE)
+            send_all(each)
+    assert len(sweep.find_trial_runs("same")) == 1
 
 
-def test_a_run_that_a_stopped_server_made_twice_is_one_at_the_end(
-    report: Reporting, run: RunFolder, tracking: Tracking, client: MlflowClient
+def test_duplicate_run_of_a_frozen_server_is_deleted_at_the_end(
+    tracker: Tracker, run: RunFolder, sweep: MlflowSweep, client: MlflowClient
 ) -> None:
-    """It may carry out what it was asked for, then asked again because it had not answered."""
-    report.journal.start_trial("twin", CHOICE)
-    report.journal.log_epoch("twin", 1, figures())
-    sent(report)
-    first = tracking.trial_runs("twin")[0].info.run_id
-    tags = {"mlflow.parentRunId": tracking.parent_run_id, "trial_id": "twin"}
-    client.create_run(tracking.experiment_id, 0, tags)
-    report.journal.end_trials([replace(trial_result("twin", 0.5), history=(figures(),))])
-    # By a process that goes on and has not made the run itself.
-    writer = Writer(tracking, run)
-    for line, _ in report.journal.spool.lines(report.journal.spool.sent()):
+    """A frozen server creates a run for each repeated request once it resumes."""
+    tracker.events.log_trial_start("twin", CHOICE)
+    tracker.events.log_epoch("twin", 1, metrics())
+    send_all(tracker)
+    first = sweep.find_trial_runs("twin")[0].info.run_id
+    tags = {"mlflow.parentRunId": sweep.parent_run_id, "trial_id": "twin"}
+    client.create_run(sweep.experiment_id, 0, tags)
+    tracker.events.log_trial_ends([replace(trial_result("twin", 0.5), history=(metrics(),))])
+    # A resuming process did not create the run itself.
+    writer = MlflowWriter(sweep, run)
+    for line, _ in tracker.events.outbox.lines(tracker.events.outbox.sent()):
         writer.write(line)
-    assert [run.info.run_id for run in tracking.trial_runs("twin")] == [first]
+    assert [run.info.run_id for run in sweep.find_trial_runs("twin")] == [first]
 
 
-def test_epochs_are_steps_and_a_restarted_trials_are_logged_once(
-    report: Reporting, run: RunFolder, tracking: Tracking, client: MlflowClient
+def test_each_epoch_is_one_step_even_if_reported_twice(
+    tracker: Tracker, run: RunFolder, sweep: MlflowSweep, client: MlflowClient
 ) -> None:
-    report.journal.start_trial("t2", CHOICE)
+    tracker.events.log_trial_start("t2", CHOICE)
     for epoch in (1, 2, 2, 3, 1):
-        report.journal.log_epoch("t2", epoch, figures(val_macro_f1=epoch / 10))
-    sent(report)
-    # All of it again, as where a process was killed before it could remember what it had sent.
-    again = Writer(tracking, run)
-    for line, _ in report.journal.spool.lines():
-        again.write(line)
-    history = client.get_metric_history(tracking.trial_runs("t2")[0].info.run_id, "val_macro_f1")
+        tracker.events.log_epoch("t2", epoch, metrics(val_macro_f1=epoch / 10))
+    send_all(tracker)
+    # Every event again, as after a process that was killed before it saved what it had sent.
+    writer = MlflowWriter(sweep, run)
+    for line, _ in tracker.events.outbox.lines():
+        writer.write(line)
+    history = client.get_metric_history(sweep.find_trial_runs("t2")[0].info.run_id, "val_macro_f1")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
-def test_the_end_of_each_trial_is_told(report: Reporting, tracking: Tracking) -> None:
+def test_status_and_best_scores_of_ended_trials(tracker: Tracker, sweep: MlflowSweep) -> None:
     rows = [
         trial_result("done", 0.5),
         trial_result("diverged", 0.1, "diverged"),
@@ -160,14 +102,14 @@ def test_the_end_of_each_trial_is_told(report: Reporting, tracking: Tracking) ->
         trial_result("unfinished", 0.2, "unfinished"),
     ]
     for row in rows:
-        report.journal.start_trial(row.id, CHOICE)
-    report.journal.end_trials([*rows, trial_result("never-started", 0.1)])
-    before = report.journal.spool.size()
-    report.journal.end_trials(rows)
-    assert report.journal.spool.size() == before, "told once"
-    sent(report)
-    found = {row.id: tracking.trial_runs(row.id)[0] for row in rows}
-    assert tracking.trial_runs("never-started") == []
+        tracker.events.log_trial_start(row.id, CHOICE)
+    tracker.events.log_trial_ends([*rows, trial_result("never-started", 0.1)])
+    before = tracker.events.outbox.size()
+    tracker.events.log_trial_ends(rows)
+    assert tracker.events.outbox.size() == before, "logged once"
+    send_all(tracker)
+    found = {row.id: sweep.find_trial_runs(row.id)[0] for row in rows}
+    assert sweep.find_trial_runs("never-started") == []
     assert {name: run.info.status for name, run in found.items()} == {
         "done": "FINISHED",
         "diverged": "FAILED",
@@ -178,179 +120,59 @@ def test_the_end_of_each_trial_is_told(report: Reporting, tracking: Tracking) ->
     assert "best_val_macro_f1" not in found["error"].data.metrics
 
 
-def test_epochs_that_were_not_heard_of_are_logged_at_the_end(
-    report: Reporting, tracking: Tracking, client: MlflowClient
-) -> None:
-    history = tuple(dict.fromkeys(METRICS, float(epoch)) for epoch in (1, 2, 3))
-    report.journal.start_trial("gap", CHOICE)
-    report.journal.log_epoch("gap", 2, history[1])
-    report.journal.end_trials([replace(trial_result(trial, 0.5), history=history) for trial in ("gap", "unheard")])
-    sent(report)
-    for trial in ("gap", "unheard"):
-        points = client.get_metric_history(tracking.trial_runs(trial)[0].info.run_id, "val_loss")
+def test_missed_epochs_are_logged_at_the_end(tracker: Tracker, sweep: MlflowSweep, client: MlflowClient) -> None:
+    history = tuple(dict.fromkeys(EPOCH_METRICS, float(epoch)) for epoch in (1, 2, 3))
+    tracker.events.log_trial_start("gap", CHOICE)
+    tracker.events.log_epoch("gap", 2, history[1])
+    tracker.events.log_trial_ends([replace(trial_result(trial, 0.5), history=history) for trial in ("gap", "missed")])
+    send_all(tracker)
+    for trial in ("gap", "missed"):
+        points = client.get_metric_history(sweep.find_trial_runs(trial)[0].info.run_id, "val_loss")
         assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
-def test_a_sweep_that_was_closed_is_reopened(report: Reporting, tracking: Tracking, client: MlflowClient) -> None:
-    report.journal.end_sweep("KILLED")
-    sent(report)
-    assert client.get_run(tracking.parent_run_id).info.status == "KILLED"
-    report.journal.open_sweep()
-    sent(report)
-    assert client.get_run(tracking.parent_run_id).info.status == "RUNNING"
+def test_resumed_sweep_is_running_again(tracker: Tracker, sweep: MlflowSweep, client: MlflowClient) -> None:
+    tracker.events.log_sweep_end("KILLED")
+    send_all(tracker)
+    assert client.get_run(sweep.parent_run_id).info.status == "KILLED"
+    tracker.events.log_sweep_opened()
+    send_all(tracker)
+    assert client.get_run(sweep.parent_run_id).info.status == "RUNNING"
 
 
-def test_a_run_that_was_deleted_holds_up_no_other(
-    report: Reporting, tracking: Tracking, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+def test_deleted_run_does_not_block_other_trials(
+    tracker: Tracker, sweep: MlflowSweep, client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for trial in ("deleted", "kept"):
-        report.journal.start_trial(trial, CHOICE)
-    sent(report)
-    client.delete_run(tracking.trial_runs("deleted")[0].info.run_id)
+        tracker.events.log_trial_start(trial, CHOICE)
+    send_all(tracker)
+    client.delete_run(sweep.find_trial_runs("deleted")[0].info.run_id)
     for trial in ("deleted", "kept"):
-        report.journal.log_epoch(trial, 1, figures())
-    sent(report)
-    assert tracking.logged_epochs(tracking.trial_runs("kept")[0].info.run_id) == {1}
-    assert "refuses what it is sent" in capsys.readouterr().out
+        tracker.events.log_epoch(trial, 1, metrics())
+    send_all(tracker)
+    assert sweep.find_logged_epochs(sweep.find_trial_runs("kept")[0].info.run_id) == {1}
+    assert "rejects events" in capsys.readouterr().out
 
 
-def test_a_database_whose_disk_is_full_is_waited_for(report: Reporting, tracking: Tracking) -> None:
-    """A limit on file sizes stands for the disk's end."""
-    report.journal.start_trial("full", CHOICE)
-    sent(report)
+def test_events_wait_while_the_disk_of_the_database_is_full(
+    tracker: Tracker, sweep: MlflowSweep, client: MlflowClient
+) -> None:
+    """A limit on file sizes simulates a full disk."""
+    tracker.events.log_trial_start("full", CHOICE)
+    send_all(tracker)
     for epoch in range(1, 51):
-        report.journal.log_epoch("full", epoch, figures())
+        tracker.events.log_epoch("full", epoch, metrics())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        size = Path(tracking.uri.removeprefix("sqlite:///")).stat().st_size
+        size = Path(sweep.uri.removeprefix("sqlite:///")).stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-        told = report.send(patience=0)
+        unsent = tracker.send(patience=0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert re.match(rf"\d+ entries of mlflow.jsonl are not at MLflow at {tracking.uri} yet \(.*(disk|full)", told), told
-    sent(report)
-    run_id = tracking.trial_runs("full")[0].info.run_id
-    history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(run_id, "val_loss")
+    message = rf"\d+ events of mlflow.jsonl are not sent to MLflow at {sweep.uri} yet \(.*(disk|full)"
+    assert re.match(message, unsent), unsent
+    send_all(tracker)
+    history = client.get_metric_history(sweep.find_trial_runs("full")[0].info.run_id, "val_loss")
     assert [point.step for point in history] == list(range(1, 51))
-
-
-@pytest.fixture
-def champion(report: Reporting, run: RunFolder, classes: tuple[str, ...]) -> Reporting:
-    """A run that has one, untrained."""
-    run.best.mkdir()
-    manifest = MANIFEST.model_copy(update={"classes": classes})
-    answers = Predictions(["a"], torch.zeros(1, dtype=torch.int64), torch.zeros(1, len(classes)))
-    model = build_model("c3d", TRIAL.options, num_classes=len(classes), num_frames=8, size=48)
-    save_checkpoint(run.best, manifest, [model], [TrainingState({}, {}, {})], answers)
-    run.split.write_text("path,label,group,split\n")
-    report.journal.start_trial("best", CHOICE)
-    report.journal.choose_champion("best", "unit-model")
-    return report
-
-
-@pytest.mark.parametrize("classes", [("../x", "ä" * 250, "$\\frac$", "'\"; --")])
-def test_a_champion_is_registered_once_whatever_its_classes_are_called(
-    champion: Reporting, tracking: Tracking, client: MlflowClient, classes: tuple[str, ...]
-) -> None:
-    sent(champion)
-    champion.journal.choose_champion("best", "unit-model")
-    sent(champion)
-    versions = client.search_model_versions("name = 'unit-model'")
-    assert [str(version.version) for version in versions] == [champion.writer.registered]
-    assert versions[0].run_id == tracking.trial_runs("best")[0].info.run_id
-    assert client.get_model_version_by_alias("unit-model", "candidate").version == versions[0].version
-
-
-def test_what_is_saved_reads_back(tracking: Tracking, tmp_path: Path) -> None:
-    tracking.save(tmp_path / "mlflow.json")
-    assert Tracking.load(tmp_path / "mlflow.json") == tracking
-
-
-def test_the_uri_is_the_configured_one_else_the_environments_else_local(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://from.environment")
-    assert resolve_uri(TrackingConfig(uri="http://configured"), tmp_path) == "http://configured"
-    assert resolve_uri(TrackingConfig(), tmp_path) == "http://from.environment"
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert resolve_uri(TrackingConfig(), tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
-
-
-def test_passwords_are_neither_kept_nor_shown(
-    tracking: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uri = "http://anna:geheim99@127.0.0.1:9/mlflow"
-    secret = replace(tracking, uri=uri)
-    secret.save(tmp_path / "mlflow.json")
-    assert json.loads((tmp_path / "mlflow.json").read_text())["uri"] == "http://127.0.0.1:9/mlflow"
-    assert "geheim99" not in repr(secret)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert Tracking.load(tmp_path / "mlflow.json") == secret
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://anna:geheim99@elsewhere/mlflow")
-    assert Tracking.load(tmp_path / "mlflow.json").uri == "http://127.0.0.1:9/mlflow"
-    with pytest.raises(TrackingError, match="at http://127.0.0.1:9/mlflow "):
-        check_reachable(uri)
-    with pytest.raises(TrackingError) as caught:
-        start_sweep(
-            "unit",
-            parse_config({"runs_dir": str(tmp_path)}).model_copy(update={"tracking": TrackingConfig()}),
-            {},
-            tmp_path / "config.yaml",
-        )
-    assert "elsewhere" in str(caught.value)
-    assert "geheim99" not in str(caught.value)
-    command, environment = ui_command(uri, "127.0.0.1", 5000)
-    assert "geheim99" not in " ".join(command)
-    assert environment["MLFLOW_BACKEND_STORE_URI"] == uri
-
-
-def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrackingError, match="^no MLflow server answers at http://127.0.0.1:9 .*Connection refused"):
-        check_reachable("http://127.0.0.1:9")
-    check_reachable(f"sqlite:///{tmp_path}/mlflow.db")
-
-
-def test_a_database_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").touch()
-    (tmp_path / "broken.db").write_text("this is no database, and longer than a header of SQLite's would be " * 9)
-    config = parse_config({"runs_dir": str(tmp_path), "tracking": {"uri": f"sqlite:///{tmp_path}/broken.db"}})
-    with pytest.raises(TrackingError, match="MLflow at sqlite:.*broken.db refuses") as caught:
-        start_sweep("unit", config, {}, tmp_path / "config.yaml")
-    assert "\n" not in str(caught.value)
-
-
-def test_the_champion_is_registered_without_a_word_and_answers_as_its_checkpoint(
-    report: Reporting,
-    run: RunFolder,
-    tracking: Tracking,
-    client: MlflowClient,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """Two folds of a network whose export torch has something to say of."""
-    options = {"hidden": 8, "temporal": "lstm", "temporal_width": 8}
-    trial = TRIAL.model_copy(update={"arch": "resnet18", "options": options, "num_frames": 3})
-    manifest = MANIFEST.model_copy(update={"trial": trial, "folds": 2})
-    models = [build_model("resnet18", options, num_classes=2, num_frames=3, size=48) for _ in range(2)]
-    run.best.mkdir()
-    save_checkpoint(run.best, manifest, models, [TrainingState({}, {}, {}) for _ in models], PREDICTIONS)
-    run.split.write_text("path,label,group,split\n")
-    report.journal.start_trial("lstm", CHOICE)
-    report.journal.choose_champion("lstm", "silent")
-    capfd.readouterr()
-    with warnings.catch_warnings(record=True) as told:
-        sent(report)
-    assert tuple(capfd.readouterr()) == ("", "")
-    assert not [str(one.message) for one in told if "tensor" in str(one.message)]
-    assert "MLFLOW_REGISTRY_URI" not in os.environ, "processes started later would look for models there"
-
-    version = client.get_model_version_by_alias("silent", "candidate")
-    assert (str(version.version), version.run_id) == ("1", tracking.trial_runs("lstm")[0].info.run_id)
-    logged = client.get_logged_model(version.source.removeprefix("models:/"))
-    file = Path(logged.artifact_location.removeprefix("file://")) / "data/model/network.pt2"
-    exported = torch.export.load(file).module()
-    frames = torch.randint(256, (5, 3, 3, 48, 48), dtype=torch.uint8)
-    model, arch = load_model(run.best)[0], ARCHITECTURES["resnet18"]
-    with torch.inference_mode():
-        torch.testing.assert_close(exported(frames), model(Normalise(arch.mean, arch.std)(frames)))
