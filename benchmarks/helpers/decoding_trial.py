@@ -37,7 +37,7 @@ from tuning.config.trial_config import TrialConfig
 from tuning.search.algorithms import grid_choices
 from tuning.training.epoch import predict, train_one_epoch
 from tuning.training.fold import FoldTraining, augmentation_settings, build_fold, configure_torch, initial_model
-from tuning.training.metrics import Scores, score
+from tuning.training.metrics import Scores, score_predictions
 from tuning.training.precision import choose_precision
 from tuning.training.trial_data import FoldClips, TrialData
 
@@ -166,7 +166,7 @@ def _validate(trial: TrialConfig, data: UndecodedData, fold: FoldTraining) -> Sc
     precision = choose_precision(trial.train.precision, device)
     normalise = _normalise(trial, device)
     found = predict(fold.learner.eval_model, normalise, fold.val_batches, device=device, precision=precision)
-    return score(found.labels.tolist(), found.logits.argmax(1).tolist(), data.classes)
+    return score_predictions(found, data.classes)
 
 
 def _normalise(trial: TrialConfig, device: torch.device) -> nn.Module:

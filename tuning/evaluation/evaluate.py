@@ -20,7 +20,7 @@ from tuning.evaluation.usage_log import log_test_use
 from tuning.inference.champion import Champion
 from tuning.training.bootstrap import score_intervals
 from tuning.training.checkpoint import CheckpointError, Manifest
-from tuning.training.metrics import Scores, score
+from tuning.training.metrics import score_predictions
 from tuning.training.predictions import Predictions
 
 
@@ -105,7 +105,7 @@ def _decode_test_clips(config: SweepConfig, manifest: Manifest, split: Split, pr
 def _metrics(
     predictions: Predictions, clips: _TestClips, manifest: Manifest, averaged: AveragedMetrics | None
 ) -> EvaluationMetrics:
-    scores = _scores(predictions, manifest)
+    scores = score_predictions(predictions, manifest.classes)
     intervals = score_intervals(predictions, clips.groups)
     return EvaluationMetrics(
         accuracy=scores.accuracy,
@@ -131,11 +131,7 @@ def _averaged_metrics(champion: Champion, clips: _TestClips, test: TestConfig) -
     if test.views == test.crops == 1:
         return None
     predictions = champion.predict_averaged(clips.frames, clips.store, views=test.views, crops=test.crops)
-    return AveragedMetrics.of(_scores(predictions, champion.manifest), test.views, test.crops)
-
-
-def _scores(predictions: Predictions, manifest: Manifest) -> Scores:
-    return score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), manifest.classes)
+    return AveragedMetrics.of(score_predictions(predictions, champion.classes), test.views, test.crops)
 
 
 def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:

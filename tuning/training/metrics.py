@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from tuning.training.predictions import Predictions
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
@@ -33,6 +35,11 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...]
     """Number of clips `[true][predicted]`, in the order of the classes."""
     num_clips: int
+
+
+def score_predictions(predictions: Predictions, classes: Sequence[str]) -> Scores:
+    """Score a model's predictions, given the name of each class by index; see `score`."""
+    return score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), classes)
 
 
 def score(labels: Sequence[int], predicted: Sequence[int], classes: Sequence[str]) -> Scores:

@@ -41,7 +41,7 @@ from tuning.training.fold import (
     initial_model,
     num_loader_workers,
 )
-from tuning.training.metrics import score
+from tuning.training.metrics import score_predictions
 from tuning.training.precision import choose_precision
 from tuning.training.predictions import Predictions, concatenate_predictions
 from tuning.training.timing import Stopwatch
@@ -197,7 +197,7 @@ def _run_epoch(state: _TrialState, epoch: int) -> dict[str, float]:
     with state.watch.phase("val"):
         predictions = concatenate_predictions([_validate_fold(state, fold) for fold in state.folds])
     _set_validation(state, predictions)
-    scores = score(predictions.labels.tolist(), predictions.logits.argmax(1).tolist(), state.data.classes)
+    scores = score_predictions(predictions, state.data.classes)
     return {
         "train_loss": loss / clips,
         "train_accuracy": correct / clips,

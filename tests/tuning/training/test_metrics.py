@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from tuning.training.metrics import score
+from tuning.training.metrics import score, score_predictions
+from tuning.training.predictions import Predictions
 
 CLASSES = ("dip", "plank", "squat")
 
@@ -24,3 +26,9 @@ def test_a_class_without_clips_is_not_averaged_but_its_false_alarms_count() -> N
     assert scores.per_class[1].support == 0
     assert scores.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
     assert scores.confusion == ((1, 1, 0), (0, 0, 0), (0, 0, 2))
+
+
+def test_predicted_class_has_the_highest_logit() -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.5, 0.4], [0.1, 0.0, 0.2]])
+    predictions = Predictions(["a", "b", "c"], torch.tensor([0, 1, 0]), logits)
+    assert score_predictions(predictions, CLASSES) == score([0, 1, 0], [0, 1, 2], CLASSES)
