@@ -366,7 +366,7 @@ def test_help_names_every_command(place: Workplace, module: str) -> None:
         assert "usage:" in succeeded(place.run([python, "-m", module, command, "--help"])).stdout
 
 
-def test_importing_has_no_side_effects(place: Workplace, refused: Refused) -> None:
+def test_importing_has_no_side_effects(place: Workplace) -> None:
     modules = "data.__main__, tuning.__main__, tuning.trial.worker, tuning.tracking.mlflow_writer, models.registry"
     script = f"import {modules}; print('done')"
     before = files(place.folder)

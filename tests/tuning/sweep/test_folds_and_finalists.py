@@ -61,7 +61,7 @@ def test_finalists_are_retrained_with_other_seeds_and_yield_the_champion(
     assert any(title.endswith("· seed 2") for title in titles)
 
 
-def test_found_groups_are_saved_with_the_run(folds_run: tuple[Path, str], place: Workplace) -> None:
+def test_found_groups_are_saved_with_the_run(folds_run: tuple[Path, str]) -> None:
     run, output = folds_run
     groups = pd.read_csv(run / "groups.csv").set_index("path")["group"]
     split = pd.read_csv(run / "split.csv").set_index("path")

@@ -41,10 +41,10 @@ def test_leaderboard_has_every_trial_best_first(asha_run: tuple[Path, str]) -> N
     assert results["val_macro_f1"].is_monotonic_decreasing
 
 
-def test_run_folder_is_complete(asha_run: tuple[Path, str], place: Workplace) -> None:
+def test_run_folder_is_complete(asha_run: tuple[Path, str]) -> None:
     run, _ = asha_run
     assert {"config.yaml", "split.csv", "results.csv", "defects.csv", "best", "test"} <= set(os.listdir(run))
-    assert not list(run.parent.glob(".*")), "nothing half-made lies beside it"
+    assert not list(run.parent.glob(".*")), "no temporary folder is left"
     metrics = json.loads((run / "test/metrics.json").read_text())
     split = read_split(run / "split.csv")
     assert metrics["split_sha256"] == split.sha256

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import mlflow
 import pytest
 from mlflow import MlflowClient
@@ -103,7 +101,7 @@ def test_interrupted_promotion_is_completed(uri: str, model: str, done: tuple[st
     assert aliases(uri, model) == {"champion": "2", "previous": "1"}
 
 
-def test_manual_promotion_makes_a_version_champion(uri: str, model: str, tmp_path: Path) -> None:
+def test_manual_promotion_makes_a_version_champion(uri: str, model: str) -> None:
     promote_version(uri, scored(uri, model, 0.5), "better")
     version = scored(uri, model, 0.25)
     promote_version(uri, version, "better")
