@@ -9,7 +9,6 @@ from pathlib import Path
 from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.evaluation.evaluate import Contender, evaluate_run
-from tuning.evaluation.evaluation_metrics import EvaluationMetrics
 from tuning.report.findings import ReportError
 from tuning.report.gather import gather_findings
 from tuning.report.page import write_report
@@ -18,6 +17,7 @@ from tuning.search.trial_result import TrialResult, is_usable
 from tuning.search.tune_results import read_trials
 from tuning.tracking.tracker import open_tracker
 from tuning.training.checkpoint import copy_champion
+from tuning.training.evaluation_metrics import EvaluationMetrics
 
 
 @dataclass(frozen=True, slots=True)

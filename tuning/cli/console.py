@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from models.weights import WeightsReport
     from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
-    from tuning.evaluation.evaluation_metrics import AveragedMetrics
     from tuning.finish import Outcome
     from tuning.prepare.clips import PreparedData, ScannedData
+    from tuning.training.evaluation_metrics import AveragedMetrics
 
 
 def print_scan(scanned: ScannedData, config: SweepConfig) -> None:

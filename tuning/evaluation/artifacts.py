@@ -14,12 +14,11 @@ import torch
 
 from data.files import write_folder_atomically
 from tuning.evaluation.confusion_png import write_confusion_png
-from tuning.evaluation.evaluation_metrics import EvaluationError, EvaluationMetrics
 from tuning.evaluation.frame_order import ORDERS, OrderAccuracy, OrderProbe
 from tuning.training.bootstrap import Difference, Interval
+from tuning.training.evaluation_metrics import METRICS_FILE, EvaluationError, EvaluationMetrics
 from tuning.training.predictions import Predictions
 
-METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 FRAME_ORDER_FILE = "frame_order.csv"
 CONFUSION_FILE = "confusion_matrix.png"

@@ -14,12 +14,12 @@ from tuning.config.run_folder import RunFolder
 from tuning.config.schema.evaluation import TestConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.evaluation.artifacts import CalibratedPredictions, write_artifacts
-from tuning.evaluation.evaluation_metrics import AveragedMetrics, ClassMetrics, EvaluationMetrics, accuracy_interval
 from tuning.evaluation.frame_order import probe_frame_order
 from tuning.evaluation.usage_log import log_test_use
 from tuning.inference.champion import Champion
 from tuning.training.bootstrap import score_intervals
 from tuning.training.checkpoint import CheckpointError, Manifest
+from tuning.training.evaluation_metrics import AveragedMetrics, ClassMetrics, EvaluationMetrics, accuracy_interval
 from tuning.training.metrics import score_predictions
 from tuning.training.predictions import Predictions
 

@@ -13,7 +13,6 @@ from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import TuningError
 from tuning.evaluation.artifacts import CalibratedPredictions
-from tuning.evaluation.evaluation_metrics import EvaluationMetrics
 from tuning.evaluation.frame_order import OrderProbe
 from tuning.evaluation.importance import AxisImportance
 from tuning.evaluation.label_issues import LabelIssue
@@ -24,6 +23,7 @@ from tuning.search.trial_result import TrialResult, is_usable
 from tuning.training.bootstrap import Interval
 from tuning.training.calibration import Calibration, ReliabilityBin, RiskCoveragePoint, expected_calibration_error
 from tuning.training.checkpoint import Manifest
+from tuning.training.evaluation_metrics import EvaluationMetrics
 from tuning.training.timing import PHASES
 
 _METRIC_TITLES = {"val_macro_f1": "validation macro-F1", "val_accuracy": "validation accuracy"}

@@ -16,8 +16,7 @@ from models.cost import model_cost
 from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.trial_config import TrialConfig
-from tuning.evaluation.artifacts import METRICS_FILE, CalibratedPredictions, read_frame_order, read_predictions
-from tuning.evaluation.evaluation_metrics import EvaluationMetrics
+from tuning.evaluation.artifacts import CalibratedPredictions, read_frame_order, read_predictions
 from tuning.evaluation.importance import axis_importance
 from tuning.evaluation.label_issues import label_issues
 from tuning.evaluation.paired import PairedComparison, class_counts, compare_pairs, rare_classes
@@ -27,6 +26,7 @@ from tuning.report.provenance import read_processes
 from tuning.search.trial_result import TrialResult
 from tuning.training.calibration import Calibration, reliability_bins, risk_coverage_curve
 from tuning.training.checkpoint import Manifest, load_validation_predictions, read_manifest
+from tuning.training.evaluation_metrics import METRICS_FILE, EvaluationMetrics
 from tuning.training.predictions import Predictions
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from tuning.tracking.promotion import manual_promotion, promote_version
 from tuning.tracking.registry import ModelVersion, describe_version, newest_version, register_champion
 from tuning.tracking.server import mlflow_client, mlflow_errors_for_outbox, unreachable_reason
 from tuning.tracking.views import sweep_note
+from tuning.training.evaluation_metrics import METRICS_FILE, EvaluationError, EvaluationMetrics
 
 _TEST_METRICS = ("accuracy", "macro_f1", "num_clips")
 """Those of `test/metrics.json` that are logged as `test_accuracy` and so on."""
@@ -166,15 +166,18 @@ class MlflowWriter:
 
     def _log_test(self, event: ChampionTested) -> None:
         """Log the test report to the parent run, the champion's run and the registered version."""
-        report = json.loads((self.run.test / "metrics.json").read_text())
-        metrics = {f"test_{key}": float(report[key]) for key in _TEST_METRICS}
+        try:
+            tested = EvaluationMetrics.load(self.run.test / METRICS_FILE)
+        except EvaluationError as error:
+            raise LineRejected(str(error)) from None
+        metrics = {f"test_{key}": float(getattr(tested, key)) for key in _TEST_METRICS}
         for run in self._parent_and_champion_runs():
             self._client.log_artifacts(run.info.run_id, str(self.run.test), "test")
             self._log_summary(run, metrics, event.time, {})
             version = newest_version(self.sweep.uri, run.info.run_id)
             if version is not None:
-                card = model_card(self.run, version.uri)
-                describe_version(self.sweep.uri, version, card, metrics, report["split_sha256"])
+                card = model_card(self.run, tested, version.uri)
+                describe_version(self.sweep.uri, version, card, metrics, tested.split_sha256)
                 self.model_version = version.number
                 self.promotion = self._promote(version, event.promote)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
 from data.dataset.splits import Split, read_split
 from tuning.config.run_folder import RunFolder
-from tuning.training.bootstrap import Interval, ScoreIntervals, score_intervals
+from tuning.training.bootstrap import ScoreIntervals, score_intervals
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import Manifest, load_validation_predictions, read_manifest
+from tuning.training.evaluation_metrics import EvaluationMetrics
 
 MAX_CHARS = 5000
 """Length of a description that MLflow's databases accept."""
@@ -38,20 +37,20 @@ curl localhost:5000/invocations -H 'Content-Type: application/json' \\
 It reads files of the machine that it runs on: serve it only to people whom you trust with these files."""
 
 
-def model_card(run: RunFolder, uri: str) -> str:
+def model_card(run: RunFolder, tested: EvaluationMetrics, uri: str) -> str:
     """Return the model card of a run's tested champion.
 
     Args:
-        run: with `best/`, `test/` and its split.
+        run: with `best/` and its split.
+        tested: scores on the test split.
         uri: `models:/NAME/VERSION`.
     """
     manifest, split = read_manifest(run.best), read_split(run.split)
-    metrics = json.loads((run.test / "metrics.json").read_text())
-    before = [_head(manifest), _scores(run, manifest, split, metrics)]
+    before = [_head(manifest), _scores(run, manifest, split, tested)]
     after = [
         _calibration(Calibration.load(run.best)),
         _model(manifest),
-        _not_tested(split, metrics),
+        _not_tested(split, tested),
         _CALL.format(uri=uri, top=min(3, len(manifest.classes))),
     ]
     card = "\n\n".join([*before, _data(manifest, split), *after])
@@ -65,23 +64,23 @@ def _head(manifest: Manifest) -> str:
     return f"Names the exercise in a workout clip, one of {len(manifest.classes)} classes."
 
 
-def _scores(run: RunFolder, manifest: Manifest, split: Split, metrics: dict[str, Any]) -> str:
+def _scores(run: RunFolder, manifest: Manifest, split: Split, tested: EvaluationMetrics) -> str:
     validation = load_validation_predictions(run.best)
     val_intervals = score_intervals(validation, [split.groups.get(clip, clip) for clip in validation.clip_ids])
-    test_intervals = ScoreIntervals(Interval(**metrics["accuracy_group_95"]), Interval(**metrics["macro_f1_group_95"]))
+    test_intervals = ScoreIntervals(tested.accuracy_group_95, tested.macro_f1_group_95)
+    val_accuracy, val_macro_f1 = (manifest.metrics.get(f"val_{name}") for name in ("accuracy", "macro_f1"))
     rows = [
-        ["validation", len(validation.clip_ids), *_score_cells(manifest.metrics, "val_", val_intervals)],
-        ["test", metrics["num_clips"], *_score_cells(metrics, "", test_intervals)],
+        ["validation", len(validation.clip_ids), *_score_cells(val_accuracy, val_macro_f1, val_intervals)],
+        ["test", tested.num_clips, *_score_cells(tested.accuracy, tested.macro_f1, test_intervals)],
     ]
     table = tabulate(rows, ["", "clips", "accuracy", "95 %", "macro-F1", "95 %"], "pipe", disable_numparse=True)
     note = "Intervals are over groups. The model was chosen by its validation score, which is therefore optimistic."
     return f"## Scores\n{table}\n\n{note}"
 
 
-def _score_cells(metrics: dict[str, Any], prefix: str, intervals: ScoreIntervals) -> list[str]:
-    values = (metrics.get(f"{prefix}{name}") for name in ("accuracy", "macro_f1"))
-    accuracy, macro_f1 = ("" if value is None else f"{value:.3f}" for value in values)
-    return [accuracy, str(intervals.accuracy), macro_f1, str(intervals.macro_f1)]
+def _score_cells(accuracy: float | None, macro_f1: float | None, intervals: ScoreIntervals) -> list[str]:
+    cells = ["" if value is None else f"{value:.3f}" for value in (accuracy, macro_f1)]
+    return [cells[0], str(intervals.accuracy), cells[1], str(intervals.macro_f1)]
 
 
 def _calibration(calibration: Calibration) -> str:
@@ -127,9 +126,9 @@ def _model(manifest: Manifest) -> str:
     )
 
 
-def _not_tested(split: Split, metrics: dict[str, Any]) -> str:
+def _not_tested(split: Split, tested: EvaluationMetrics) -> str:
     groups = len({row.clip.group for row in split.rows if row.split == "test"})
-    failed = len(metrics["failed_clips"])
+    failed = len(tested.failed_clips)
     unreadable = f"- {failed} test clips that can't be decoded.\n" if failed else ""
     return _NOT_TESTED.format(groups=groups, unreadable=unreadable).rstrip()
 

@@ -18,12 +18,12 @@ from tests.helpers.trial_results import trial_result
 from tests.helpers.video_files import write_video
 from tuning.config.run_folder import RunFolder
 from tuning.evaluation.evaluate import evaluate_run
-from tuning.evaluation.evaluation_metrics import EvaluationError
 from tuning.report.findings import ReportError, SweepFindings
 from tuning.report.gather import gather_findings
 from tuning.report.page import write_report
 from tuning.search.trial_result import TrialResult
 from tuning.training.bootstrap import Interval, ScoreIntervals
+from tuning.training.evaluation_metrics import EvaluationError
 from tuning.training.timing import TIME_METRICS
 
 __all__ = ["one_seed_one_thread"]

@@ -12,6 +12,8 @@ from tuning.errors import TuningError
 from tuning.training.bootstrap import Interval
 from tuning.training.metrics import Scores
 
+METRICS_FILE = "metrics.json"
+
 
 class EvaluationError(TuningError):
     """A run's `test/` folder is missing, incomplete or damaged."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tuning.evaluation.evaluation_metrics import EvaluationError, EvaluationMetrics
+from tuning.training.evaluation_metrics import EvaluationError, EvaluationMetrics
 
 WRITTEN = {
     "accuracy": 0.75,
