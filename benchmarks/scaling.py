@@ -205,7 +205,7 @@ def _report_twice(config: dict[str, Any]) -> None:
     """Run in a trial's worker."""
     import ray.train
 
-    from tuning.tracking.events import EPOCH_METRICS
+    from tuning.training.epoch_metrics import EPOCH_METRICS
 
     for epoch in (1, 2):
         time.sleep(config["seconds"] / 2)

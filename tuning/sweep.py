@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
@@ -111,14 +110,12 @@ class _Stage:
         return results
 
     def _new_tuner(self, folder: Path, search: TuneSearch) -> tune.Tuner:
-        asha = isinstance(search.scheduler, AsyncHyperBandScheduler)
         return tune.Tuner(
             _trainable(self.job),
             param_space=search.space,
             tune_config=tune.TuneConfig(
-                # A scheduler that stops trials has the metric already, and Tune accepts it only once.
-                metric=None if asha else self.config.search.metric,
-                mode=None if asha else "max",
+                metric=self.config.search.metric,
+                mode="max",
                 search_alg=search.algorithm,
                 scheduler=search.scheduler,
                 num_samples=search.num_samples,

@@ -15,6 +15,7 @@ SAMPLERS = ("imbalanced", "sqrt", "balanced")
 """`imbalanced`: each clip once per epoch. `balanced`: as many draws with replacement, classes equally often. `sqrt`:
 draws with replacement, classes in proportion to the square root of their clips (arXiv 1805.00932, section 2.2)."""
 
+# The settings name the samplers again: `SpaceConfig.sampler` in tuning/config/schema/space.py.
 _POWERS = {"sqrt": 0.5, "balanced": 1.0}
 
 

@@ -14,13 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from tuning.search.titles import trial_title
 from tuning.search.trial_result import TrialResult
 from tuning.tracking.outbox import Outbox
-from tuning.training.timing import TIME_METRICS
-
-EPOCH_METRICS = (
-    *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr", "micro_batch", "seconds"),
-    *TIME_METRICS,
-)
-"""Metrics logged for each epoch."""
+from tuning.training.epoch_metrics import EPOCH_METRICS
 
 
 def _now() -> int:
@@ -162,9 +156,9 @@ class EventLog:
     def log_epoch(self, trial: str, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Log the metrics of an epoch, once: a restarted trial may report it twice."""
         if epoch not in self._epochs.get(trial, ()):
-            self._append(
-                EpochDone(trial=trial, epoch=epoch, metrics={key: float(metrics[key]) for key in EPOCH_METRICS})
-            )
+            # The history of a run that is older than a metric lacks it.
+            present = {key: float(metrics[key]) for key in EPOCH_METRICS if key in metrics}
+            self._append(EpochDone(trial=trial, epoch=epoch, metrics=present))
 
     def log_trial_ends(self, results: Sequence[TrialResult]) -> None:
         """Log how each trial ended, and the epochs that a killed sweep missed."""

@@ -15,7 +15,6 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.nn import functional as F
 
 from data.loading.augment import Augment
 from data.loading.sampling import derived_seed
@@ -33,6 +32,7 @@ from tuning.training.checkpoint import (
     save_checkpoint,
 )
 from tuning.training.epoch import DivergenceError, EpochTotals, predict, to_device, train_one_epoch
+from tuning.training.epoch_metrics import epoch_metrics
 from tuning.training.fold import (
     FoldTraining,
     augmentation_settings,
@@ -41,7 +41,6 @@ from tuning.training.fold import (
     initial_model,
     num_loader_workers,
 )
-from tuning.training.metrics import score_predictions
 from tuning.training.precision import choose_precision
 from tuning.training.predictions import Predictions, concatenate_predictions
 from tuning.training.timing import Stopwatch
@@ -190,23 +189,13 @@ def _resume(state: _TrialState, checkpoint: Path) -> None:
 
 
 def _run_epoch(state: _TrialState, epoch: int) -> dict[str, float]:
-    sums = [_train_fold(state, fold, epoch) for fold in state.folds]
-    loss, correct, clips = (sum(getattr(part, name) for part in sums) for name in ("loss", "correct", "clips"))
+    totals = [_train_fold(state, fold, epoch) for fold in state.folds]
     lr = float(state.folds[0].learner.schedule.get_last_lr()[0])
     # Each clip is in the validation part of one fold.
     with state.watch.phase("val"):
         predictions = concatenate_predictions([_validate_fold(state, fold) for fold in state.folds])
     _set_validation(state, predictions)
-    scores = score_predictions(predictions, state.data.classes)
-    return {
-        "train_loss": loss / clips,
-        "train_accuracy": correct / clips,
-        "val_loss": float(F.cross_entropy(predictions.logits, predictions.labels)),
-        "val_accuracy": scores.accuracy,
-        "val_macro_f1": scores.macro_f1,
-        "lr": lr,
-        "micro_batch": float(state.micro_batch),
-    }
+    return epoch_metrics(totals, predictions, state.data.classes, lr=lr, micro_batch=state.micro_batch)
 
 
 def _set_validation(state: _TrialState, predictions: Predictions) -> None:

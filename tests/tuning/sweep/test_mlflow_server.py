@@ -14,7 +14,7 @@ from mlflow.entities import Metric, ViewType
 from tests.helpers.processes import LIMIT_SECONDS
 from tests.helpers.servers import mlflow_server
 from tests.helpers.sweep_runs import Workplace, table
-from tuning.tracking.events import EPOCH_METRICS
+from tuning.training.epoch_metrics import EPOCH_METRICS
 
 pytestmark = pytest.mark.slow
 

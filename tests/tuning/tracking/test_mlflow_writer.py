@@ -16,11 +16,11 @@ from tests.helpers import trial_results
 from tests.helpers.trial_results import trial_result
 from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
-from tuning.tracking.events import EPOCH_METRICS
 from tuning.tracking.mlflow_setup import create_sweep_run
 from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.mlflow_writer import MlflowWriter
 from tuning.tracking.tracker import Tracker, open_tracker
+from tuning.training.epoch_metrics import EPOCH_METRICS
 
 CHOICE = trial_results.CHOICE | {"lr": 0.0003}
 

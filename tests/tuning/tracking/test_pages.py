@@ -19,12 +19,12 @@ from tests.helpers.small_models import one_thread
 from tests.helpers.trial_results import trial_result
 from tuning.config.run_folder import RunFolder
 from tuning.evaluation.evaluate import evaluate_run
-from tuning.tracking.events import EPOCH_METRICS
 from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.mlflow_writer import MlflowWriter
 from tuning.tracking.model_card import MAX_CHARS, model_card
 from tuning.tracking.system_metrics import sample_system_metrics
 from tuning.tracking.tracker import open_tracker
+from tuning.training.epoch_metrics import EPOCH_METRICS
 from tuning.training.evaluation_metrics import METRICS_FILE, EvaluationMetrics
 
 OTHER = CHOICE | {"lr": 0.05, "sampler": "imbalanced"}

@@ -15,9 +15,9 @@ from tests.helpers.servers import POSTGRES, MlflowServer, mlflow_server, postgre
 from tests.helpers.trial_results import CHOICE, trial_result
 from tuning.config.load import parse_config
 from tuning.config.run_folder import RunFolder
-from tuning.tracking.events import EPOCH_METRICS
 from tuning.tracking.mlflow_setup import create_sweep_run
 from tuning.tracking.tracker import Tracker, open_tracker
+from tuning.training.epoch_metrics import EPOCH_METRICS
 
 DATABASES = [
     "sqlite",
