@@ -53,11 +53,16 @@ def example_frames(manifest: Manifest, clips: int = 2, seed: int = 0) -> torch.T
 
 
 def export_graph(network: FramesToLogits, manifest: Manifest) -> torch.export.ExportedProgram:
-    """Export the network for any number of clips; the graph loads without this project's code and without pickle."""
+    """Export the network for any number of clips, with or without autocast.
+
+    The graph loads without this project's code and without pickle.
+    """
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad(), _ignore_lstm_warning():
         # Two example clips: torch.export would treat a batch size of one as a constant.
-        return torch.export.export(network, (example_frames(manifest),), dynamic_shapes=({0: batch},))
+        program = torch.export.export(network, (example_frames(manifest),), dynamic_shapes=({0: batch},))
+    _remove_dtype_assertions(program.graph_module)
+    return program
 
 
 def inference_settings(manifest: Manifest, calibration: Calibration) -> dict[str, Any]:
@@ -79,6 +84,13 @@ def inference_settings(manifest: Manifest, calibration: Calibration) -> dict[str
 def pinned_requirements(*names: str) -> list[str]:
     """Return requirements of the installed versions, without local labels (`+cpu`), which package indexes lack."""
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+
+
+def _remove_dtype_assertions(module: torch.fx.GraphModule) -> None:
+    """Remove assertions that tensors have the dtypes of the export, which fail under autocast."""
+    for node in module.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
+        module.graph.erase_node(node)
+    module.recompile()
 
 
 @contextmanager

@@ -66,12 +66,15 @@ def test_exported_networks_return_the_logits_of_the_checkpoint(
     assert exported.difference <= exporter.TOLERANCE
     model, arch = load_model(tmp_path / "best")[0], ARCHITECTURES[name]
     frames = torch.randint(256, (5, num_frames, 3, size, size), dtype=torch.uint8)
+    normalise, graph = Normalise(arch.mean, arch.std), torch.export.load(tmp_path / "out/model.pt2").module()
     with torch.inference_mode():
-        expected = model(Normalise(arch.mean, arch.std)(frames))
-        graph = torch.export.load(tmp_path / "out/model.pt2").module()(frames)
+        expected, found = model(normalise(frames)), graph(frames)
+        with torch.autocast("cpu", torch.bfloat16):
+            expected_bf16, found_bf16 = model(normalise(frames)).float(), graph(frames)
     session = onnxruntime.InferenceSession(str(tmp_path / "out/model.onnx"), providers=["CPUExecutionProvider"])
     (onnx,) = session.run(None, {"frames": frames.numpy()})
-    torch.testing.assert_close(graph, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found_bf16, expected_bf16, rtol=0, atol=1e-2)
     torch.testing.assert_close(torch.from_numpy(onnx), expected, rtol=0, atol=exporter.TOLERANCE)
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"model.pt2", "model.onnx", "model.json"}
 

@@ -43,23 +43,31 @@ import json, sys
 import mlflow
 mlflow.set_tracking_uri(sys.argv[1])
 tables = {}
-for uri in ("models:/exercises/1", "models:/exercises@candidate"):
+for uri in json.loads(sys.argv[2]):
     model = mlflow.pyfunc.load_model(uri)
-    found = [model.predict(clips, params=params) for clips, params in json.loads(sys.argv[2])]
+    found = [model.predict(clips, params=params) for clips, params in json.loads(sys.argv[3])]
     tables[uri] = [json.loads(table.to_json(orient="split", double_precision=15)) for table in found]
 print(json.dumps(tables))
 """
-"""Two versions in one process, each with its own copy of the code."""
+"""Several versions in one process, each with its own copy of the code."""
+
+URIS = {"one": "models:/exercises/1", "folds": "models:/exercises/2", "bf16": "models:/exercises@candidate"}
+TOLERANCE = {"one": 1e-5, "folds": 1e-5, "bf16": 5e-3}
+"""Largest accepted difference of a probability."""
 
 
 # For the session: the slow test runs after the tests of other files.
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
-    """Runs whose champions are registered and not tested: of one fold, and of two as the candidate."""
+    """Runs whose champions are registered and not tested: in fp32 with one fold and with two, and in bf16."""
     folder = tmp_path_factory.mktemp("place")
-    one, two = (finished_run(folder, folds=folds, seed=folds) for folds in (1, 2))
-    assert [register(run) for run in (one, two)] == ["1", "2"]
-    return {"models:/exercises/1": one, "models:/exercises@candidate": two}
+    runs = {
+        "one": finished_run(folder, seed=1),
+        "folds": finished_run(folder, seed=2, folds=2),
+        "bf16": finished_run(folder, seed=3, precision="bf16"),
+    }
+    assert [register(run) for run in runs.values()] == ["1", "2", "3"]
+    return runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,8 @@ class Tables:
 
 @pytest.fixture(scope="module")
 def all_tables(runs: dict[str, RunFolder], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tables]:
-    """The output of both models in a process without this project."""
-    run = runs["models:/exercises/1"]
+    """The output of the models in a process without this project."""
+    run = runs["one"]
     files = clip_files(run)
     paths = [str(file) for file in files]
     contents = [base64.b64encode(file.read_bytes()).decode() for file in files]
@@ -94,42 +102,42 @@ def all_tables(runs: dict[str, RunFolder], tmp_path_factory: pytest.TempPathFact
         [{"clip": paths}, {"abstain": True}],
     ]
     folder, uri = tmp_path_factory.mktemp("elsewhere"), MlflowSweep.load(run.tracking).uri
-    found = run_without_project(folder, SCRIPT, uri, json.dumps(calls))
-    return {uri: Tables(*tables) for uri, tables in found.items()}
+    found = run_without_project(folder, SCRIPT, uri, json.dumps(list(URIS.values())), json.dumps(calls))
+    return {name: Tables(*found[uri]) for name, uri in URIS.items()}
 
 
-@pytest.fixture(params=["models:/exercises/1", "models:/exercises@candidate"], ids=["one", "folds"])
-def uri(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=URIS)
+def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def run(uri: str, runs: dict[str, RunFolder]) -> RunFolder:
-    return runs[uri]
+def run(name: str, runs: dict[str, RunFolder]) -> RunFolder:
+    return runs[name]
 
 
 @pytest.fixture
-def tables(uri: str, all_tables: dict[str, Tables]) -> Tables:
-    return all_tables[uri]
+def tables(name: str, all_tables: dict[str, Tables]) -> Tables:
+    return all_tables[name]
 
 
-def test_registered_model_predicts_what_the_champion_predicts(run: RunFolder, tables: Tables) -> None:
+def test_registered_model_predicts_what_the_champion_predicts(name: str, run: RunFolder, tables: Tables) -> None:
     expected = champion_probabilities(run)
     columns = ["label", "probability", "dip", "label (class)", "squat", "error"]
     for table in (tables.paths, tables.urls, tables.contents, tables.records):
         assert table["columns"] == columns
         assert {row[-1] for row in table["data"]} == {""}
         found = torch.tensor([row[2:5] for row in table["data"]])
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[name])
         assert [row[0] for row in table["data"]] == [CLASSES[int(i)] for i in expected.argmax(1)]
         assert [row[1] for row in table["data"]] == [max(row[2:5]) for row in table["data"]]
     assert len({tuple(row[2:5]) for row in tables.paths["data"]}) == 6, "the clips differ"
 
 
-def test_unreadable_clip_leaves_the_other_predictions_unchanged(run: RunFolder, tables: Tables) -> None:
+def test_unreadable_clip_leaves_the_other_predictions_unchanged(name: str, run: RunFolder, tables: Tables) -> None:
     rows = tables.unreadable["data"]
     found = torch.tensor([rows[0][2:5], rows[3][2:5]])
-    torch.testing.assert_close(found, champion_probabilities(run)[[0, 3]], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, champion_probabilities(run)[[0, 3]], rtol=0, atol=TOLERANCE[name])
     for index in (1, 2, 4, 5, 6):
         assert rows[index][:5] == ["", None, None, None, None]
     assert "FFmpeg can't read it" in rows[1][-1]
@@ -149,10 +157,9 @@ def test_top_k_and_abstain(run: RunFolder, tables: Tables) -> None:
     assert sum(row[0] == "" for row in tables.abstaining["data"]) == 3, "the threshold divides these clips"
 
 
-def test_model_files_contain_renamed_code_and_no_pickle(uri: str, run: RunFolder) -> None:
-    client = MlflowClient(MlflowSweep.load(run.tracking).uri)
-    number = client.get_model_version_by_alias("exercises", "candidate").version if "@" in uri else "1"
-    version = client.get_model_version("exercises", number)
+def test_model_files_contain_renamed_code_and_no_pickle(runs: dict[str, RunFolder]) -> None:
+    client = MlflowClient(MlflowSweep.load(runs["one"].tracking).uri)
+    version = client.get_model_version("exercises", "1")
     folder = Path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location[7:])
     requirements = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()}
     assert requirements == {"mlflow", "torch", "torchvision", "av", "numpy", "pandas"}
@@ -168,7 +175,7 @@ def test_model_files_contain_renamed_code_and_no_pickle(uri: str, run: RunFolder
 
 
 def test_invalid_top_k_raises(runs: dict[str, RunFolder], tmp_path: Path) -> None:
-    best = runs["models:/exercises/1"].best
+    best = runs["one"].best
     (tmp_path / "settings.json").write_text(json.dumps(inference_settings(read_manifest(best), Calibration.load(best))))
     torch.export.save(torch.export.export(torch.nn.Identity(), (torch.zeros(1),)), tmp_path / "network.pt2")
     with pytest.raises(ValueError, match=r"^top_k must be 0 \(all classes\) to 3, not 4$"):
@@ -179,11 +186,11 @@ def test_invalid_top_k_raises(runs: dict[str, RunFolder], tmp_path: Path) -> Non
 def invocations(runs: dict[str, RunFolder], tmp_path: Path) -> Iterator[str]:
     """The address of `mlflow models serve`, started in another folder."""
     port = find_free_port()
-    arguments = ["-m", "models:/exercises/1", "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+    arguments = ["-m", URIS["one"], "--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     # MLflow starts `uvicorn` by its name.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["MLFLOW_TRACKING_URI"] = MlflowSweep.load(runs["models:/exercises/1"].tracking).uri
+    environment["MLFLOW_TRACKING_URI"] = MlflowSweep.load(runs["one"].tracking).uri
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "models", "serve", *arguments],
@@ -222,7 +229,7 @@ def post(address: str, body: dict[str, Any]) -> Any:
 def test_model_served_by_mlflow_predicts_what_the_champion_predicts(
     runs: dict[str, RunFolder], invocations: str
 ) -> None:
-    run = runs["models:/exercises/1"]
+    run = runs["one"]
     files = clip_files(run)
     content = base64.b64encode(files[1].read_bytes()).decode()
     clips = [str(files[0]), content, files[2].as_uri(), "nowhere.mp4"]
