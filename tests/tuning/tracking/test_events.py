@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.trial_results import CHOICE, trial_result
-from tuning.tracking.events import EPOCH_METRICS, EventLog, parse_event
+from tuning.tracking.events import EventLog, parse_event
 from tuning.tracking.outbox import Outbox
+from tuning.training.epoch_metrics import EPOCH_METRICS
 
 LINES = [
     '{"time":1,"what":"sweep opened"}',
