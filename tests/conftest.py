@@ -25,7 +25,7 @@ PROJECT = Path(__file__).parents[1]
 
 NEED_RAY = (
     *("tuning/test_cli", "tuning/sweep/", "tuning/cluster/test_connect", "tuning/cluster/test_node_checks"),
-    *("tuning/cluster/test_decode_on_cluster", "tuning/cluster/test_submitted_job", "tuning/training/test_profile"),
+    *("tuning/cluster/test_decode_on_cluster", "tuning/cluster/test_submitted_job", "tuning/cluster/test_profile_task"),
     *("tuning/trial/test_ray_internals", "faults/"),
 )
 """What the paths, below this folder, of tests that start Ray or connect to it begin with."""

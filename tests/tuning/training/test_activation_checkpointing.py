@@ -24,59 +24,59 @@ class Network(nn.Module):
         return self.head(self.second(self.first(images)).mean((2, 3)))
 
 
-def pair() -> tuple[Network, Network]:
+def plain_and_checkpointed() -> tuple[Network, Network]:
     torch.manual_seed(0)
     plain = Network()
-    recomputed = copy.deepcopy(plain)
-    checkpoint_stages(recomputed, ("first.", "second."))
-    return plain, recomputed
+    checkpointed = copy.deepcopy(plain)
+    checkpoint_stages(checkpointed, ("first.", "second."))
+    return plain, checkpointed
 
 
-def test_gradients_and_statistics_are_the_same() -> None:
-    plain, recomputed = pair()
+def test_gradients_and_running_statistics_are_unchanged() -> None:
+    plain, checkpointed = plain_and_checkpointed()
     images = torch.randn(4, 3, 12, 12)
-    for model in (plain, recomputed):
+    for model in (plain, checkpointed):
         for step in range(2):
             torch.manual_seed(step)
             model(images).square().sum().backward()
-    for (name, left), right in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
+    for (name, left), right in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
         assert left.grad is not None
         torch.testing.assert_close(left.grad, right.grad, msg=name)
-    for (name, left), right in zip(plain.state_dict().items(), recomputed.state_dict().values(), strict=True):
+    for (name, left), right in zip(plain.state_dict().items(), checkpointed.state_dict().values(), strict=True):
         assert torch.equal(left, right), name
 
 
 @pytest.mark.parametrize("name", ["resnet18", "c3d", "r3d_18"])
-def test_an_architectures_stages_can_be_recomputed(name: str) -> None:
+def test_stages_of_an_architecture_give_the_same_gradients(name: str) -> None:
     arch = ARCHITECTURES[name]
     torch.manual_seed(0)
     _, options, num_frames, size = first_case(name)
     plain = build_small(name, options, num_frames, size)
-    recomputed = copy.deepcopy(plain)
-    checkpoint_stages(recomputed, arch.stages)
+    checkpointed = copy.deepcopy(plain)
+    checkpoint_stages(checkpointed, arch.stages)
     frames = torch.randn(1, num_frames, 3, size, size)
-    for model in (plain, recomputed):
+    for model in (plain, checkpointed):
         torch.manual_seed(1)
         model(frames).square().sum().backward()
-    for (key, left), right in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
+    for (key, left), right in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
         torch.testing.assert_close(left.grad, right.grad, msg=key)
 
 
-def test_less_is_kept_for_the_way_back() -> None:
+def test_fewer_activations_are_saved_for_the_backward_pass() -> None:
     images = torch.randn(4, 3, 12, 12)
-    kept = []
-    for model in pair():
+    saved = []
+    for model in plain_and_checkpointed():
         sizes: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, sizes=sizes: (sizes.append(tensor.numel()), tensor)[1], lambda tensor: tensor
         ):
             model(images)
-        kept.append(sum(sizes))
-    assert kept[1] < kept[0] / 2
+        saved.append(sum(sizes))
+    assert saved[1] < saved[0] / 2
 
 
-def test_it_answers_the_same() -> None:
-    plain, recomputed = (model.eval() for model in pair())
+def test_logits_in_eval_mode_are_unchanged() -> None:
+    plain, checkpointed = (model.eval() for model in plain_and_checkpointed())
     images = torch.randn(4, 3, 12, 12)
     with torch.inference_mode():
-        assert torch.equal(plain(images), recomputed(images))
+        assert torch.equal(plain(images), checkpointed(images))

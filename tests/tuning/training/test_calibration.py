@@ -1,4 +1,4 @@
-"""Temperatures, calibration errors and thresholds on answers whose truth is known."""
+"""Temperature, calibration error and threshold on predictions whose true probabilities are known."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from tuning.training.calibration import (
 from tuning.training.predictions import Predictions
 
 
-def drawn(clips: int, *, sharpened: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of three classes and labels drawn from just these probabilities, the logits then multiplied."""
+def random_logits(clips: int, *, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits of three classes times a factor, and labels drawn from the probabilities before that."""
     random = np.random.default_rng(0)
     logits = random.normal(size=(clips, 3)) * 2
     labels = np.array([random.choice(3, p=row) for row in softmax(logits, axis=1)])
-    return logits * sharpened, labels
+    return logits * factor, labels
 
 
-def answers(logits: np.ndarray, labels: np.ndarray) -> Predictions:
+def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
     return Predictions([str(i) for i in range(len(labels))], torch.from_numpy(labels), torch.from_numpy(logits))
 
 
-@pytest.mark.parametrize("sharpened", [0.25, 1, 4])
-def test_temperature_undoes_what_logits_were_multiplied_by(sharpened: float) -> None:
-    assert fit_temperature(*drawn(20_000, sharpened=sharpened)) == pytest.approx(sharpened, rel=0.03)
+@pytest.mark.parametrize("factor", [0.25, 1, 4])
+def test_fit_temperature_finds_the_factor_of_the_logits(factor: float) -> None:
+    assert fit_temperature(*random_logits(20_000, factor=factor)) == pytest.approx(factor, rel=0.03)
 
 
-def test_temperature_stays_finite_where_all_answers_are_right() -> None:
+def test_temperature_stays_finite_if_all_predictions_are_right() -> None:
     logits = np.eye(3) * 5
     assert 0.01 <= fit_temperature(logits, np.arange(3)) <= 1
 
 
-def test_likelihood_is_that_of_scikit_learn() -> None:
-    logits, labels = drawn(500)
+def test_negative_log_likelihood_equals_scikit_learns() -> None:
+    logits, labels = random_logits(500)
     probabilities = softmax(logits, axis=1)
     assert negative_log_likelihood(probabilities, labels) == pytest.approx(log_loss(labels, probabilities))
 
 
-def test_reliability_is_that_of_scikit_learn() -> None:
-    logits, labels = drawn(2000, sharpened=3)
+def test_reliability_bins_equal_scikit_learns_calibration_curve() -> None:
+    logits, labels = random_logits(2000, factor=3)
     probabilities = softmax(logits, axis=1)
     bins = [each for each in reliability_bins(probabilities, labels) if each.clips]
     right = probabilities.argmax(1) == labels
@@ -64,8 +64,8 @@ def test_reliability_is_that_of_scikit_learn() -> None:
     assert sum(each.clips for each in bins) == 2000
 
 
-def test_calibration_error_is_small_after_and_large_before() -> None:
-    logits, labels = drawn(20_000, sharpened=4)
+def test_calibration_error_falls_after_temperature_scaling() -> None:
+    logits, labels = random_logits(20_000, factor=4)
     temperature = fit_temperature(logits, labels)
     before, after = (
         expected_calibration_error(reliability_bins(softmax(logits / t, axis=1), labels)) for t in (1, temperature)
@@ -74,14 +74,14 @@ def test_calibration_error_is_small_after_and_large_before() -> None:
     assert after < 0.02
 
 
-def test_calibration_error_by_hand() -> None:
+def test_calibration_error_of_three_predictions() -> None:
     probabilities = np.array([[0.95, 0.05], [0.95, 0.05], [0.65, 0.35]])
     assert expected_calibration_error(reliability_bins(probabilities, np.array([0, 1, 0]))) == pytest.approx(
         (2 * abs(0.5 - 0.95) + abs(1 - 0.65)) / 3
     )
 
 
-def test_risk_over_coverage_by_hand() -> None:
+def test_risk_coverage_curve_has_a_point_per_distinct_confidence() -> None:
     points = risk_coverage_curve(np.array([0.5, 0.9, 0.7, 0.7]), np.array([False, True, True, False]))
     assert [(p.threshold, p.coverage, p.risk) for p in points] == [
         (0.9, 0.25, 0.0),
@@ -90,9 +90,9 @@ def test_risk_over_coverage_by_hand() -> None:
     ]
 
 
-def test_threshold_keeps_the_risk_on_new_clips() -> None:
-    logits, labels = drawn(4000, sharpened=3)
-    found = calibrate(answers(logits[:2000], labels[:2000]), max_risk=0.1)
+def test_risk_on_new_clips_is_near_max_risk() -> None:
+    logits, labels = random_logits(4000, factor=3)
+    found = calibrate(predictions(logits[:2000], labels[:2000]), max_risk=0.1)
     probabilities = found.probabilities(torch.from_numpy(logits[2000:])).numpy()
     answered = probabilities.max(1) >= found.threshold
     wrong = int((probabilities.argmax(1) != labels[2000:])[answered].sum())
@@ -103,44 +103,44 @@ def test_threshold_keeps_the_risk_on_new_clips() -> None:
     assert answered.mean() == pytest.approx(found.coverage, abs=0.05)
 
 
-def test_the_clip_at_the_threshold_is_answered_in_single_precision_too() -> None:
+def test_threshold_keeps_its_clip_in_single_precision() -> None:
     for seed in range(20):
         logits = np.random.default_rng(seed).normal(size=(30, 3)).astype(np.float32)
         labels = logits.argmax(1)
         labels[: seed + 1] = (labels[: seed + 1] + 1) % 3
-        found = calibrate(answers(logits, labels), max_risk=0.2)
+        found = calibrate(predictions(logits, labels), max_risk=0.2)
         answered = found.probabilities(torch.from_numpy(logits)).float().max(1).values >= found.threshold
         assert float(answered.float().mean()) == pytest.approx(found.coverage)
 
 
-def test_more_risk_means_more_answers() -> None:
-    logits, labels = drawn(500)
-    coverage = [calibrate(answers(logits, labels), risk).coverage for risk in (0.01, 0.1, 0.3, 1)]
+def test_coverage_rises_with_max_risk() -> None:
+    logits, labels = random_logits(500)
+    coverage = [calibrate(predictions(logits, labels), risk).coverage for risk in (0.01, 0.1, 0.3, 1)]
     assert coverage == sorted(coverage)
     assert coverage[-1] == 1
 
 
-def test_where_no_threshold_keeps_the_risk_the_least_is_taken_and_said() -> None:
+def test_unreachable_max_risk_gives_the_lowest_risk() -> None:
     logits = np.array([[3.0, 0], [2, 0], [1, 0]])
-    found = calibrate(answers(logits, np.array([1, 1, 0])), max_risk=0.1)
+    found = calibrate(predictions(logits, np.array([1, 1, 0])), max_risk=0.1)
     assert not found.meets_max_risk
     assert (found.risk, found.coverage) == (pytest.approx(2 / 3), 1)
 
 
-def test_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    found = calibrate(answers(*drawn(50)), 0.1)
+def test_load_returns_what_was_saved(tmp_path: Path) -> None:
+    found = calibrate(predictions(*random_logits(50)), 0.1)
     found.save(tmp_path)
     assert Calibration.load(tmp_path) == found
 
 
-def test_without_a_file_all_is_answered_by_plain_softmax(tmp_path: Path) -> None:
+def test_missing_file_gives_plain_softmax_without_abstention(tmp_path: Path) -> None:
     logits = torch.randn(4, 3)
     plain = Calibration.load(tmp_path)
     torch.testing.assert_close(plain.probabilities(logits), logits.softmax(1))
     assert (plain.probabilities(logits).max(1).values >= plain.threshold).all()
 
 
-def test_damaged_file_is_named(tmp_path: Path) -> None:
+def test_damaged_file_raises(tmp_path: Path) -> None:
     (tmp_path / "calibration.json").write_text("{")
     with pytest.raises(CalibrationError, match=r"calibration\.json can't be read"):
         Calibration.load(tmp_path)

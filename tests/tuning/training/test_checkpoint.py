@@ -1,9 +1,10 @@
+"""Write and read checkpoints."""
+
 from __future__ import annotations
 
+import json
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,12 @@ from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from models.registry import ARCHITECTURES
 from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL, build_model_of_trial, checkpoint, learner_of
+from tests.helpers.frame_stores import build
+from tests.helpers.processes import call_in_new_process
 from tests.helpers.small_models import SMALL, Case, build_small
 from tests.helpers.video_files import moving_square, write_video
 from tuning.config.schema.train import TrainConfig
+from tuning.inference.champion import Champion
 from tuning.training.checkpoint import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -46,7 +50,7 @@ __all__ = ["checkpoint"]
 NO_DIGESTS = {"model_sha256": "", "training_sha256": "", "validation_sha256": ""}
 
 
-def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+def test_load_model_rebuilds_the_model_from_its_folder(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, model = checkpoint
     loaded, manifest = load_model(folder)
     assert not loaded.training
@@ -56,7 +60,7 @@ def test_a_model_is_rebuilt_from_its_folder_alone(checkpoint: tuple[Path, torch.
     assert (manifest.epoch, manifest.metrics["val_macro_f1"]) == (2, 0.5)
 
 
-def test_the_models_of_all_folds_answer_together(tmp_path: Path) -> None:
+def test_models_of_several_folds_are_loaded_as_an_ensemble(tmp_path: Path) -> None:
     torch.manual_seed(1)
     models = [build_model_of_trial().eval() for _ in range(3)]
     manifest = MANIFEST.model_copy(update={"folds": 3})
@@ -66,12 +70,12 @@ def test_the_models_of_all_folds_answer_together(tmp_path: Path) -> None:
     with torch.inference_mode():
         mean = torch.stack([model(frames).softmax(1) for model in models]).mean(0)
         torch.testing.assert_close(loaded(frames).softmax(1), mean)
-        for model, again in zip(models, load_models(tmp_path)[0], strict=True):
-            torch.testing.assert_close(again.eval()(frames), model(frames))
+        for model, restored in zip(models, load_models(tmp_path)[0], strict=True):
+            torch.testing.assert_close(restored.eval()(frames), model(frames))
     assert [state.optimizer["fold"] for state in load_training(tmp_path)] == [0, 1, 2]
 
 
-def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+def test_training_state_is_restored(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
     (state,) = load_training(folder)
     model = build_model_of_trial()
@@ -81,18 +85,19 @@ def test_training_goes_on_with_the_same_state(checkpoint: tuple[Path, torch.nn.M
     assert len(learner.optimizer.state) == len(list(model.parameters()))
 
 
-def test_the_answers_to_the_validation_clips_are_kept(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+def test_validation_predictions_are_restored_and_checked(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
-    kept = load_validation_predictions(folder)
-    assert kept.clip_ids == PREDICTIONS.clip_ids
-    torch.testing.assert_close((kept.labels, kept.logits), (PREDICTIONS.labels, PREDICTIONS.logits), rtol=0, atol=0)
+    restored = load_validation_predictions(folder)
+    assert restored.clip_ids == PREDICTIONS.clip_ids
+    torch.testing.assert_close(restored.labels, PREDICTIONS.labels, rtol=0, atol=0)
+    torch.testing.assert_close(restored.logits, PREDICTIONS.logits, rtol=0, atol=0)
     (folder / VALIDATION_FILE).write_bytes((folder / VALIDATION_FILE).read_bytes()[:-1])
     for read in (load_validation_predictions, load_model):
         with pytest.raises(CheckpointError, match="validation.pt is damaged"):
             read(folder)
 
 
-def test_the_classes_that_earlier_epochs_gave_are_kept(
+def test_predicted_classes_of_earlier_epochs_are_restored(
     checkpoint: tuple[Path, torch.nn.Module], tmp_path: Path
 ) -> None:
     _, model = checkpoint
@@ -104,7 +109,7 @@ def test_the_classes_that_earlier_epochs_gave_are_kept(
     assert load_validation_predictions(later).clip_ids == PREDICTIONS.clip_ids
 
 
-def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+def test_damaged_and_missing_files_raise(checkpoint: tuple[Path, torch.nn.Module]) -> None:
     folder, _ = checkpoint
     whole = (folder / MODEL_FILE).read_bytes()
     (folder / MODEL_FILE).write_bytes(whole[:-100])
@@ -123,22 +128,41 @@ def test_damage_is_noticed(checkpoint: tuple[Path, torch.nn.Module]) -> None:
         read_manifest(folder / "none")
 
 
-class _Harmful:
+class Malicious:
+    """Runs a command if it is unpickled without care."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("touch /tmp/harmed",)
+        return os.system, (f"touch {self.mark}",)
 
 
-def test_a_pickle_that_would_run_code_is_refused(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_pickle_that_would_run_code_raises(checkpoint: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
     folder, _ = checkpoint
-    (folder / TRAINING_FILE).write_bytes(pickle.dumps({"optimizer": _Harmful()}))
+    (folder / TRAINING_FILE).write_bytes(pickle.dumps({"optimizer": Malicious(tmp_path / "ran")}))
     manifest = read_manifest(folder).model_copy(update={"training_sha256": file_sha256(folder / TRAINING_FILE)})
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json())
     with pytest.raises(CheckpointError, match="training.pt is damaged"):
         load_training(folder)
-    assert not Path("/tmp/harmed").exists()
+    assert not (tmp_path / "ran").exists()
 
 
-def test_the_champion_is_copied_whole_without_the_training_state(
+def test_names_in_the_files_are_those_of_earlier_releases(checkpoint: tuple[Path, torch.nn.Module]) -> None:
+    """Checkpoints of earlier releases must stay readable."""
+    folder, _ = checkpoint
+    assert {file.name for file in folder.iterdir()} == {"checkpoint.json", "model.pt", "training.pt", "validation.pt"}
+    hashes = {"model_sha256", "validation_sha256", "training_sha256"}
+    assert json.loads((folder / MANIFEST_FILE).read_text()).keys() == hashes | {
+        *("format", "trial", "classes", "split_sha256", "decode", "folds", "precision", "history")
+    }
+    (state,) = torch.load(folder / TRAINING_FILE, weights_only=True)
+    assert state.keys() == {"optimizer", "schedule", "scaler", "weights", "averaged"}
+    assert torch.load(folder / VALIDATION_FILE, weights_only=True).keys() == {"clip_ids", "labels", "logits", "earlier"}
+
+
+def test_copy_champion_replaces_the_folder_and_leaves_out_the_training_state(
     checkpoint: tuple[Path, torch.nn.Module], tmp_path: Path
 ) -> None:
     folder, _ = checkpoint
@@ -155,65 +179,51 @@ def test_the_champion_is_copied_whole_without_the_training_state(
     load_model(best)
 
 
-LATER = """
-import sys
-from pathlib import Path
-import torch
-from data.store.build_report import LabelledFrames
-from data.store.frame_store import FrameStore
-from tuning.inference.champion import Champion
-torch.set_num_threads(1)
-place, digests = Path(sys.argv[1]), sys.argv[2:]
-clips, answers = [LabelledFrames(digest, digest, 0) for digest in digests], {}
-for folder in place.glob("checkpoint-*"):
-    champion = Champion(folder)
-    store = FrameStore(place / "store", champion.manifest.decode)
-    answers[folder.name] = champion.predict_stored(clips, store).logits
-torch.save(answers, place / "answers.pt")
-"""
+def write_logits_of_champions(folder: str, digests: list[str]) -> None:
+    """Predict the clips of a store with each checkpoint in a folder, as `evaluate` and `predict` do."""
+    torch.set_num_threads(1)
+    place = Path(folder)
+    clips, logits = [LabelledFrames(digest, digest, 0) for digest in digests], {}
+    for checkpoint_folder in place.glob("checkpoint-*"):
+        champion = Champion(checkpoint_folder)
+        store = FrameStore(place / "store", champion.manifest.decode)
+        logits[checkpoint_folder.name] = champion.predict_stored(clips, store).logits
+    torch.save(logits, place / "logits.pt")
 
 
-def test_another_process_gives_the_answers_of_the_one_that_trained(tmp_path: Path) -> None:
-    """Of every architecture, to the last bit, from its folder and the frames alone."""
+def test_another_process_computes_the_same_logits_to_the_last_bit(tmp_path: Path) -> None:
+    """For every architecture, from its checkpoint and the stored frames."""
     for number, (height, width) in enumerate([(48, 64), (64, 48)]):
         write_video(tmp_path / f"clips/{number}.mp4", moving_square(number, height=height, width=width))
     store = FrameStore(tmp_path / "store", MANIFEST.decode)
-    built = store.build(tmp_path / "clips", ["0.mp4", "1.mp4"], workers=1, progress=False)
+    built = build(store, tmp_path / "clips", ["0.mp4", "1.mp4"])
     clips = [LabelledFrames(clip.digest, clip.digest, 0) for clip in built.stored]
     expected = {}
     with TemporaryDirectory(dir=tmp_path) as place:
         (Path(place) / "store").symlink_to(store.root)
-        for number, each in enumerate(SMALL):
+        for number, case in enumerate(SMALL):
             folder = Path(place) / f"checkpoint-{number}"
             folder.mkdir()
-            expected[folder.name] = _answers_in_training(each, folder, clips, store)
-        done = subprocess.run(
-            [sys.executable, "-c", LATER, place, *(clip.digest for clip in clips)],
-            cwd=Path(__file__).parents[3],
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        found = torch.load(Path(place) / "answers.pt", weights_only=True)
-    assert {each[0] for each in SMALL} == set(ARCHITECTURES)
+            expected[folder.name] = save_and_predict(case, folder, clips, store)
+        call_in_new_process(write_logits_of_champions, place, [clip.digest for clip in clips], CUDA_VISIBLE_DEVICES="")
+        found = torch.load(Path(place) / "logits.pt", weights_only=True)
+    assert {case[0] for case in SMALL} == set(ARCHITECTURES)
     assert set(found) == set(expected)
-    for number, each in enumerate(SMALL):
-        answers = expected[f"checkpoint-{number}"]
-        assert torch.equal(found[f"checkpoint-{number}"], answers), each
-        assert not torch.equal(answers[0], answers[1]), each
+    for number, case in enumerate(SMALL):
+        logits = expected[f"checkpoint-{number}"]
+        assert torch.equal(found[f"checkpoint-{number}"], logits), case
+        assert not torch.equal(logits[0], logits[1]), case
 
 
-def _answers_in_training(case: Case, folder: Path, clips: Sequence[LabelledFrames], store: FrameStore) -> torch.Tensor:
-    """Write a checkpoint as a worker does; the logits with which it would validate."""
+def save_and_predict(case: Case, folder: Path, clips: Sequence[LabelledFrames], store: FrameStore) -> torch.Tensor:
+    """Write a checkpoint and return the validation logits, both as a worker does."""
     name, options, num_frames, size = case
     arch, device, train = ARCHITECTURES[name], torch.device("cpu"), TrainConfig(size=size, precision="fp32")
     model = build_small(name, options, num_frames, size, num_classes=2)
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean.normal_(0, 0.1)
-            # Below 1: untrained networks let the signal die away.
+            # Below 1, since the signal vanishes in untrained networks.
             module.running_var.uniform_(0.5, 0.9)
     learner = build_learner(model, 0.01, train, stages=arch.stages, steps_per_epoch=4, device=device, precision="fp32")
     trial = TRIAL.model_copy(update={"arch": name, "options": options, "num_frames": num_frames, "train": train})

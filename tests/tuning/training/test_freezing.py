@@ -32,8 +32,8 @@ def train_config(**settings: object) -> TrainConfig:
     return TrainConfig.model_validate({"epochs": 9, **settings}, strict=True)
 
 
-def trained(model: nn.Module) -> list[int]:
-    """The stages of which all parameters train; each must train as a whole."""
+def trained_stages(model: nn.Module) -> list[int]:
+    """Return the stages that train; all parameters of a stage must agree."""
     by_stage: dict[int, set[bool]] = {}
     for name, parameter in model.named_parameters():
         by_stage.setdefault(stage_index(name, STAGES), set()).add(parameter.requires_grad)
@@ -41,7 +41,7 @@ def trained(model: nn.Module) -> list[int]:
     return sorted(stage for stage, flags in by_stage.items() if flags == {True})
 
 
-def test_a_parameter_belongs_to_the_stage_that_its_name_says() -> None:
+def test_stage_index_follows_from_the_parameters_name() -> None:
     assert stage_index("body.1.0.weight", STAGES) == 1
     assert stage_index("body.10.0.weight", STAGES) == 2
     assert stage_index("head.weight", STAGES) == 3
@@ -59,16 +59,18 @@ def test_a_parameter_belongs_to_the_stage_that_its_name_says() -> None:
         ({"trainable": 1, "unfreeze_every": 4}, {4: [2, 3], 5: [1, 2, 3], 9: [0, 1, 2, 3]}),
     ],
 )
-def test_what_trains_in_an_epoch(settings: dict[str, object], expected: dict[int, list[int]]) -> None:
+def test_freeze_for_epoch_trains_the_expected_stages(
+    settings: dict[str, object], expected: dict[int, list[int]]
+) -> None:
     model = ThreeStages()
     found = {}
     for epoch in expected:
         freeze_for_epoch(model, STAGES, train_config(**settings), epoch)
-        found[epoch] = trained(model)
+        found[epoch] = trained_stages(model)
     assert found == expected
 
 
-def test_frozen_layers_keep_weights_and_statistics_through_training() -> None:
+def test_frozen_stages_keep_weights_and_statistics_in_training() -> None:
     torch.manual_seed(0)
     model, train = ThreeStages(), train_config(trainable=1, weight_decay=0.5)
     optimizer = torch.optim.AdamW(parameter_groups(model, STAGES, train, 0.1))
@@ -82,7 +84,7 @@ def test_frozen_layers_keep_weights_and_statistics_through_training() -> None:
     assert {"body.10.0.weight", "body.10.1.running_mean", "head.bias"} <= moved
 
 
-def test_frozen_statistics_stay_while_all_weights_train() -> None:
+def test_frozen_statistics_stay_while_weights_train() -> None:
     model = ThreeStages()
     before = {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
     freeze_for_epoch(model, STAGES, train_config(frozen_statistics=True), 1)
@@ -94,7 +96,7 @@ def test_frozen_statistics_stay_while_all_weights_train() -> None:
     assert not any(torch.equal(value, before[name]) for name, value in model.state_dict().items() if name in before)
 
 
-def test_the_backbone_has_its_own_rate_and_norms_and_biases_do_not_decay() -> None:
+def test_parameter_groups_set_backbone_rate_and_no_decay_of_norms_and_biases() -> None:
     model = ThreeStages()
     groups = parameter_groups(model, STAGES, train_config(backbone_lr=0.1, weight_decay=0.05), 0.01)
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
@@ -110,14 +112,14 @@ def test_the_backbone_has_its_own_rate_and_norms_and_biases_do_not_decay() -> No
     ("settings", "first"),
     [({"trainable": "head"}, 3), ({"trainable": 1}, 2), ({"trainable": 1, "unfreeze_every": 8}, 1), ({}, 0)],
 )
-def test_what_never_trains_is_not_in_the_optimizer(settings: dict[str, object], first: int) -> None:
+def test_parameter_groups_leave_out_what_never_trains(settings: dict[str, object], first: int) -> None:
     model = ThreeStages()
     given = {id(p) for group in parameter_groups(model, STAGES, train_config(**settings), 0.1) for p in group["params"]}
     assert given == {id(p) for name, p in model.named_parameters() if stage_index(name, STAGES) >= first}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_parameter_of_an_architecture_is_in_one_stage_or_the_head(name: str) -> None:
+def test_each_parameter_of_an_architecture_is_in_one_stage_or_the_head(name: str) -> None:
     arch = ARCHITECTURES[name]
     num_frames, size = arch.default_input
     with torch.device("meta"):

@@ -11,7 +11,7 @@ from tuning.training.predictions import Predictions
 CLASSES = ("dip", "plank", "squat")
 
 
-def test_scores_agree_with_scikit_learn() -> None:
+def test_scores_equal_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     labels, predicted = rng.integers(0, 3, 200).tolist(), rng.integers(0, 3, 200).tolist()
     scores = score(labels, predicted, CLASSES)
@@ -21,7 +21,7 @@ def test_scores_agree_with_scikit_learn() -> None:
     assert sum(row.support for row in scores.per_class) == scores.num_clips == 200
 
 
-def test_a_class_without_clips_is_not_averaged_but_its_false_alarms_count() -> None:
+def test_class_without_clips_is_left_out_of_macro_f1_but_its_false_positives_count() -> None:
     scores = score([0, 0, 2, 2], [0, 1, 2, 2], CLASSES)
     assert scores.per_class[1].support == 0
     assert scores.macro_f1 == pytest.approx((2 / 3 + 1) / 2)

@@ -1,4 +1,4 @@
-"""Seconds by what they were spent on."""
+"""Seconds of each phase, on a clock that the tests move."""
 
 from __future__ import annotations
 
@@ -7,61 +7,86 @@ from collections.abc import Iterator
 
 import pytest
 
-from tuning.training.timing import TIME_METRICS, Stopwatch
+from tuning.training.timing import PHASES, TIME_METRICS, Stopwatch
 
 
-def late(batches: int, seconds: float) -> Iterator[int]:
-    for number in range(batches):
-        time.sleep(seconds)
-        yield number
+class Clock:
+    """Stands in for `time.perf_counter`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def test_waiting_is_not_counted_as_training() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+def seconds(**expected: float) -> dict[str, float]:
+    """Return the metrics of all phases, 0 for those that are not named."""
+    return {f"seconds_{phase}": pytest.approx(expected.get(phase, 0.0)) for phase in PHASES}
+
+
+def test_waiting_for_batches_is_not_counted_as_training(clock: Clock) -> None:
+    def slow_batches() -> Iterator[int]:
+        for number in range(3):
+            clock.advance(0.5)
+            yield number
+
     watch = Stopwatch()
-    began = time.perf_counter()
+    found = []
     with watch.phase("train"):
-        seen = []
-        for number in watch.iterate(late(3, 0.05)):
-            time.sleep(0.02)
-            seen.append(number)
-    whole = time.perf_counter() - began
-    taken = watch.collect()
-    assert seen == [0, 1, 2]
-    assert tuple(taken) == TIME_METRICS
-    assert taken["seconds_wait"] >= 0.15
-    assert taken["seconds_train"] >= 0.06
-    assert sum(taken.values()) == pytest.approx(whole, abs=0.01)
+        for number in watch.iterate(slow_batches()):
+            clock.advance(0.2)
+            found.append(number)
+    assert found == [0, 1, 2]
+    collected = watch.collect()
+    assert tuple(collected) == TIME_METRICS
+    assert collected == seconds(wait=1.5, train=0.6)
 
 
-def test_counts_on_from_nothing() -> None:
+def test_collect_starts_from_zero_again(clock: Clock) -> None:
     watch = Stopwatch()
     with watch.phase("val"):
-        time.sleep(0.01)
-    assert watch.collect()["seconds_val"] >= 0.01
-    assert set(watch.collect().values()) == {0.0}
+        clock.advance(1)
+    assert watch.collect() == seconds(val=1)
+    assert watch.collect() == seconds()
 
 
-def test_counts_what_ended_in_an_error() -> None:
+def test_a_phase_that_raises_is_counted(clock: Clock) -> None:
     watch = Stopwatch()
 
-    def broken() -> None:
+    def fail() -> None:
         with watch.phase("save"):
-            time.sleep(0.01)
+            clock.advance(1)
             raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
-        broken()
-    assert watch.collect()["seconds_save"] >= 0.01
+        fail()
+    assert watch.collect() == seconds(save=1)
 
 
-def test_timed_calls_count_apart_from_what_they_are_part_of() -> None:
+def test_wrapped_calls_are_not_counted_for_the_outer_phase(clock: Clock) -> None:
     watch = Stopwatch()
 
-    def doubled(number: int, *, late: float) -> int:
-        time.sleep(late)
+    def double(number: int, *, duration: float) -> int:
+        clock.advance(duration)
         return 2 * number
 
     with watch.phase("train"):
-        assert watch.wrap("vary", doubled)(4, late=0.02) == 8
-    taken = watch.collect()
-    assert taken["seconds_vary"] >= 0.02 > taken["seconds_train"]
+        clock.advance(3)
+        assert watch.wrap("vary", double)(4, duration=2) == 8
+    assert watch.collect() == seconds(train=3, vary=2)
+
+
+def test_real_time_is_measured() -> None:
+    watch = Stopwatch()
+    began = time.perf_counter()
+    with watch.phase("val"):
+        time.sleep(0.01)
+    assert 0.01 <= watch.collect()["seconds_val"] <= time.perf_counter() - began
