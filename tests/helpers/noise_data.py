@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.helpers.noise_training import choose_workload, noise_clips
-
 from tuning.config.load import parse_config
 from tuning.config.sweep_config import SweepConfig
 from tuning.training.trial_data import FoldClips, TrialData
