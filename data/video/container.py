@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,6 +98,10 @@ def demuxer_errors(container: InputContainer) -> Iterator[list[str]]:
     messages = (message.strip() for _, name, message in logs if name == container.format.name)
     errors.extend(dict.fromkeys(messages))
 
+
+# While one thread is in `_error_logging`, FFmpeg logs the errors of all threads. Those that no thread captures are also
+# raised as exceptions: Python must not print them a second time.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 _lock = threading.Lock()
 _active_blocks = 0

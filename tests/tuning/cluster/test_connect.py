@@ -23,25 +23,31 @@ def test_invalid_addresses_are_refused(address: str) -> None:
         check_address(address)
 
 
-def test_token_mode_is_set_for_a_cluster_that_requires_a_token(
-    ray_address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+@pytest.fixture
+def no_token_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set first: monkeypatch restores only what it changed, and Ray would use a mode that a test leaves behind.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_MODE")
+
+
+@pytest.mark.usefixtures("no_token_mode")
+def test_token_mode_is_set_for_a_cluster_that_requires_a_token(ray_address: str) -> None:
     use_token_if_required(ray_address)
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
+@pytest.mark.usefixtures("no_token_mode")
 def test_missing_token_raises(ray_address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ClusterError, match="requires a token: copy ~/.ray/auth_token"):
         use_token_if_required(ray_address)
 
 
-def test_token_mode_is_not_set_for_a_cluster_without_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_token_mode")
+def test_token_mode_is_not_set_for_a_cluster_without_tokens() -> None:
     """Any gRPC server stands for such a cluster: it does not answer that a token is missing."""
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     server = grpc.server(ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
