@@ -32,7 +32,7 @@ __all__ = ["one_seed_one_thread"]
 QUICK = {"c3d", "tsm_resnet18"}
 
 FULL_DEPTH = SMALL[0]
-"""The case that is exported with all its blocks; the others have one block per stage."""
+"""The case that is exported with all its blocks; the other deep networks have one or two of each kind."""
 
 
 def save_champion(best: Path, case: Case, folds: int = 1) -> None:

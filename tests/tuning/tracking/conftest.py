@@ -1,4 +1,4 @@
-"""A run in an MLflow database that the tests of a file share."""
+"""Sweeps in one MLflow database, whose creation takes seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.tracker import Tracker, open_tracker
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
     return parse_config({"runs_dir": str(tmp_path_factory.mktemp("runs")), "tracking": {"experiment": "unit"}})
 

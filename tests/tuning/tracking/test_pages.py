@@ -100,14 +100,14 @@ def test_artifacts_are_in_folders_by_kind(sweep: MlflowSweep, client: MlflowClie
     assert paths(client, sweep.find_trial_runs("b")[0].info.run_id) == set()
 
 
-def tested(run: RunFolder) -> EvaluationMetrics:
+def read_test_metrics(run: RunFolder) -> EvaluationMetrics:
     return EvaluationMetrics.load(run.test / METRICS_FILE)
 
 
 def test_registered_version_has_a_model_card(run: RunFolder, client: MlflowClient) -> None:
     version = client.get_model_version_by_alias("exercises", "champion")
     card, metrics = version.description, json.loads((run.test / "metrics.json").read_text())
-    assert card == model_card(run, tested(run), "models:/exercises/1")
+    assert card == model_card(run, read_test_metrics(run), "models:/exercises/1")
     assert f"| test       | 6       | {metrics['accuracy']:.3f}" in card
     assert "| validation | 3       | 0.600" in card
     low, _ = wilson_interval(3, 3)
@@ -132,7 +132,7 @@ def test_model_card_of_many_classes_is_shortened(run: RunFolder, tmp_path: Path)
         (longer.best / file.name).symlink_to(file)
     (longer.best / "checkpoint.json").unlink()
     (longer.best / "checkpoint.json").write_text(json.dumps(manifest))
-    card = model_card(longer, tested(longer), "models:/exercises/1")
+    card = model_card(longer, read_test_metrics(longer), "models:/exercises/1")
     assert len(card) <= MAX_CHARS
     assert "`split/split.csv` of the run lists the clips" in card
     assert card.endswith("whom you trust with these files.")

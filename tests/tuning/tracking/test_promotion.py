@@ -6,15 +6,16 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from tuning.config.sweep_config import SweepConfig
 from tuning.tracking.promotion import manual_promotion, promote_version
 from tuning.tracking.registry import ModelVersion, describe_version
 
 SPLIT, OTHER = "ab" * 32, "cd" * 32
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('registry')}/mlflow.db"
+@pytest.fixture
+def uri(config: SweepConfig) -> str:
+    return f"sqlite:///{config.runs_dir}/mlflow.db"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
 from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL
+from tests.helpers.shallow_networks import use_shallow_networks
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.trial_results import CHOICE
 from tuning.config.run_folder import RunFolder
@@ -46,9 +47,15 @@ def test_champion_is_registered_once_whatever_its_class_names(
 
 
 def test_champion_is_registered_silently_and_its_graph_equals_its_checkpoint(
-    tracker: Tracker, run: RunFolder, sweep: MlflowSweep, client: MlflowClient, capfd: pytest.CaptureFixture[str]
+    tracker: Tracker,
+    run: RunFolder,
+    sweep: MlflowSweep,
+    client: MlflowClient,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two folds of a network with an LSTM, whose export torch warns about."""
+    use_shallow_networks(monkeypatch)
     options = {"hidden": 8, "temporal": "lstm", "temporal_width": 8}
     trial = TRIAL.model_copy(update={"arch": "resnet18", "options": options, "num_frames": 3})
     manifest = MANIFEST.model_copy(update={"trial": trial, "folds": 2})
