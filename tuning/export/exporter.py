@@ -65,12 +65,14 @@ def export_champion(best: Path, folder: Path) -> ExportResult:
     """
     missing = [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ExportError(f"{', '.join(missing)} not installed: python -m pip install -r requirements-export.txt")
+        raise ExportError(
+            f"{', '.join(missing)} not installed; install with: python -m pip install -r requirements-export.txt"
+        )
     network, manifest = load_frames_to_logits(best)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ExportError(f"{str(folder)!r} can't be created ({error.strerror}): give another folder") from None
+        raise ExportError(f"{str(folder)!r} can't be created ({error.strerror}); give another folder") from None
     temporary = {name: folder / f".part-{name}" for name in (GRAPH_FILE, ONNX_FILE, MODEL_SETTINGS_FILE)}
     try:
         program = export_graph(network, manifest)

@@ -109,16 +109,16 @@ def classify_files(
         batch_size: clips per forward pass.
     """
     clips: list[tuple[Path, ModelInput]] = []
-    for file, seen in _decode_ahead(champion, files):
-        if isinstance(seen, UnreadableFile) or long_videos.is_long(seen.facts.duration):
+    for file, model_input in _decode_ahead(champion, files):
+        if isinstance(model_input, UnreadableFile) or long_videos.is_long(model_input.facts.duration):
             yield from _classify_clips(champion, clips, threshold)
             clips = []
-            if isinstance(seen, UnreadableFile):
-                yield seen
+            if isinstance(model_input, UnreadableFile):
+                yield model_input
             else:
                 yield from _classify_long_video(champion, file, threshold, long_videos, batch_size)
             continue
-        clips.append((file, seen))
+        clips.append((file, model_input))
         if len(clips) == batch_size:
             yield from _classify_clips(champion, clips, threshold)
             clips = []
@@ -168,12 +168,12 @@ def _classify_clips(
 ) -> Iterator[FileNote | FilePrediction]:
     if not clips:
         return
-    probabilities = champion.predict_probabilities([seen.frames for _, seen in clips])
-    for (file, seen), row in zip(clips, probabilities, strict=True):
-        if seen.facts.damage:
-            yield FileNote(str(file), seen.facts.damage)
+    probabilities = champion.predict_probabilities([model_input.frames for _, model_input in clips])
+    for (file, model_input), row in zip(clips, probabilities, strict=True):
+        if model_input.facts.damage:
+            yield FileNote(str(file), model_input.facts.damage)
         abstained = bool(row.max() < threshold)
-        yield FilePrediction(str(file), 0.0, seen.facts.duration, row, abstained, is_segment=False)
+        yield FilePrediction(str(file), 0.0, model_input.facts.duration, row, abstained, is_segment=False)
 
 
 def _decode_ahead(

@@ -1,4 +1,4 @@
-"""How long the training clips are, which tells clips from long videos."""
+"""The duration of the training clips, by which clips and long videos are distinguished."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _check(options: PredictOptions) -> None:
             raise ConfigError(f"--{name} {seconds:g}: give a time above 0")
     for file in (options.out, options.plot):
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise ConfigError(f"{str(file)!r} can't be written: give a file in an existing folder")
+            raise ConfigError(f"{str(file)!r} can't be written; give a file in an existing folder")
     if options.plot is None:
         return
     if options.plot.suffix.lower() not in PLOT_SUFFIXES:
@@ -163,9 +163,9 @@ def _long_video_options(run: RunFolder | None, options: PredictOptions) -> LongV
     window = options.window or (training_clip_seconds(run) if run is not None else None)
     always = options.long or options.plot is not None
     if window is None and (always or options.hop is not None):
-        raise ConfigError("the length of the training clips is unknown: give --window SECONDS")
+        raise ConfigError("the length of the training clips is unknown; give --window SECONDS")
     if window is not None and options.hop is not None and options.hop > window:
-        raise ConfigError(f"--hop {options.hop:g} leaves gaps between windows of {window:g} s: give at most that")
+        raise ConfigError(f"--hop {options.hop:g} leaves gaps between windows of {window:g} s; give at most that")
     return LongVideoOptions(window, options.hop, always)
 
 
@@ -194,6 +194,6 @@ def _open_output(out: Path | None) -> Iterator[TextIO]:
             yield stream
         temporary.replace(out)
     except OSError as error:
-        raise ConfigError(f"{str(out)!r} can't be written ({error.strerror}): give another file") from None
+        raise ConfigError(f"{str(out)!r} can't be written ({error.strerror}); give another file") from None
     finally:
         temporary.unlink(missing_ok=True)

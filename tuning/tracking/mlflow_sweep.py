@@ -40,8 +40,8 @@ class MlflowSweep:
     def find_trial_runs(self, trial_id: str) -> list[Any]:
         """Return the child runs of a trial: none, one, or several if the server froze while one was created.
 
-        A frozen server that resumes creates a run for each request it got meanwhile. The run that has the trial's
-        epochs comes first.
+        A frozen server that resumes creates a run for each request that it got while it was frozen. The run that has
+        the trial's epochs comes first.
         """
         found = mlflow_client(self.uri).search_runs(
             [self.experiment_id],
@@ -50,5 +50,5 @@ class MlflowSweep:
         return sorted(found, key=lambda run: run.data.metrics.get("epoch", 0), reverse=True)
 
     def find_logged_epochs(self, run_id: str) -> set[int]:
-        """Return the epochs of which the run has metrics."""
+        """Return the epochs whose metrics are logged."""
         return {int(point.value) for point in mlflow_client(self.uri).get_metric_history(run_id, "epoch")}

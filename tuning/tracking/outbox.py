@@ -56,7 +56,7 @@ class Outbox:
             lock.acquire(timeout=0)
         except Timeout:
             raise OutboxLocked(
-                f"another process works on the run {str(self.file.parent)!r}: wait until it has ended"
+                f"another process works on the run {str(self.file.parent)!r}; wait until it has ended"
             ) from None
         try:
             self._repair()

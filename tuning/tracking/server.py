@@ -44,7 +44,7 @@ def check_reachable(uri: str) -> None:
     reason = unreachable_reason(uri)
     if reason:
         raise TrackingError(
-            f"no MLflow server responds at {redact_uri(uri)} ({reason}): start it, or unset {TRACKING_URI_VARIABLE} "
+            f"no MLflow server responds at {redact_uri(uri)} ({reason}); start it, or unset {TRACKING_URI_VARIABLE} "
             "and tracking.uri to record runs in a local database"
         )
 

@@ -43,7 +43,7 @@ class Tracker:
 
 @contextmanager
 def open_tracker(run: RunFolder) -> Iterator[Tracker]:
-    """Yield the tracker of a run, which no other process can open meanwhile.
+    """Yield the tracker of a run, which one process can open at a time.
 
     Raises:
         OutboxLocked: another process works on the run.

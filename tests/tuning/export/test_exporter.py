@@ -131,7 +131,7 @@ def test_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert main(["export", "--run", str(run.path), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error == "error: onnx not installed: python -m pip install -r requirements-export.txt\n"
+    assert error == "error: onnx not installed; install with: python -m pip install -r requirements-export.txt\n"
     assert (Path(__file__).parents[3] / "requirements-export.txt").is_file()
     assert not (tmp_path / "out").exists()
 

@@ -169,4 +169,7 @@ def test_missing_gradio_and_invalid_port_are_refused_with_one_line(
     assert "give another --port" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert tuning.__main__.main(["app", "--run", str(run.path)]) == 2
-    assert capsys.readouterr().err == "error: the page needs the package gradio: pip install -r requirements-app.txt\n"
+    assert (
+        capsys.readouterr().err
+        == "error: the page needs the package gradio; install it with: pip install -r requirements-app.txt\n"
+    )

@@ -265,7 +265,7 @@ def test_invalid_options_are_refused_with_one_line(
         ([clip, "--top=0"], "--top 0: give 1 or more"),
         ([clip, "--batch=0"], "--batch 0: give 1 or more"),
         ([clip, "--window=0"], "--window 0: give a time above 0"),
-        ([clip, "--hop=3"], "--hop 3 leaves gaps between windows of 2 s: give at most that"),
+        ([clip, "--hop=3"], "--hop 3 leaves gaps between windows of 2 s; give at most that"),
         ([clip, f"--out={tmp_path}/none/x.csv"], "can't be written"),
         ([clip, f"--plot={tmp_path}/x.pdf"], "give a name that ends in .png or .svg"),
         ([clip, clip, f"--plot={tmp_path}/x.png"], "--plot shows one video"),

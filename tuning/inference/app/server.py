@@ -1,4 +1,4 @@
-"""The page in the browser: upload a clip, see the model's input, its prediction, and the Grad-CAM map.
+"""The page in the browser: upload a clip, get the model's input, its prediction, and the Grad-CAM map.
 
 Nothing is sent to other machines: browsers may load from this server only, and Gradio's usage reports are off.
 """
@@ -55,7 +55,7 @@ def serve(run: Path | None, model: Path | None, *, host: str, port: int) -> None
         TuningError: the port is in use or not valid.
     """
     if find_spec("gradio") is None:
-        raise ConfigError(f"the page needs the package gradio: pip install -r {_REQUIREMENTS_FILE}")
+        raise ConfigError(f"the page needs the package gradio; install it with: pip install -r {_REQUIREMENTS_FILE}")
     champion, found = open_champion(run, model)
     check_port(host, port)
     with tempfile.TemporaryDirectory(prefix="workout-clips-app-") as uploads:
@@ -142,14 +142,14 @@ def render_prediction(champion: Champion, file: Path, name: str, clip_seconds: f
 
 def _template_values(champion: Champion, file: Path, clip_seconds: float | None) -> dict[str, Any]:
     started = time.perf_counter()
-    seen = champion.read_clip(file)
+    model_input = champion.read_clip(file)
     decoded = time.perf_counter()
-    (probabilities,) = champion.predict_probabilities([seen.frames])
+    (probabilities,) = champion.predict_probabilities([model_input.frames])
     predicted = time.perf_counter()
-    heat = champion.grad_cam(seen.frames, int(probabilities.argmax()))
+    heat = champion.grad_cam(model_input.frames, int(probabilities.argmax()))
     ended = time.perf_counter()
     threshold = champion.calibration.threshold
-    facts, pictures = seen.facts, seen.frames.permute(0, 2, 3, 1).numpy()
+    facts, pictures = model_input.facts, model_input.frames.permute(0, 2, 3, 1).numpy()
     rotated = facts.rotation in (90, 270)
     return {
         "abstained": bool(probabilities.max() < threshold),
