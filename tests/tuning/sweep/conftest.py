@@ -28,7 +28,8 @@ def asha_run(place: Workplace, ray_address: str) -> tuple[Path, str]:
             "space.arch=[c3d,resnet18]",
             "space.num_frames=8",
             "space.lr=[0.001,0.00001]",
-            "train.epochs=3",
+            # Epochs take tenths of a second here: a stop must come before the last one even if it is some epochs late.
+            "train.epochs=12",
             "search.asha={grace_epochs: 2, reduction_factor: 2}",
             "resources.max_concurrent=1",
         )

@@ -31,7 +31,8 @@ def test_stopped_trials_free_their_slots(asha_run: tuple[Path, str]) -> None:
     assert set(statuses) == {"done", "stopped"}
     # One trial runs at a time: those after a stopped one started in the slot that it freed.
     assert "stopped" in statuses[:-1]
-    assert results["epochs"].tolist() == results["status"].map({"done": 3, "stopped": 2}).tolist()
+    assert (results.loc[results["status"] == "done", "epochs"] == 12).all()
+    assert results.loc[results["status"] == "stopped", "epochs"].between(2, 11).all()
 
 
 def test_leaderboard_has_every_trial_best_first(asha_run: tuple[Path, str]) -> None:
@@ -138,7 +139,9 @@ def test_the_two_best_checkpoints_and_the_last_are_kept(asha_run: tuple[Path, st
         scores = {epoch: each["val_macro_f1"] for epoch, each in enumerate(max(kept, key=_epoch).history, 1)}
         # Of equals the newest.
         best = sorted(scores, key=lambda epoch: (scores[epoch], epoch))[-2:]
-        assert sorted(map(_epoch, kept)) == sorted({*best, row["epochs"]})
+        expected, found = {*best, row["epochs"]}, set(map(_epoch, kept))
+        # A trial that is stopped between writing a checkpoint and deleting another keeps one more.
+        assert found == expected or (row["status"] == "stopped" and found > expected and len(found - expected) == 1)
         assert row["best_epoch"] == best[-1]
 
 
