@@ -124,7 +124,7 @@ def _train(frames: torch.Tensor, labels: torch.Tensor, normalise: Normalise) -> 
     walls = normalise(torch.randint(60, 110, (len(frames), 1, 1, 1, 1), dtype=torch.uint8).expand_as(frames))
     uniform = torch.full((len(frames), len(CLASSES)), 1 / len(CLASSES))
     targets = torch.cat([nn.functional.one_hot(labels, len(CLASSES)).float(), uniform])
-    for _ in range(20):
+    for _ in range(40):
         loss = nn.functional.cross_entropy(model(torch.cat([frames, walls])), targets)
         optimizer.zero_grad()
         loss.backward()
