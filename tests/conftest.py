@@ -14,14 +14,12 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.helpers.processes import LIMIT_SECONDS
+from tests.helpers.processes import LIMIT_SECONDS, PROJECT
 from tuning.ports import find_free_port
 
 # The same cases in each run, so that a failure can be reproduced.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
-
-PROJECT = Path(__file__).parents[1]
 
 NEED_RAY = (
     *("tuning/test_cli", "tuning/sweep/", "tuning/cluster/test_connect", "tuning/cluster/test_node_checks"),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from commandline import VERSION, run_command
-
-PROJECT = Path(__file__).parents[1]
+from tests.helpers.processes import PROJECT
 
 
 @pytest.mark.parametrize("package", ["data", "models", "tuning"])

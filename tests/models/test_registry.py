@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +15,8 @@ from models.architecture import DownloadableWeights
 from models.archs.c3d import C3DOptions
 from models.archs.resnet18 import ResNet18Options
 from models.registry import ARCHITECTURES, build_model, check_input, check_weights, get_architecture, parse_options
+from tests.helpers.processes import PROJECT
 from tests.helpers.small_models import build_small, error_message, first_case
-
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(

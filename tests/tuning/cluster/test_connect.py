@@ -10,11 +10,9 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config  # noqa: TID251  Ray has no public check of these files.
 
-from tests.helpers.processes import call_in_new_process
+from tests.helpers.processes import PROJECT, call_in_new_process
 from tuning.cluster.address import ClusterError, check_address, use_token_if_required
 from tuning.cluster.connect import connected
-
-PROJECT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:10001", "127.0.0.1", ":6379", "host:port", "127.0.0.1:99999"])

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.processes import succeeded
+from tests.helpers.processes import PROJECT, succeeded
 from tuning.cluster.submitted_job import WORKING_DIRS, check_lasting_paths, weight_paths, working_dir_copy
 from tuning.config.load import parse_config
 from tuning.config.paths import absolute_paths
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 
-PROJECT = Path(__file__).parents[3]
 PACKAGES = ("data", "models", "tuning")
 TOP_LEVEL_FILES = ("commandline.py", "requirements.txt")
 

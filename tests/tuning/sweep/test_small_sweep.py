@@ -103,8 +103,8 @@ def test_report_command_writes_the_same_page_without_using_the_test(
 def test_resume_of_an_ended_sweep_does_nothing(asha_run: tuple[Path, str], tuning_here: TuningHere) -> None:
     run = asha_run[0]
     uses = (run / "test_log.jsonl").read_bytes()
-    told = succeeded(tuning_here("sweep", "--resume", "asha")).stdout
-    assert told.startswith("asha has ended: report in runs/asha/report; nothing was done\n")
+    output = succeeded(tuning_here("sweep", "--resume", "asha")).stdout
+    assert output.startswith("asha has ended: report in runs/asha/report; nothing was done\n")
     assert (run / "test_log.jsonl").read_bytes() == uses
 
 
