@@ -37,8 +37,8 @@ from tuning.config.trial_config import TrialConfig
 from tuning.search.algorithms import grid_choices
 from tuning.training.epoch import predict, train_one_epoch
 from tuning.training.fold import FoldTraining, augmentation_settings, build_fold, configure_torch, initial_model
-from tuning.training.metrics import Scores, score_predictions
 from tuning.training.precision import choose_precision
+from tuning.training.scores import Scores, score_predictions
 from tuning.training.trial_data import FoldClips, TrialData
 
 

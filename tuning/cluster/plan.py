@@ -75,6 +75,6 @@ def plan_sweep(
         finalists=finals.top * finals.seeds if finals else 0,
         nodes=tuple((node.address, workers) for node in nodes if (workers := count_workers(node, slot))),
         seconds=estimate_seconds(config, data, profile, slot, max_concurrent=max_concurrent, trials=trials),
-        ends_early=any((config.search.asha, config.train.patience)),
+        ends_early=config.search.stops_trials or config.train.patience is not None,
         warnings=plan_warnings(config, profile, nodes, slot, max_concurrent=max_concurrent, trials=trials),
     )

@@ -20,8 +20,8 @@ from tuning.inference.champion import Champion
 from tuning.training.bootstrap import score_intervals
 from tuning.training.checkpoint import CheckpointError, Manifest
 from tuning.training.evaluation_metrics import AveragedMetrics, ClassMetrics, EvaluationMetrics, accuracy_interval
-from tuning.training.metrics import score_predictions
 from tuning.training.predictions import Predictions
+from tuning.training.scores import score_predictions
 
 
 @dataclass(frozen=True, slots=True)

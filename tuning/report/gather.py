@@ -116,23 +116,20 @@ def _reliability(predictions: Predictions, calibration: Calibration) -> SplitRel
     )
 
 
-_COMPARED = (
-    ("sampler", "imbalanced", "balanced"),
-    ("sampler", "imbalanced", "sqrt"),
-    ("loss", "plain", "weighted"),
-)
+_REFERENCES = {"sampler": "imbalanced", "loss": "plain"}
+"""The value of each axis that the other values are compared with."""
 
 
 def _comparisons(
     trials: Sequence[TrialResult], metric: str, groups: Mapping[str, str], train_clips: Mapping[str, int]
 ) -> list[PairedComparison]:
-    """Compare `imbalanced` and `balanced` in any case, and the other pairs of values if the sweep tried both."""
-    tried = {axis: {str(row.choice[axis]) for row in trials} for axis in ("sampler", "loss")}
-    return [
-        compare_pairs(trials, axis, first, second, metric=metric, groups=groups, train_clips=train_clips)
-        for number, (axis, first, second) in enumerate(_COMPARED)
-        if number == 0 or {first, second} <= tried[axis]
-    ]
+    """Compare `imbalanced` and `balanced` in any case, and the other values if the sweep tried both."""
+    pairs = {("sampler", "imbalanced", "balanced"): None}
+    for axis, reference in _REFERENCES.items():
+        tried = {str(row.choice[axis]) for row in trials}
+        if reference in tried:
+            pairs |= {(axis, reference, other): None for other in sorted(tried - {reference})}
+    return [compare_pairs(trials, *pair, metric=metric, groups=groups, train_clips=train_clips) for pair in pairs]
 
 
 def _mistakes(predicted: CalibratedPredictions, classes: Sequence[str]) -> list[Mistake]:

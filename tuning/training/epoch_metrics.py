@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from torch.nn import functional as F
 
 from tuning.training.epoch import EpochTotals
-from tuning.training.metrics import score_predictions
 from tuning.training.predictions import Predictions
+from tuning.training.scores import score_predictions
 from tuning.training.timing import TIME_METRICS
 
 EPOCH_METRICS = (

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data.intervals import wilson_interval
 from tuning.errors import TuningError
 from tuning.training.bootstrap import Interval
-from tuning.training.metrics import Scores
+from tuning.training.scores import Scores
 
 METRICS_FILE = "metrics.json"
 

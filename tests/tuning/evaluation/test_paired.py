@@ -18,8 +18,8 @@ from tuning.evaluation.paired import PairedComparison, class_counts, compare_pai
 from tuning.search.trial_result import TrialResult
 from tuning.training.checkpoint import save_checkpoint
 from tuning.training.learner import TrainingState
-from tuning.training.metrics import score
 from tuning.training.predictions import Predictions
+from tuning.training.scores import score
 
 CLASSES = ("dip", "plank", "squat")
 TRAIN_CLIPS = {"dip": 100, "plank": 10, "squat": 100}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from ray.tune.experiment import Experiment
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, Searcher, SearchGenerator
 
 from tuning.config.load import parse_config
@@ -155,14 +155,6 @@ def test_max_concurrent_limits_optuna() -> None:
     limited = build_search(parse_config({**optuna, "resources": {"max_concurrent": 2}})).algorithm
     assert isinstance(limited, ConcurrencyLimiter)
     assert limited.max_concurrent == 2
-
-
-def test_asha_counts_reported_epochs_and_can_be_switched_off() -> None:
-    scheduler = build_search(parse_config({})).scheduler
-    assert isinstance(scheduler, AsyncHyperBandScheduler)
-    assert scheduler._time_attr == "epoch"
-    off = parse_config({"search": {"asha": None}})
-    assert isinstance(build_search(off).scheduler, FIFOScheduler)
 
 
 def test_finals_train_each_choice_with_seeds_that_the_search_did_not_use() -> None:

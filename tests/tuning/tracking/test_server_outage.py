@@ -19,6 +19,8 @@ from tuning.tracking.mlflow_setup import create_sweep_run
 from tuning.tracking.tracker import Tracker, open_tracker
 from tuning.training.epoch_metrics import EPOCH_METRICS
 
+pytestmark = pytest.mark.slow
+
 DATABASES = [
     "sqlite",
     pytest.param("postgresql", marks=pytest.mark.skipif(None in POSTGRES, reason="PostgreSQL is not installed")),

@@ -6,7 +6,7 @@ from scipy.stats import bootstrap
 
 from data.intervals import wilson_interval
 from tuning.training.bootstrap import Interval, accuracies, group_bootstrap, macro_f1s
-from tuning.training.metrics import score
+from tuning.training.scores import score
 
 K = 3
 

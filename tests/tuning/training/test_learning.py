@@ -31,6 +31,8 @@ from tuning.training.epoch import predict, train_one_epoch
 from tuning.training.learner import build_learner
 from tuning.training.predictions import Predictions
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CLASSES = ("squat", "push Up")
 TRAINED, VALIDATED = 16, 16

@@ -14,6 +14,8 @@ from tuning.training.heaviest import heaviest_trials
 from tuning.training.profile import TrialProfile, profile_trial
 from tuning.training.trial_data import TrialData
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TrialData:

@@ -48,6 +48,11 @@ class SearchConfig(Settings):
     best trial of the search is the champion."""
 
     @property
+    def stops_trials(self) -> bool:
+        """Whether the scheduler may stop a trial before its last epoch."""
+        return self.asha is not None
+
+    @property
     def finalist_seeds(self) -> int | None:
         """Trials per finalist; None without finalists."""
         return self.finalists.seeds if self.finalists else None

@@ -1,6 +1,7 @@
 """Section `space`: the values that trials try.
 
-Each field of `SpaceConfig` that lists values is an axis of the search space: a trial has one value on each axis.
+Each field of `SpaceConfig` that lists values is an axis of the search space: a trial has one value on each axis. So is
+each setting in `train.py` and each option of an architecture: a new setting of the training loop is added there.
 """
 
 from __future__ import annotations

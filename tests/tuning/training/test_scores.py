@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from tuning.training.metrics import score, score_predictions
 from tuning.training.predictions import Predictions
+from tuning.training.scores import score, score_predictions
 
 CLASSES = ("dip", "plank", "squat")
 
