@@ -41,7 +41,8 @@ def execute(args: argparse.Namespace) -> int:
     from data.dataset.clips import read_groups
     from data.quality.audit import check_audit_folder, run_audit, write_audit_csv
     from data.quality.audit_page import write_audit_page
-    from data.quality.defects import UNUSABLE, Limits
+    from data.quality.defects import UNUSABLE
+    from data.quality.limits import Limits
 
     check_audit_folder(args.out)
     store = open_frame_store(args)

@@ -17,9 +17,10 @@ from data.clip import Clip
 from data.dataset.clips import scan_clips
 from data.errors import DataError
 from data.files import file_sha256, write_atomically
-from data.quality.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, Defect, Limits, clip_status, find_defects
+from data.quality.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, Defect, clip_status, find_defects
 from data.quality.grouping import find_groups
 from data.quality.leakage import measure_leakage
+from data.quality.limits import Limits
 from data.quality.similarity import Signature, find_signatures
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore

@@ -76,6 +76,10 @@ class SlidingWindows:
         self._timeline, self._read_errors = _scan(path)
         self.duration = self._timeline.seconds
         """Seconds from the first frame to the end of the last."""
+        self.frames = self._timeline.num_displayed
+        """Number of frames that the video displays."""
+        self.sought = False
+        """Always false: the video is decoded from its first to its last window."""
         self.seconds = min(seconds, self.duration)
         """Length of a window."""
         count = int(np.ceil((self.duration - self.seconds) / hop - 1e-6)) + 1

@@ -11,6 +11,7 @@ import binascii
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,8 +22,9 @@ import torch
 
 from data.errors import DataError
 from data.loading.frame_selection import FrameSelection
-from data.loading.model_input import load_model_input
 from data.loading.transforms import EvalTransform
+from data.quality.checked_clip import CheckedClip, load_checked_clip
+from data.quality.limits import Limits
 from data.video.decode import DecodeSettings
 from tuning.training.class_probabilities import tempered_softmax, top_classes
 from tuning.training.precision import autocast, choose_precision
@@ -33,7 +35,7 @@ NETWORK_FILE, SETTINGS_FILE = "network.pt2", "settings.json"
 TOP_K, ABSTAIN = "top_k", "abstain"
 """Parameters of `predict`."""
 
-_RESERVED_COLUMNS = ("label", "probability", "error")
+_RESERVED_COLUMNS = ("label", "probability", "error", "defects")
 _MAX_PATH_CHARS = 4096
 
 
@@ -52,6 +54,7 @@ class ClipClassifier:
         self.decode = DecodeSettings(**settings["decode"])
         self.selection = FrameSelection(**settings["selection"])
         self.transform = EvalTransform(settings["size"])
+        self.limits = Limits(**settings["limits"])
         self.batch_size = int(settings["at_once"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = choose_precision(settings["precision"], self.device)
@@ -72,25 +75,26 @@ class ClipClassifier:
 
         Returns:
             One row per clip: `label`, `probability`, then either a column per class or `label_1`, `probability_1`, …
-            for the most likely ones, and `error`: empty, or why the clip can't be read. Such a clip has no label.
+            for the most likely ones, then `error`: empty, or why the clip can't be read, and `defects`: empty, or the
+            names of the clip's defects. A clip that can't be read has no label.
 
         Raises:
             ValueError: `top_k` is not between 0 and the number of classes.
         """
         top_k, abstain = self._parse_params(params or {})
         clips = _list_clips(model_input)
-        results: list[np.ndarray | str] = []
+        results: list[_Result] = []
         for start in range(0, len(clips), self.batch_size):
             results += self._predict_batch(clips[start : start + self.batch_size])
         rows = [self._row(result, top_k, abstain) for result in results]
         table = pd.DataFrame(rows, columns=self.columns(top_k), dtype=object)
         # Missing values stay None: as NaN in a numeric column, MLflow's server would write them as invalid JSON.
-        return table if any(isinstance(result, str) for result in results) else table.infer_objects()
+        return table if any(result.error for result in results) else table.infer_objects()
 
     def columns(self, top_k: int = 0) -> list[str]:
         """Return the columns of the output."""
         top = [f"{name}_{rank}" for rank in range(1, top_k + 1) for name in ("label", "probability")]
-        return ["label", "probability", *(top if top_k else class_columns(self.classes)), "error"]
+        return ["label", "probability", *(top if top_k else class_columns(self.classes)), "error", "defects"]
 
     def _parse_params(self, params: Mapping[str, Any]) -> tuple[int, bool]:
         top_k = int(params.get(TOP_K, 0))
@@ -98,38 +102,57 @@ class ClipClassifier:
             raise ValueError(f"top_k must be 0 (all classes) to {len(self.classes)}, not {top_k}")
         return top_k, bool(params.get(ABSTAIN, False))
 
-    def _predict_batch(self, clips: Sequence[str]) -> list[np.ndarray | str]:
-        """Return for each clip its probabilities float32 `(K,)`, or why it can't be read."""
-        inputs = [self._read_frames(clip) for clip in clips]
-        readable = [frames for frames in inputs if isinstance(frames, torch.Tensor)]
+    def _predict_batch(self, clips: Sequence[str]) -> list[_Result]:
+        inputs = [self._read_clip(clip) for clip in clips]
+        readable = [clip.frames for clip in inputs if isinstance(clip, CheckedClip)]
         if not readable:
-            return [str(reason) for reason in inputs]
+            return [_Result(str(reason)) for reason in inputs]
         with torch.inference_mode(), autocast(self.precision, self.device):
             logits = self.network(torch.stack(readable).to(self.device)).float().cpu()
         probabilities = iter(tempered_softmax(logits, self.temperature).numpy())
-        return [frames if isinstance(frames, str) else next(probabilities) for frames in inputs]
+        return [
+            _Result("", next(probabilities), "; ".join(sorted(clip.defects)))
+            if isinstance(clip, CheckedClip)
+            else _Result(clip)
+            for clip in inputs
+        ]
 
-    def _read_frames(self, clip: str) -> torch.Tensor | str:
-        """Return the model's input, uint8 `(T, 3, S, S)`, or why the clip can't be read."""
+    def _read_clip(self, clip: str) -> CheckedClip | str:
+        """Return the model's input and the clip's defects, or why the clip can't be read."""
         try:
             content = _path_or_content(clip)
             if isinstance(content, Path):
-                return load_model_input(content, self.decode, self.selection, self.transform).frames
+                return self._load(content)
             with tempfile.NamedTemporaryFile(prefix="clip-") as file:
                 file.write(content)
                 file.flush()
-                return load_model_input(Path(file.name), self.decode, self.selection, self.transform).frames
+                return self._load(Path(file.name))
         except DataError as error:
             return str(error)
 
-    def _row(self, result: np.ndarray | str, top_k: int, abstain: bool) -> list[Any]:
-        if isinstance(result, str):
-            return ["", None, *(["", None] * top_k or [None] * len(self.classes)), result]
-        ranked = top_classes(result, self.classes, max(top_k, 1))
+    def _load(self, file: Path) -> CheckedClip:
+        return load_checked_clip(file, self.decode, self.selection, self.transform, self.limits)
+
+    def _row(self, result: _Result, top_k: int, abstain: bool) -> list[Any]:
+        if result.probabilities is None:
+            return ["", None, *(["", None] * top_k or [None] * len(self.classes)), result.error, ""]
+        ranked = top_classes(result.probabilities, self.classes, max(top_k, 1))
         best, probability = ranked[0]
         label = "" if abstain and probability < self.threshold else best
-        values = [value for pair in ranked for value in pair] if top_k else result.tolist()
-        return [label, probability, *values, ""]
+        values = [value for pair in ranked for value in pair] if top_k else result.probabilities.tolist()
+        return [label, probability, *values, "", result.defects]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What is returned for one clip."""
+
+    error: str
+    """Why the clip can't be read; empty if it can."""
+    probabilities: np.ndarray | None = None
+    """float32 `(K,)`; None if the clip can't be read."""
+    defects: str = ""
+    """Names of the clip's defects."""
 
 
 def _list_clips(model_input: Any) -> list[str]:

@@ -12,8 +12,9 @@ import torch
 
 from data.errors import DataError
 from data.loading.loaders import Batch, EvalDataset, eval_loader
-from data.loading.model_input import ModelInput, load_model_input
 from data.loading.transforms import EvalTransform, Normalise
+from data.quality.checked_clip import CheckedClip, load_checked_clip
+from data.quality.limits import Limits
 from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from data.video.sliding_windows import SlidingWindows
@@ -33,16 +34,18 @@ from tuning.training.predictions import Predictions
 class Champion:
     """A trained model with everything it needs to classify clips: decoding, frame selection, calibration."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         """Load a checkpoint.
 
         Args:
             folder: a champion's or another trial's checkpoint.
+            limits: thresholds from which a clip is suspect; default: those of an audit.
 
         Raises:
             CheckpointError: there is no checkpoint, or its files are damaged.
         """
         model, self.manifest = load_model(folder)
+        self.limits = limits or Limits()
         self.calibration = Calibration.load(folder)
         self.classes = self.manifest.classes
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -91,13 +94,13 @@ class Champion:
         logits = torch.stack([one.logits for one in predictions]).double().mean(0).float()
         return Predictions(predictions[0].clip_ids, predictions[0].labels, logits)
 
-    def read_clip(self, file: Path) -> ModelInput:
-        """Decode the model's input from a video file, one clip.
+    def read_clip(self, file: Path) -> CheckedClip:
+        """Decode the model's input from a video file, one clip, and find the clip's defects.
 
         Raises:
             DataError: the file can't be decoded.
         """
-        return load_model_input(file, self.manifest.decode, self.selection, self.transform)
+        return load_checked_clip(file, self.manifest.decode, self.selection, self.transform, self.limits)
 
     def open_windows(self, file: Path, seconds: float, hop: float) -> SlidingWindows:
         """Open a long video as sliding windows, which `window_input` turns into the model's inputs.
@@ -147,7 +150,7 @@ def open_champion(run: Path | None, model: Path | None) -> tuple[Champion, RunFo
 
     Raises:
         CheckpointError: there is no champion, or its files are damaged.
-        ConfigError: there is no such run, or its sweep has not ended.
+        ConfigError: there is no such run, its sweep has not ended, or its settings are damaged.
     """
     if run is not None:
         found = find_run(str(run))
@@ -156,7 +159,13 @@ def open_champion(run: Path | None, model: Path | None) -> tuple[Champion, RunFo
                 f"run {found.cli_name!r} has no champion yet, since its sweep has not ended; resume it with: "
                 f"python -m tuning sweep --resume {found.cli_name}"
             )
-        return Champion(found.best), found
+        return _champion_of(found), found
     assert model is not None
     parent = RunFolder(model.absolute().parent)
-    return Champion(model), parent if parent.config.is_file() and parent.best == model.absolute() else None
+    if parent.config.is_file() and parent.best == model.absolute():
+        return _champion_of(parent), parent
+    return Champion(model), None
+
+
+def _champion_of(run: RunFolder) -> Champion:
+    return Champion(run.best, run.read_config().data.limits())

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.dataset.clips import VIDEO_SUFFIXES
 from data.errors import DataError
-from data.loading.model_input import ModelInput
+from data.quality.checked_clip import CheckedClip
 from tuning.inference.champion import Champion
 from tuning.inference.clip_length import LONG_FACTOR
 from tuning.inference.segments import PredictedTimeline, Segment, find_segments, predict_timeline
@@ -33,6 +33,8 @@ class FilePrediction:
     abstained: bool
     """Whether the probability of the most likely class is below the threshold."""
     is_segment: bool
+    defects: tuple[str, ...]
+    """Sorted names of the defects of the clip or of most of the segment, as `python -m data audit` reports them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +110,17 @@ def classify_files(
         long_videos: which videos are cut into segments.
         batch_size: clips per forward pass.
     """
-    clips: list[tuple[Path, ModelInput]] = []
-    for file, model_input in _decode_ahead(champion, files):
-        if isinstance(model_input, UnreadableFile) or long_videos.is_long(model_input.facts.duration):
+    clips: list[tuple[Path, CheckedClip]] = []
+    for file, clip in _decode_ahead(champion, files):
+        if isinstance(clip, UnreadableFile) or long_videos.is_long(clip.facts.duration):
             yield from _classify_clips(champion, clips, threshold)
             clips = []
-            if isinstance(model_input, UnreadableFile):
-                yield model_input
+            if isinstance(clip, UnreadableFile):
+                yield clip
             else:
                 yield from _classify_long_video(champion, file, threshold, long_videos, batch_size)
             continue
-        clips.append((file, model_input))
+        clips.append((file, clip))
         if len(clips) == batch_size:
             yield from _classify_clips(champion, clips, threshold)
             clips = []
@@ -144,7 +146,15 @@ def segment_results(file: Path, timeline: PredictedTimeline, segments: Sequence[
     """Return a video's segments as predictions, after a note if the video is damaged."""
     notes = [FileNote(str(file), timeline.damage)] if timeline.damage else []
     predictions = [
-        FilePrediction(str(file), segment.start, segment.end, segment.probabilities, segment.abstained, is_segment=True)
+        FilePrediction(
+            str(file),
+            segment.start,
+            segment.end,
+            segment.probabilities,
+            segment.abstained,
+            is_segment=True,
+            defects=segment.defects,
+        )
         for segment in segments
     ]
     return [*notes, *predictions]
@@ -164,24 +174,25 @@ def _classify_long_video(
 
 
 def _classify_clips(
-    champion: Champion, clips: Sequence[tuple[Path, ModelInput]], threshold: float
+    champion: Champion, clips: Sequence[tuple[Path, CheckedClip]], threshold: float
 ) -> Iterator[FileNote | FilePrediction]:
     if not clips:
         return
-    probabilities = champion.predict_probabilities([model_input.frames for _, model_input in clips])
-    for (file, model_input), row in zip(clips, probabilities, strict=True):
-        if model_input.facts.damage:
-            yield FileNote(str(file), model_input.facts.damage)
+    probabilities = champion.predict_probabilities([clip.frames for _, clip in clips])
+    for (file, clip), row in zip(clips, probabilities, strict=True):
+        if clip.facts.damage:
+            yield FileNote(str(file), clip.facts.damage)
         abstained = bool(row.max() < threshold)
-        yield FilePrediction(str(file), 0.0, model_input.facts.duration, row, abstained, is_segment=False)
+        defects = tuple(sorted(clip.defects))
+        yield FilePrediction(str(file), 0.0, clip.facts.duration, row, abstained, is_segment=False, defects=defects)
 
 
 def _decode_ahead(
     champion: Champion, files: Iterable[Path | UnreadableFile]
-) -> Iterator[tuple[Path, ModelInput | UnreadableFile]]:
+) -> Iterator[tuple[Path, CheckedClip | UnreadableFile]]:
     """Yield each file with the model's input, in order; a bounded number of files is decoded ahead by threads."""
 
-    def decode(file: Path | UnreadableFile) -> tuple[Path, ModelInput | UnreadableFile]:
+    def decode(file: Path | UnreadableFile) -> tuple[Path, CheckedClip | UnreadableFile]:
         if isinstance(file, UnreadableFile):
             return Path(file.path), file
         try:
@@ -190,7 +201,7 @@ def _decode_ahead(
             return file, UnreadableFile(str(file), str(error))
 
     num_threads = os.cpu_count() or 1
-    pending: deque[Future[tuple[Path, ModelInput | UnreadableFile]]] = deque()
+    pending: deque[Future[tuple[Path, CheckedClip | UnreadableFile]]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
         try:
             for file in files:

@@ -15,6 +15,7 @@ from tuning.training.class_probabilities import top_classes
 OutputFormat = Literal["table", "csv", "json"]
 
 ABSTAINED_TEXT = "not one of these"
+_DEFECT_SEPARATOR = "; "
 
 
 def write_predictions(
@@ -31,8 +32,9 @@ def write_predictions(
         predictions: of clips and segments, in order.
         classes: K names.
         stream: written to.
-        format: `csv` has one row per prediction, whose label is empty if the model abstains, and two more columns for
-            each further class of `top`; `json` is one list.
+        format: `csv` has one row per prediction, whose label is empty if the model abstains, two more columns for
+            each further class of `top`, and the names of the defects last; `json` is one list. The table has a column
+            of defects if there are any.
         top: number of most likely classes, 1 to K.
     """
     if format == "csv":
@@ -57,7 +59,7 @@ def format_time(seconds: float) -> str:
 def _write_csv(predictions: Iterable[FilePrediction], classes: Sequence[str], stream: TextIO, top: int) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     others = [f"{name}_{rank}" for rank in range(2, top + 1) for name in ("label", "probability")]
-    writer.writerow(["clip", "start", "end", "label", "probability", "abstained", *others])
+    writer.writerow(["clip", "start", "end", "label", "probability", "abstained", *others, "defects"])
     for prediction in predictions:
         (best, probability), *rest = top_classes(prediction.probabilities, classes, top)
         label = "" if prediction.abstained else best
@@ -66,6 +68,7 @@ def _write_csv(predictions: Iterable[FilePrediction], classes: Sequence[str], st
             [
                 *(prediction.path, f"{prediction.start:.2f}", f"{prediction.end:.2f}"),
                 *(label, f"{probability:.6f}", str(prediction.abstained).lower(), *more),
+                _DEFECT_SEPARATOR.join(prediction.defects),
             ]
         )
         # So that a killed process leaves the rows written so far.
@@ -82,6 +85,7 @@ def _json_values(prediction: FilePrediction, classes: Sequence[str], top: int) -
         "probability": round(best[0][1], 6),
         "abstained": prediction.abstained,
         "top": [{"label": name, "probability": round(value, 6)} for name, value in best],
+        "defects": list(prediction.defects),
     }
 
 
@@ -91,6 +95,10 @@ def _table(predictions: Sequence[FilePrediction], classes: Sequence[str], top: i
     times = any(prediction.is_segment for prediction in predictions)
     header = ["clip", *(["from", "to"] if times else []), "class", "probability", *(["most likely"] if top > 1 else [])]
     rows = [_row(prediction, classes, top, times) for prediction in predictions]
+    if any(prediction.defects for prediction in predictions):
+        header.append("defects")
+        for row, prediction in zip(rows, predictions, strict=True):
+            row.append(_DEFECT_SEPARATOR.join(prediction.defects))
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
 

@@ -100,7 +100,7 @@ class _Messages:
     def __init__(self, long_videos: LongVideoOptions) -> None:
         self.num_unreadable = 0
         self._long_videos = long_videos
-        self._num_abstained = self._num_predictions = 0
+        self._num_abstained = self._num_suspect = self._num_predictions = 0
         self._noted_length = False
 
     def predictions(self, results: Iterable[FileResult]) -> Iterator[FilePrediction]:
@@ -108,6 +108,7 @@ class _Messages:
         for result in results:
             if isinstance(result, FilePrediction):
                 self._num_abstained += result.abstained
+                self._num_suspect += bool(result.defects)
                 self._num_predictions += 1
                 self._note_if_long(result)
                 yield result
@@ -118,11 +119,16 @@ class _Messages:
                 _print_error(f"note: {result.path}: {result.text}")
 
     def summarise(self) -> None:
-        """Print how many predictions are withheld, and how many paths are unreadable."""
+        """Print how many predictions are withheld, how many are of suspect clips, and how many paths are unreadable."""
         if self._num_abstained:
             _print_error(
                 f"note: {self._num_abstained} of {self._num_predictions} predictions are withheld, since no class is "
                 "likely enough; --no-abstain shows the most likely class anyway"
+            )
+        if self._num_suspect:
+            _print_error(
+                f"note: {self._num_suspect} of {self._num_predictions} predictions are of clips with defects, named "
+                "beside them; they may mean nothing"
             )
         if self.num_unreadable > 1:
             _print_error(f"error: {self.num_unreadable} paths can't be read, named above")

@@ -14,7 +14,7 @@ from data.dataset.same_bytes import find_copies, merge_groups_of_copies
 from data.dataset.splits import LEFT_OUT, Split, check_split, read_split
 from data.dataset.stratify import make_folds, make_split
 from data.errors import DataError
-from data.quality.defects import Defect, Limits, find_defects
+from data.quality.defects import Defect, find_defects
 from data.quality.grouping import Grouping, find_groups
 from data.quality.similarity import find_signatures
 from data.store.build_report import BuildReport
@@ -127,8 +127,7 @@ def prepare(scanned: ScannedData, config: SweepConfig, *, progress: bool) -> Pre
     split = _settled_split(scanned, config.data, grouping, copies)
     check_failures(split, build, config.data.max_failed)
     used = [row.clip for row in split.rows if row.split != LEFT_OUT]
-    limits = Limits(config.data.min_seconds, config.data.max_seconds)
-    defects = find_defects(used, build, store, signatures, limits)
+    defects = find_defects(used, build, store, signatures, config.data.limits())
     return PreparedData(split, config.store, build, grouping, copies, tuple(defects))
 
 

@@ -162,7 +162,9 @@ class MlflowWriter:
         self._client.log_artifact(run_id, str(self.run.split), "split")
         self._client.set_tag(run_id, "champion", "true")
         self._client.set_tag(self.sweep.parent_run_id, CHAMPION_TAG, event.trial)
-        self.model_version = register_champion(self.sweep.uri, run_id, self.run.best, event.model_name).number
+        limits = self.run.read_config().data.limits()
+        version = register_champion(self.sweep.uri, run_id, self.run.best, event.model_name, limits)
+        self.model_version = version.number
 
     def _log_test(self, event: ChampionTested) -> None:
         """Log the test report to the parent run, the champion's run and the registered version."""

@@ -28,7 +28,8 @@ _CALL = """## How to call
 model = mlflow.pyfunc.load_model("{uri}")
 model.predict(pd.DataFrame({{"clip": ["clip.mp4"]}}), params={{"top_k": {top}, "abstain": True}})
 ```
-A clip is a path, a file:// URL, or the file's content as base64. Served with `mlflow models serve -m {uri}
+A clip is a path, a file:// URL, or the file's content as base64. The column `defects` names what is wrong with a clip,
+such as `black`, `still` or `one frame`: its answer may mean nothing. Served with `mlflow models serve -m {uri}
 --env-manager local`:
 ```
 curl localhost:5000/invocations -H 'Content-Type: application/json' \\

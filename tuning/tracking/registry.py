@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.quality.limits import Limits
 from tuning.tracking.logged_model import log_champion_model
 from tuning.tracking.server import active_run, mlflow_client
 from tuning.training.checkpoint import Manifest, read_manifest
@@ -33,7 +34,7 @@ class ModelVersion:
         return f"models:/{self.model}/{self.number}"
 
 
-def register_champion(uri: str, run_id: str, best: Path, model_name: str) -> ModelVersion:
+def register_champion(uri: str, run_id: str, best: Path, model_name: str, limits: Limits) -> ModelVersion:
     """Log a champion's model to its run and register it as a candidate; a checkpoint is registered once.
 
     Args:
@@ -41,6 +42,7 @@ def register_champion(uri: str, run_id: str, best: Path, model_name: str) -> Mod
         run_id: the champion's run.
         best: the champion's checkpoint.
         model_name: name of the registered model.
+        limits: thresholds from which the model names a clip suspect.
     """
     client, manifest = mlflow_client(uri), read_manifest(best)
     for found in client.search_model_versions(f"name = '{model_name}' and run_id = '{run_id}'"):
@@ -52,7 +54,7 @@ def register_champion(uri: str, run_id: str, best: Path, model_name: str) -> Mod
         SPLIT_TAG: manifest.split_sha256,
     }
     with active_run(uri, run_id):
-        model_id = log_champion_model(best, metadata)
+        model_id = log_champion_model(best, metadata, limits)
         version = _create_version(client, model_id, run_id, model_name, manifest)
     client.set_registered_model_alias(model_name, CANDIDATE, version.number)
     return version

@@ -14,7 +14,7 @@ from data.__main__ import main
 from data.errors import DataError
 from data.quality.audit import Audit, run_audit, write_audit_csv
 from data.quality.audit_page import MAX_CLIPS_PER_DEFECT, write_audit_page
-from data.quality.defects import Limits
+from data.quality.limits import Limits
 from data.store.frame_store import FrameStore
 from data.video.decode import DecodeSettings
 from tests.helpers.video_files import grey_levels, moving_square, write_video

@@ -12,13 +12,9 @@ import pytest
 from data.clip import Clip
 from data.dataset.clips import scan_clips
 from data.errors import DataError
-from data.quality.defects import (
-    DEFECT_KINDS,
-    Limits,
-    defects_of_file,
-    defects_of_frames,
-    find_defects,
-)
+from data.quality.clip_defects import defects_of_file, defects_of_frames
+from data.quality.defects import DEFECT_KINDS, find_defects
+from data.quality.limits import Limits
 from data.quality.motion import block_means, count_black_frames, largest_change, largest_shift
 from data.quality.similarity import Signature, find_signatures
 from data.store.build_report import BuildReport

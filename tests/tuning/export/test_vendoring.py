@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tuning.export.vendoring import vendor_module
 
-INSTALLED = {"av", "numpy", "pandas", "torch", "torchvision"}
+INSTALLED = {"PIL", "av", "numpy", "pandas", "torch", "torchvision"}
 """Packages that a registered model requires."""
 
 

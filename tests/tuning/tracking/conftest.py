@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tuning.config.load import parse_config
+from tuning.config.load import parse_config, save_config
 from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.tracking.mlflow_setup import create_sweep_run
@@ -34,10 +34,11 @@ def client(sweep: MlflowSweep) -> MlflowClient:
 
 
 @pytest.fixture
-def run(sweep: MlflowSweep, tmp_path: Path) -> RunFolder:
+def run(sweep: MlflowSweep, config: SweepConfig, tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path / "runs/unit-run")
     run.path.mkdir(parents=True)
     sweep.save(run.tracking)
+    save_config(config, run.config)
     return run
 
 

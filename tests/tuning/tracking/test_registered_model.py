@@ -123,10 +123,11 @@ def tables(name: str, all_tables: dict[str, Tables]) -> Tables:
 
 def test_registered_model_predicts_what_the_champion_predicts(name: str, run: RunFolder, tables: Tables) -> None:
     expected = champion_probabilities(run)
-    columns = ["label", "probability", "dip", "label (class)", "squat", "error"]
+    columns = ["label", "probability", "dip", "label (class)", "squat", "error", "defects"]
     for table in (tables.paths, tables.urls, tables.contents, tables.records):
         assert table["columns"] == columns
-        assert {row[-1] for row in table["data"]} == {""}
+        assert {row[-2] for row in table["data"]} == {""}
+        assert {row[-1] for row in table["data"]} == {"too short"}, "the clips last less than half a second"
         found = torch.tensor([row[2:5] for row in table["data"]])
         torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[name])
         assert [row[0] for row in table["data"]] == [CLASSES[int(i)] for i in expected.argmax(1)]
@@ -140,14 +141,14 @@ def test_unreadable_clip_leaves_the_other_predictions_unchanged(name: str, run: 
     torch.testing.assert_close(found, champion_probabilities(run)[[0, 3]], rtol=0, atol=TOLERANCE[name])
     for index in (1, 2, 4, 5, 6):
         assert rows[index][:5] == ["", None, None, None, None]
-    assert "FFmpeg can't read it" in rows[1][-1]
-    errors = [rows[index][-1] for index in (2, 4, 5, 6)]
+    assert "FFmpeg can't read it" in rows[1][-2]
+    errors = [rows[index][-2] for index in (2, 4, 5, 6)]
     assert errors == ["no such file", "no clip is given", "it is a folder; give video files", "no such file"]
 
 
 def test_top_k_and_abstain(run: RunFolder, tables: Tables) -> None:
     columns = ["label", "probability", "label_1", "probability_1", "label_2", "probability_2"]
-    assert tables.top_two["columns"] == [*columns, "error"]
+    assert tables.top_two["columns"] == [*columns, "error", "defects"]
     threshold = Calibration.load(run.best).threshold
     rows = zip(tables.paths["data"], tables.top_two["data"], tables.abstaining["data"], strict=True)
     for row, short, careful in rows:
@@ -162,7 +163,7 @@ def test_model_files_contain_renamed_code_and_no_pickle(runs: dict[str, RunFolde
     version = client.get_model_version("exercises", "1")
     folder = Path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location[7:])
     requirements = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()}
-    assert requirements == {"mlflow", "torch", "torchvision", "av", "numpy", "pandas"}
+    assert requirements == {"mlflow", "torch", "torchvision", "av", "numpy", "pandas", "pillow"}
     (package,) = [path for path in (folder / "code").iterdir() if path.name != "__pycache__"]
     assert package.name.startswith("clip_labeller_")
     sources = list(package.rglob("*.py"))
@@ -176,7 +177,8 @@ def test_model_files_contain_renamed_code_and_no_pickle(runs: dict[str, RunFolde
 
 def test_invalid_top_k_raises(runs: dict[str, RunFolder], tmp_path: Path) -> None:
     best = runs["one"].best
-    (tmp_path / "settings.json").write_text(json.dumps(inference_settings(read_manifest(best), Calibration.load(best))))
+    settings = {**inference_settings(read_manifest(best), Calibration.load(best)), "limits": {}}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
     torch.export.save(torch.export.export(torch.nn.Identity(), (torch.zeros(1),)), tmp_path / "network.pt2")
     with pytest.raises(ValueError, match=r"^top_k must be 0 \(all classes\) to 3, not 4$"):
         ClipClassifier(tmp_path).predict({"clip": "x.mp4"}, {"top_k": 4})

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from data.quality.limits import Limits
 from tuning.config.schema.base import Settings
 
 AUTO_GROUPS = "auto"
@@ -56,3 +57,7 @@ class DataConfig(Settings):
         if self.min_seconds >= self.max_seconds:
             raise ValueError(f"min_seconds ({self.min_seconds:g}) must be below max_seconds ({self.max_seconds:g})")
         return self
+
+    def limits(self) -> Limits:
+        """Return the thresholds from which a clip is suspect."""
+        return Limits(min_seconds=self.min_seconds, max_seconds=self.max_seconds)

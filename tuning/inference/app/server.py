@@ -142,14 +142,14 @@ def render_prediction(champion: Champion, file: Path, name: str, clip_seconds: f
 
 def _template_values(champion: Champion, file: Path, clip_seconds: float | None) -> dict[str, Any]:
     started = time.perf_counter()
-    model_input = champion.read_clip(file)
+    clip = champion.read_clip(file)
     decoded = time.perf_counter()
-    (probabilities,) = champion.predict_probabilities([model_input.frames])
+    (probabilities,) = champion.predict_probabilities([clip.frames])
     predicted = time.perf_counter()
-    heat = champion.grad_cam(model_input.frames, int(probabilities.argmax()))
+    heat = champion.grad_cam(clip.frames, int(probabilities.argmax()))
     ended = time.perf_counter()
     threshold = champion.calibration.threshold
-    facts, pictures = model_input.facts, model_input.frames.permute(0, 2, 3, 1).numpy()
+    facts, pictures = clip.facts, clip.frames.permute(0, 2, 3, 1).numpy()
     rotated = facts.rotation in (90, 270)
     return {
         "abstained": bool(probabilities.max() < threshold),
@@ -165,7 +165,7 @@ def _template_values(champion: Champion, file: Path, clip_seconds: float | None)
         "model_ms": round(1000 * (predicted - decoded)),
         "cam_ms": round(1000 * (ended - predicted)),
         "device": "GPU" if champion.device.type == "cuda" else "CPU",
-        "notes": _notes(facts.damage, facts.duration, clip_seconds),
+        "notes": _notes(clip.defects, facts.duration, clip_seconds),
         "frames": [
             {
                 "picture": square_jpeg(picture, _FRAME_PIXELS),
@@ -178,8 +178,10 @@ def _template_values(champion: Champion, file: Path, clip_seconds: float | None)
     }
 
 
-def _notes(damage: str, duration: float, clip_seconds: float | None) -> list[str]:
-    notes = [f"The file is damaged: {damage}."] if damage else []
+def _notes(defects: Mapping[str, str], duration: float, clip_seconds: float | None) -> list[str]:
+    notes = [
+        f"Suspect clip: {name} ({detail}). The prediction may mean nothing." for name, detail in sorted(defects.items())
+    ]
     if clip_seconds is not None and duration > LONG_FACTOR * clip_seconds:
         notes.append(
             f"This video is {duration:.0f} s long, the training clips {clip_seconds:.0f} s: one prediction for all of "
