@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass
 
 from data.errors import DataError
@@ -43,9 +45,33 @@ def check_printable(name: str) -> None:
     """Check that a name can be printed in one line.
 
     Raises:
-        DataError: it contains a line break, a control character or bytes that are not UTF-8.
+        DataError: it contains a line break, a control character or bytes that are not UTF-8, or the locale can't
+            represent it; the message says which character it is.
     """
-    if _UNPRINTABLE.search(name):
+    found = _UNPRINTABLE.search(name)
+    if found is None:
+        return
+    if _is_utf8_in_another_locale(name):
         raise DataError(
-            f"the name {name!r} has a line break, a control character or bytes that are not UTF-8: rename it"
+            f"the name {os.fsencode(name).decode()!r} can't be read, since the encoding of this locale is "
+            f"{sys.getfilesystemencoding()}: set PYTHONUTF8=1"
         )
+    raise DataError(f"the name {name!r} has {_describe_character(found[0])} at position {found.start() + 1}: rename it")
+
+
+def _is_utf8_in_another_locale(name: str) -> bool:
+    if sys.getfilesystemencoding() == "utf-8":
+        return False
+    try:
+        os.fsencode(name).decode()
+    except UnicodeError:
+        return False
+    return True
+
+
+def _describe_character(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"the byte 0x{code - 0xDC00:02X}, which is not UTF-8,"
+    what = "a line break" if character in "\n\r\x0b\x0c\x85\u2028\u2029" else "a control character"
+    return f"{what} (U+{code:04X})"

@@ -1,4 +1,4 @@
-"""Write files atomically, check output paths in advance, hash files."""
+"""Write files atomically, hash files, say why a path is not a file."""
 
 from __future__ import annotations
 
@@ -41,22 +41,13 @@ def write_folder_atomically(path: Path) -> Iterator[Path]:
     temporary.rename(path)
 
 
-def check_output_paths(*paths: Path) -> None:
-    """Check, before a long computation, that its output files can be written and don't exist yet.
-
-    Raises:
-        DataError: a file exists (someone may have edited it), two paths are the same, or a folder can't be written.
-    """
-    for number, path in enumerate(paths):
-        if path.exists():
-            raise DataError(f"'{path}' exists: give another name, or remove it")
-        if path.absolute() in [other.absolute() for other in paths[:number]]:
-            raise DataError(f"two outputs have the path '{path}': give each its own")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir():
-            raise DataError(f"can't write '{path}': '{folder}' is a file")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise DataError(f"can't write '{path}': no permission for '{folder}'")
+def not_a_file(path: Path, remedy: str) -> str:
+    """Return why a path is not a regular file, and the remedy if something else is there."""
+    if path.is_dir():
+        return f"it is a folder; {remedy}"
+    if path.exists():
+        return f"it is a pipe or a device; {remedy}"
+    return "it is a link to a file that does not exist" if path.is_symlink() else "no such file"
 
 
 def file_sha256(file: Path) -> str:

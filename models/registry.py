@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +30,7 @@ from models.archs import (
 )
 from models.clip_model import ClipModel
 from models.errors import ModelError
+from models.weight_names import is_weights_path
 
 _FILES = (
     *(resnet18, resnet50, efficientnet_lite0),
@@ -114,8 +114,7 @@ def check_weights(name: str, weights: str) -> None:
         ModelError: `weights` is neither `none`, nor a name that the architecture has, nor the path of a file or folder.
     """
     known = get_architecture(name).weights
-    looks_like_path = "/" in weights or "\\" in weights or bool(Path(weights).suffix)
-    if weights != "none" and weights not in known and not looks_like_path:
+    if weights != "none" and weights not in known and not is_weights_path(weights):
         raise ModelError(
             f"{name} has no weights {weights!r}: set {', '.join([*known, 'none'])} or the path of a file or of a "
             "champion's folder (with a suffix or a /)"

@@ -1,10 +1,9 @@
-"""Create the run folder, and check beforehand that it can be created."""
+"""Create the run folder."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -13,7 +12,7 @@ from pathlib import Path
 from data.dataset.splits import write_split
 from data.quality.grouping import write_groups
 from tuning.config.load import save_config
-from tuning.config.run_folder import RunFolder
+from tuning.config.run_folder import RunFolder, refuse_existing
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 from tuning.prepare.clips import PreparedData
@@ -53,37 +52,9 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
         raise
 
 
-def check_writable(run: RunFolder) -> None:
-    """Check that run folders can be created, before anything that takes long.
-
-    Raises:
-        ConfigError: they can't be created.
-    """
-    folder = run.path.parent
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir():
-        raise ConfigError(f"runs_dir {str(folder)!r} can't be created: {str(nearest)!r} is a file; give another folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"runs_dir {str(folder)!r} can't be written: you lack permission for {str(nearest)!r}; give another one"
-        )
-
-
 def has_ended(run: RunFolder) -> bool:
     """Return whether a sweep has written its report, so that nothing is left to resume."""
     return run.outbox.exists() and EventLog(Outbox(run.outbox)).finished
-
-
-def refuse_existing(run: RunFolder) -> None:
-    """Refuse a run folder that exists: two sweeps in one folder would mix their results.
-
-    Raises:
-        ConfigError: the folder exists.
-    """
-    if run.path.exists():
-        raise ConfigError(
-            f"run {run.path.name!r} exists ({run.path}): resume it with --resume {run.cli_name}, or give another --name"
-        )
 
 
 def _data_params(prepared: PreparedData) -> dict[str, int | str]:

@@ -13,6 +13,11 @@ AUTO = "auto"
 """Value of --groups: find groups instead of reading them from a file."""
 
 
+def files_of_spec(spec: str | None) -> tuple[str, ...]:
+    """Return the paths that `CSV[:COLUMN]` can stand for, as inputs for `check_outputs`."""
+    return (spec, spec.rpartition(":")[0]) if spec else ()
+
+
 def add_folder_argument(command: argparse.ArgumentParser) -> None:
     """Add the positional argument DIR, a folder of clips."""
     command.add_argument("dir", type=Path, metavar="DIR", help="folder of clips, one sub-folder per class")

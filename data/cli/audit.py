@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from commandline import Subcommands
-from data.cli.args import AUTO, add_folder_argument, add_store_options, open_frame_store
+from data.cli.args import AUTO, add_folder_argument, add_store_options, files_of_spec, open_frame_store
 
 EXIT_UNUSABLE = 1
 """With --strict, if a clip has no frames."""
+
+_TABLE_HEAD = re.compile(rb"\Apath,class,container,codec,")
+_PAGE_HEAD = re.compile(rb"<title>Audit of ")
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -38,13 +42,18 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
+    from data.outputs import OutputFile, check_output_folder
+
+    table = OutputFile(args.out / "audit.csv", "the table of an audit", _TABLE_HEAD)
+    page = OutputFile(args.out / "audit.html", "the page of an audit", _PAGE_HEAD)
+    check_output_folder(args.out, (table, page), files_of_spec(args.groups))
+
     from data.dataset.clips import read_groups
-    from data.quality.audit import check_audit_folder, run_audit, write_audit_csv
+    from data.quality.audit import run_audit, write_audit_csv
     from data.quality.audit_page import write_audit_page
     from data.quality.defects import UNUSABLE
     from data.quality.limits import Limits
 
-    check_audit_folder(args.out)
     store = open_frame_store(args)
     audit = run_audit(
         args.dir,
@@ -54,9 +63,8 @@ def execute(args: argparse.Namespace) -> int:
         workers=args.workers,
         seconds_per_clip=args.seconds_per_clip,
     )
-    table, page = args.out / "audit.csv", args.out / "audit.html"
-    write_audit_csv(audit, table)
-    write_audit_page(audit, store, page)
+    write_audit_csv(audit, table.path)
+    write_audit_page(audit, store, page.path)
     print(audit.summary())
-    print(f"\ntable of all clips: {table}\npage with pictures: {page}")
+    print(f"\ntable of all clips: {table.path}\npage with pictures: {page.path}")
     return EXIT_UNUSABLE if args.strict and audit.statuses[UNUSABLE] else 0

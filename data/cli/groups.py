@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commandline import Subcommands
-from data.cli.args import add_folder_argument, add_store_options, open_frame_store
+from data.cli.args import add_folder_argument, add_store_options, files_of_spec, open_frame_store
 
 if TYPE_CHECKING:
     from data.dataset.clips import Scan
@@ -30,14 +30,20 @@ def add_parser(commands: Subcommands) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     from data.dataset.clips import read_groups, scan_clips
-    from data.files import check_output_paths
+    from data.outputs import OutputFile, check_outputs
+
+    outputs = [OutputFile(args.out, "a groups file")]
+    if args.sheets:
+        outputs.append(OutputFile(args.sheets, "the page of contact sheets"))
+    check_outputs(outputs, files_of_spec(args.check))
+    truth = read_groups(args.check) if args.check else None
+    scan = scan_clips(args.dir)
+
+    # These take seconds to import.
     from data.quality.grouping import pair_scores, write_groups
     from data.quality.groups_page import write_groups_page
     from data.quality.leakage import measure_leakage
 
-    check_output_paths(args.out, *([args.sheets] if args.sheets else []))
-    truth = read_groups(args.check) if args.check else None
-    scan = scan_clips(args.dir)
     grouping, build, store = group_by_pictures(args, scan)
     leakage = measure_leakage(grouping.regroup(scan.clips), build, store)
     write_groups(grouping, args.out)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commandline import Subcommands
-from data.cli.args import AUTO, add_folder_argument, add_store_options
+from data.cli.args import AUTO, add_folder_argument, add_store_options, files_of_spec
 from data.cli.groups import group_by_pictures
 from data.errors import DataError
 
 if TYPE_CHECKING:
     from data.clip import Clip
     from data.dataset.splits import Split
+
+# Four columns in any order: a table with more of them holds what a split does not.
+_COLUMN = rb'"?(?:path|label|group|split)"?'
+_HEAD = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:%b,){3}%b\r?(?:\n|\Z)" % (_COLUMN, _COLUMN))
 
 
 def add_parser(commands: Subcommands) -> None:
@@ -46,14 +51,18 @@ def add_parser(commands: Subcommands) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     from data.dataset.clips import read_groups, scan_clips
+    from data.outputs import OutputFile, check_outputs
+
+    if args.folds is not None and args.val is not None:
+        raise DataError("--val has no effect with --folds, where each fold is validated once; leave one of them out")
+    check_outputs([OutputFile(args.out, "a split file", _HEAD)], files_of_spec(args.groups))
+    scan = scan_clips(args.dir, read_groups(args.groups) if args.groups and args.groups != AUTO else None)
+
+    # These take seconds to import.
     from data.dataset.same_bytes import find_copies_on_disk, merge_groups_of_copies
     from data.dataset.split_report import NO_GROUPS, split_report
     from data.dataset.splits import write_split
 
-    if args.folds is not None and args.val is not None:
-        raise DataError("--val has no effect with --folds, where each fold is validated once; leave one of them out")
-    _check_output(args.out)
-    scan = scan_clips(args.dir, read_groups(args.groups) if args.groups and args.groups != AUTO else None)
     clips: Sequence[Clip] = scan.clips
     if args.groups == AUTO:
         grouping, _, _ = group_by_pictures(args, scan)
@@ -79,17 +88,6 @@ def _make_split(clips: Sequence[Clip], args: argparse.Namespace) -> Split:
     if args.folds is not None:
         return make_folds(clips, folds=args.folds, **settings)
     return make_split(clips, **settings, **({} if args.val is None else {"val": args.val}))
-
-
-def _check_output(out: Path) -> None:
-    """Raise DataError if `out` exists and is not a split, which may be replaced: it could be a file of groups."""
-    from data.dataset.splits import read_split
-
-    if out.exists():
-        try:
-            read_split(out)
-        except DataError:
-            raise DataError(f"'{out}' exists and is not a split file; give another name, or remove it") from None
 
 
 def _print_note(text: str, names: Sequence[str]) -> None:

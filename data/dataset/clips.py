@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data.clip import Clip, check_printable
 from data.errors import DataError
+from data.files import not_a_file
 
 _SUFFIX_NAMES = (
     "264 265 3g2 3gp 3gpp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2t m2ts m2v "
@@ -105,6 +106,8 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[
         DataError: the file can't be read, lacks a column, has an empty cell in `columns`, or has a row with more cells
             than the header.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"can't read '{path}': {not_a_file(path, 'give a CSV file')}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -174,12 +177,21 @@ def _check_groups(paths: Sequence[str], groups: Mapping[str, str]) -> None:
 
 
 def _check_columns(path: Path, found: Sequence[str], needed: Sequence[str]) -> None:
-    for column in needed:
-        if column not in found:
-            near = difflib.get_close_matches(column, found, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            there = ", ".join(map(repr, found)) or "none"
-            raise DataError(f"'{path}' has no column {column!r}, its columns are {there}{hint}")
+    missing = [column for column in needed if column not in found]
+    if not missing:
+        return
+    near = difflib.get_close_matches(missing[0], found, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    there = ", ".join(map(repr, found)) or "none"
+    columns = "columns" if len(missing) > 1 else "column"
+    raise DataError(
+        f"'{path}' has no {columns} {_listed(missing)}: it must have {_listed(needed)}, its columns are {there}{hint}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = map(repr, names)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _parse_spec(spec: str) -> tuple[Path, str]:
@@ -189,4 +201,6 @@ def _parse_spec(spec: str) -> tuple[Path, str]:
     file, colon, column = spec.rpartition(":")
     if colon and column and os.path.isfile(file):
         return Path(file), column
+    if os.path.exists(spec):
+        raise DataError(f"can't read the groups file {spec!r}: {not_a_file(Path(spec), 'give a CSV file')}")
     raise DataError(f"no such groups file: {spec!r}; give FILE.csv (columns path and group) or FILE.csv:COLUMN")

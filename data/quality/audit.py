@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -249,19 +248,6 @@ def _format_cells(facts: ClipFacts | None) -> list[str]:
         str(facts.frames),
         f"{facts.duration:.3f}",
     ]
-
-
-def check_audit_folder(folder: Path) -> None:
-    """Check that a folder, which need not exist, is writable; to be called before hours of decoding.
-
-    Raises:
-        DataError: it is not writable.
-    """
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        raise DataError(f"can't write to '{folder}'; give another folder")
 
 
 def _duration_text(seconds: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from data.errors import DataError
+from data.files import not_a_file
 from data.loading.frame_selection import FrameSelection
 from data.loading.model_input import eval_frames
 from data.loading.transforms import EvalTransform
@@ -36,7 +37,7 @@ def load_checked_clip(
         DataError: the file can't be read or decoded; the message is the reason, without the file's name.
     """
     if not file.is_file():
-        raise DataError("it is a folder; give video files" if file.is_dir() else "no such file")
+        raise DataError(not_a_file(file, "give video files"))
     try:
         decoded = decode_clip(file, decode)
     except OSError as error:

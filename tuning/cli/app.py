@@ -21,6 +21,13 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
+    from tuning.inference.champion_folder import find_champion
+    from tuning.ports import check_port
+
+    find_champion(args.run, args.model)
+    check_port(args.host, args.port)
+
+    # This takes seconds to import.
     from tuning.inference.app.server import serve
 
     serve(args.run, args.model, host=args.host, port=args.port)

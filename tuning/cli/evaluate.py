@@ -19,11 +19,14 @@ def add_parser(commands: Subcommands) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     from tuning.config.run_folder import find_run
+
+    run = find_run(str(args.run))
+
+    # These take seconds to import.
     from tuning.evaluation.evaluate import evaluate_run
     from tuning.finish import read_contenders
     from tuning.tracking.tracker import open_tracker
 
-    run = find_run(str(args.run))
     config, others = run.read_config(), read_contenders(run)
     if not run.tracking.exists():
         metrics, unsent, promotion = evaluate_run(run, others, progress=True), "", ""

@@ -19,16 +19,16 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.config.run_folder import find_run
-    from tuning.export.exporter import (
-        GRAPH_FILE,
-        MODEL_SETTINGS_FILE,
-        ONNX_FILE,
-        TOLERANCE,
-        export_champion,
-    )
+    from tuning.export.check import GRAPH_FILE, MODEL_SETTINGS_FILE, ONNX_FILE, check_export
+    from tuning.inference.champion_folder import find_champion
 
-    exported = export_champion(find_run(str(args.run)).best, args.out)
+    best, _ = find_champion(args.run, None)
+    check_export(args.out)
+
+    # This takes seconds to import.
+    from tuning.export.exporter import TOLERANCE, export_champion
+
+    exported = export_champion(best, args.out)
     print(f"{GRAPH_FILE}, {ONNX_FILE} and {MODEL_SETTINGS_FILE} in {args.out}")
     print(f"a logit differs between ONNX and PyTorch by at most {exported.difference:.2g} (accepted: {TOLERANCE:g})")
     return 0

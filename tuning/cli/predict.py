@@ -49,7 +49,8 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.inference.predict import PredictOptions, predict_files
+    from tuning.inference.champion_folder import find_champion
+    from tuning.inference.options import PredictOptions, check_options
 
     options = PredictOptions(
         paths=args.paths,
@@ -63,4 +64,10 @@ def execute(args: argparse.Namespace) -> int:
         hop=args.hop,
         plot=args.plot,
     )
+    check_options(options)
+    find_champion(args.run, args.model)
+
+    # This takes seconds to import: only once the options are known to be valid.
+    from tuning.inference.predict import predict_files
+
     return EXIT_USER_ERROR if predict_files(args.run, args.model, options) else 0

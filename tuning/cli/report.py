@@ -21,7 +21,11 @@ def add_parser(commands: Subcommands) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     from tuning.config.run_folder import find_run
+
+    run = find_run(str(args.run))
+
+    # This takes seconds to import.
     from tuning.finish import rebuild_report
 
-    print(f"report in {shown(rebuild_report(find_run(str(args.run))))}")
+    print(f"report in {shown(rebuild_report(run))}")
     return 0

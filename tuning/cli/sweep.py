@@ -65,29 +65,26 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tuning.cluster.address import check_address, use_token_if_required
-
-    config = _resumed_config(args) if args.resume else _new_config(args)
-    address = args.address or os.environ.get("RAY_ADDRESS") or None
-    check_address(address)
-    use_token_if_required(address)
-
-    # These take seconds to import: only once the settings are known to be valid.
-    from tuning.cluster.connect import connected
     from tuning.config.run_folder import RunFolder
-    from tuning.finish import finish
     from tuning.prepare.clips import scan
-    from tuning.prepare.weights import prepare_weights
-    from tuning.report.provenance import end_process
-    from tuning.run_setup import has_ended
-    from tuning.sweep import Interrupted
 
+    # In the order of the time that each takes: a typing error is refused before PyTorch and Ray are imported.
+    config = _resumed_config(args) if args.resume else _new_config(args)
     assert config.name is not None
     run = RunFolder(Path(config.runs_dir) / config.name)
-    if args.resume and has_ended(run):
+    if args.resume and _has_ended(run):
         return _report_ended(run)
     _check_outputs(run, config, new=not args.resume)
+    address = _ray_address(args)
     scanned = scan(config.data)
+    _check_settings(config)
+
+    from tuning.cluster.connect import connected
+    from tuning.finish import finish
+    from tuning.prepare.weights import prepare_weights
+    from tuning.report.provenance import end_process
+    from tuning.sweep import Interrupted
+
     print_scan(scanned, config)
     print_weights(prepare_weights(config, scanned.num_classes))
     with connected(address, verbose=args.verbose, state_api=not config.resources.reuse_workers):
@@ -106,7 +103,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _new_config(args: argparse.Namespace) -> SweepConfig:
     from tuning.cluster.submitted_job import check_lasting_paths, working_dir_copy
-    from tuning.config.load import load_config
+    from tuning.config.load import read_config
     from tuning.config.paths import absolute_paths
     from tuning.config.unused import check_given_settings
     from tuning.errors import ConfigError
@@ -122,7 +119,7 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
         "weights_dir": args.weights_dir,
     }
     overrides = [*args.overrides, *([f"data.folds={args.folds}"] if args.folds is not None else [])]
-    config = load_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
+    config = read_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
     check_given_settings(config)
     name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
     config = absolute_paths(config.model_copy(update={"name": name}))
@@ -146,6 +143,12 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     return config.model_copy(update={"data": data})
 
 
+def _has_ended(run: RunFolder) -> bool:
+    from tuning.run_setup import has_ended
+
+    return has_ended(run)
+
+
 def _report_ended(run: RunFolder) -> int:
     """Print that nothing is left to resume; the test split is not used again unless the user says so."""
     from tuning.tracking.tracker import open_tracker
@@ -161,8 +164,7 @@ def _report_ended(run: RunFolder) -> int:
 
 def _check_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None:
     """Check what the sweep writes to, before anything that takes long."""
-    from tuning.prepare.weights import check_weights_dir
-    from tuning.run_setup import check_writable, refuse_existing
+    from tuning.config.run_folder import check_writable, refuse_existing
     from tuning.tracking.server import check_reachable, resolve_uri
 
     if new:
@@ -170,6 +172,24 @@ def _check_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None:
         # A resumed run has a file that keeps what MLflow misses.
         check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
     check_writable(run)
+
+
+def _ray_address(args: argparse.Namespace) -> str | None:
+    """Return the address of the Ray cluster, None for this machine, after checking that a server answers."""
+    from tuning.cluster.address import check_address, use_token_if_required
+
+    address = args.address or os.environ.get("RAY_ADDRESS") or None
+    check_address(address)
+    use_token_if_required(address)
+    return address
+
+
+def _check_settings(config: SweepConfig) -> None:
+    """Check that the settings work together, which needs the architectures and thus PyTorch."""
+    from tuning.config.load import check_config
+    from tuning.prepare.weights import check_weights_dir
+
+    check_config(config)
     check_weights_dir(config.weights_dir)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.registry import ARCHITECTURES
+from models.weight_names import is_weights_path
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 
@@ -65,6 +65,6 @@ def weight_paths(config: SweepConfig) -> list[tuple[str, str]]:
         (subspace.arch, weights): None
         for subspace in config.subspaces()
         for weights in subspace.values("weights")
-        if weights not in ("none", *ARCHITECTURES[subspace.arch].weights)
+        if is_weights_path(weights)
     }
     return list(paths)

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from data.files import not_a_file
 from tuning.config.messages import validation_message
 from tuning.config.sweep_config import SweepConfig
-from tuning.config.validate import check_consistent
 from tuning.errors import ConfigError
 from tuning.text import single_line
 
@@ -33,7 +33,18 @@ def load_config(
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown, or a value is invalid.
     """
-    return parse_config(_read_yaml(file, overrides, texts))
+    return check_config(read_config(file, overrides, texts))
+
+
+def read_config(
+    file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str] = MappingProxyType({})
+) -> SweepConfig:
+    """Do as `load_config`, but don't check yet that the settings work together, which needs PyTorch.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown, or a value has the wrong type or range.
+    """
+    return _validate(_read_yaml(file, overrides, texts))
 
 
 def load_run_config(file: Path) -> SweepConfig:
@@ -58,15 +69,33 @@ def parse_config(settings: Any) -> SweepConfig:
     Raises:
         ConfigError: as for `load_config`.
     """
+    return check_config(_validate(settings))
+
+
+def check_config(sweep: SweepConfig) -> SweepConfig:
+    """Check that the settings of all sections work together, and return them.
+
+    Raises:
+        ConfigError: they don't; the message names the first problem.
+    """
+    # It imports PyTorch, which takes seconds.
+    from tuning.config.validate import check_consistent
+
     try:
-        # In strict mode "3" is not accepted for 3, nor 2.5 for 2.
-        sweep = SweepConfig.model_validate(settings, strict=True)
         check_consistent(sweep)
     except ValidationError as error:
         raise ConfigError(validation_message(error, SweepConfig)) from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
     return sweep
+
+
+def _validate(settings: Any) -> SweepConfig:
+    try:
+        # In strict mode "3" is not accepted for 3, nor 2.5 for 2.
+        return SweepConfig.model_validate(settings, strict=True)
+    except ValidationError as error:
+        raise ConfigError(validation_message(error, SweepConfig)) from None
 
 
 def save_config(config: SweepConfig, file: Path) -> None:
@@ -76,7 +105,8 @@ def save_config(config: SweepConfig, file: Path) -> None:
 
 def _read_yaml(file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str] = MappingProxyType({})) -> Any:
     if not file.is_file():
-        raise ConfigError(f"no config file {str(file)!r}: give an existing one, such as configs/demo.yaml")
+        reason = not_a_file(file, "give a file of settings") if file.exists() else "give an existing one"
+        raise ConfigError(f"no config file {str(file)!r}: {reason}, such as configs/demo.yaml")
     for override in overrides:
         if not re.match(r"^[A-Za-z_][\w.]*=", override):
             raise ConfigError(f"{override!r} is not an override: write KEY=VALUE, such as train.epochs=3")

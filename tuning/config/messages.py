@@ -18,7 +18,6 @@ _REMOVED = {
 """Settings of earlier versions, with what to do instead."""
 
 _REASONS = {
-    "string_pattern_mismatch": "it contains characters that are not allowed",
     "model_type": "Input should be a mapping of settings",
     "dict_type": "Input should be a mapping",
 }
@@ -44,11 +43,21 @@ def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
     if details["type"] == "value_error":
         return (f"{key}: " if key else "") + str(details["ctx"]["error"])
     reason = _REASONS.get(details["type"]) or single_line(details["msg"])
+    if details["type"] == "string_pattern_mismatch":
+        reason = _refused_character(details["input"], details["ctx"]["pattern"])
     message = f"{key} is {details['input']!r}: {reason}"
     if details["type"] == "literal_error":
         valid = re.findall(r"'([^']+)'", details["ctx"]["expected"])
         message += _did_you_mean(str(details["input"]), valid, prefix=[])
     return message
+
+
+def _refused_character(text: str, pattern: str) -> str:
+    """Say which character of a text makes it differ from a pattern, which allows the same characters to its end."""
+    for length in range(1, len(text) + 1):
+        if not re.search(pattern, text[:length]):
+            return f"it can't {'start with' if length == 1 else 'contain'} {text[length - 1]!r}"
+    return "it is empty, or ends in a line break"
 
 
 def _is_union_branch(part: int | str) -> bool:

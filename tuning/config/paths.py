@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.registry import ARCHITECTURES
+from models.weight_names import is_weights_path
 from tuning.config.schema.data import AUTO_GROUPS
 from tuning.config.schema.space import ArchSpaceConfig
 from tuning.config.sweep_config import SweepConfig
@@ -30,15 +30,13 @@ def absolute_paths(config: SweepConfig) -> SweepConfig:
             }
         ),
         "models": {
-            arch: {**settings, "weights": _absolute_weights(arch, settings["weights"])}
-            if "weights" in settings
-            else settings
+            arch: {**settings, "weights": _absolute_weights(settings["weights"])} if "weights" in settings else settings
             for arch, settings in config.models.items()
         },
         "space": config.space.model_copy(
             update={
                 "by_arch": {
-                    arch: tuple(_with_absolute_weights(arch, space) for space in spaces)
+                    arch: tuple(_with_absolute_weights(space) for space in spaces)
                     for arch, spaces in config.space.by_arch.items()
                 }
             }
@@ -47,14 +45,14 @@ def absolute_paths(config: SweepConfig) -> SweepConfig:
     return config.model_copy(update=updates)
 
 
-def _with_absolute_weights(arch: str, space: ArchSpaceConfig) -> ArchSpaceConfig:
+def _with_absolute_weights(space: ArchSpaceConfig) -> ArchSpaceConfig:
     if space.weights is None:
         return space
-    return space.model_copy(update={"weights": tuple(_absolute_weights(arch, each) for each in space.weights)})
+    return space.model_copy(update={"weights": tuple(_absolute_weights(each) for each in space.weights)})
 
 
-def _absolute_weights(arch: str, weights: str) -> str:
-    return weights if weights in ("none", *ARCHITECTURES[arch].weights) else _absolute(weights)
+def _absolute_weights(weights: str) -> str:
+    return _absolute(weights) if is_weights_path(weights) else weights
 
 
 def _absolute(path: str) -> str:

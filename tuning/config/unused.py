@@ -1,12 +1,10 @@
-"""Settings that have no effect because of other settings."""
+"""Settings that have no effect because of other settings.
+
+Functions that need PyTorch import it, so that `check_given_settings` answers at once.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch.nn.modules.batchnorm import _BatchNorm
-
-from models.architecture import DownloadableWeights
-from models.registry import build_model, get_architecture
 from tuning.config.messages import as_yaml
 from tuning.config.schema.space import TRAIN_PREFIX
 from tuning.config.schema.train import TrainConfig
@@ -73,6 +71,9 @@ def check_weights_dir_used(sweep: SweepConfig) -> None:
     Raises:
         ValueError: no trial does.
     """
+    from models.architecture import DownloadableWeights
+    from models.registry import get_architecture
+
     sources = [
         get_architecture(s.arch).weights.get(weights) for s in sweep.subspaces() for weights in s.values("weights")
     ]
@@ -101,6 +102,11 @@ def check_frozen_statistics(sweep: SweepConfig) -> None:
 
 
 def _has_batch_norm(sweep: SweepConfig, subspace: Subspace) -> bool:
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    from models.registry import build_model
+
     sizes = {"num_frames": subspace.values("num_frames")[0], "size": sweep.train_configs(subspace)[0].size}
     with torch.device("meta"):
         model = build_model(subspace.arch, sweep.options(subspace.arch), num_classes=2, **sizes)

@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from tuning.errors import TuningError
+from tuning.export.check import (
+    EXPORT_PACKAGES,
+    GRAPH_FILE,
+    MODEL_SETTINGS_FILE,
+    ONNX_FILE,
+    ExportError,
+    check_export,
+)
 from tuning.export.graph import (
     FramesToLogits,
     example_frames,
@@ -27,17 +33,11 @@ from tuning.export.graph import (
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import Manifest
 
-GRAPH_FILE, ONNX_FILE, MODEL_SETTINGS_FILE = "model.pt2", "model.onnx", "model.json"
 TOLERANCE = 1e-3
 """Largest accepted difference of a logit between PyTorch and ONNX Runtime, both in float32."""
 
-_REQUIRED_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _OPSET = 18
 _MAX_REASON_CHARS = 300
-
-
-class ExportError(TuningError):
-    """A champion that can't be exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,10 @@ def export_champion(best: Path, folder: Path) -> ExportResult:
 
     Raises:
         CheckpointError: there is no checkpoint, or its files are damaged.
+        DataError: the folder is that of a run, can't be written, or has files of these names that are no export.
         ExportError: packages are missing, the network can't be exported, or the ONNX model's logits differ.
     """
-    missing = [name for name in _REQUIRED_PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ExportError(
-            f"{', '.join(missing)} not installed; install with: python -m pip install -r requirements-export.txt"
-        )
+    check_export(folder)
     network, manifest = load_frames_to_logits(best)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +140,7 @@ def _settings_json(best: Path, manifest: Manifest, difference: float) -> str:
         "output": {"name": "logits", "dtype": "float32", "shape": ["B", len(manifest.classes)]},
         "probabilities": "softmax(logits / temperature)",
         "onnx": {"opset": _OPSET, "greatest_difference": difference},
-        "versions": {name: version(name) for name in ("torch", *_REQUIRED_PACKAGES)},
+        "versions": {name: version(name) for name in ("torch", *EXPORT_PACKAGES)},
     }
     return json.dumps(values, indent=1) + "\n"
 

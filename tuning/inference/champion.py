@@ -19,9 +19,9 @@ from data.store.build_report import LabelledFrames
 from data.store.frame_store import FrameStore
 from data.video.sliding_windows import SlidingWindows
 from models.registry import ARCHITECTURES
-from tuning.config.run_folder import RunFolder, find_run
+from tuning.config.run_folder import RunFolder
 from tuning.config.schema.space import AXES
-from tuning.errors import ConfigError
+from tuning.inference.champion_folder import find_champion
 from tuning.inference.grad_cam import grad_cam
 from tuning.search.titles import trial_title
 from tuning.training.calibration import Calibration
@@ -150,22 +150,7 @@ def open_champion(run: Path | None, model: Path | None) -> tuple[Champion, RunFo
 
     Raises:
         CheckpointError: there is no champion, or its files are damaged.
-        ConfigError: there is no such run, its sweep has not ended, or its settings are damaged.
+        ConfigError: there is no such run or folder, its sweep has not ended, or its settings are damaged.
     """
-    if run is not None:
-        found = find_run(str(run))
-        if not found.best.exists():
-            raise ConfigError(
-                f"run {found.cli_name!r} has no champion yet, since its sweep has not ended; resume it with: "
-                f"python -m tuning sweep --resume {found.cli_name}"
-            )
-        return _champion_of(found), found
-    assert model is not None
-    parent = RunFolder(model.absolute().parent)
-    if parent.config.is_file() and parent.best == model.absolute():
-        return _champion_of(parent), parent
-    return Champion(model), None
-
-
-def _champion_of(run: RunFolder) -> Champion:
-    return Champion(run.best, run.read_config().data.limits())
+    folder, found = find_champion(run, model)
+    return Champion(folder, found.read_config().data.limits() if found else None), found

@@ -13,6 +13,7 @@ import numpy as np
 
 from data.dataset.clips import VIDEO_SUFFIXES
 from data.errors import DataError
+from data.files import not_a_file
 from data.quality.checked_clip import CheckedClip
 from tuning.inference.champion import Champion
 from tuning.inference.clip_length import LONG_FACTOR
@@ -137,7 +138,7 @@ def timeline_of_file(
     """
     assert long_videos.window is not None
     if not file.is_file():
-        raise DataError("it is a folder; give one video file" if file.is_dir() else "no such file")
+        raise DataError(not_a_file(file, "give one video file"))
     hop = long_videos.hop if long_videos.hop is not None else long_videos.window / 2
     return predict_timeline(champion, file, window=long_videos.window, hop=hop, batch_size=batch_size)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from tabulate import tabulate
 
 from tuning.inference.classify import FilePrediction
+from tuning.inference.options import OutputFormat
 from tuning.training.class_probabilities import top_classes
-
-OutputFormat = Literal["table", "csv", "json"]
 
 ABSTAINED_TEXT = "not one of these"
 _DEFECT_SEPARATOR = "; "

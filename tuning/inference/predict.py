@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -25,37 +24,13 @@ from tuning.inference.classify import (
     timeline_of_file,
 )
 from tuning.inference.clip_length import training_clip_seconds
-from tuning.inference.output import OutputFormat, write_predictions
+from tuning.inference.options import PredictOptions, check_options
+from tuning.inference.output import write_predictions
 from tuning.inference.segments import find_segments
-from tuning.inference.timeline_plot import PLOT_SUFFIXES, plot_timeline
+from tuning.inference.timeline_plot import plot_timeline
 
 _SURELY_LONG = 30
 """Seconds above which a video is not one clip, whatever the training clips are."""
-
-
-@dataclass(frozen=True, slots=True)
-class PredictOptions:
-    """Options of the `predict` command."""
-
-    paths: Sequence[Path]
-    """Files and folders."""
-    top: int = 1
-    """Number of most likely classes to show."""
-    format: OutputFormat = "table"
-    out: Path | None = None
-    """File for the predictions; default: stdout."""
-    abstain: bool = True
-    """Give no class if no probability reaches the threshold."""
-    batch: int | None = None
-    """Clips per forward pass; default: as in training."""
-    long: bool = False
-    """Cut every video into segments."""
-    window: float | None = None
-    """Length of a window in seconds; default: that of the training clips."""
-    hop: float | None = None
-    """Seconds between the starts of two windows; default: half a window."""
-    plot: Path | None = None
-    """File for a picture of one video's segments."""
 
 
 def predict_files(run: Path | None, model: Path | None, options: PredictOptions) -> int:
@@ -67,8 +42,9 @@ def predict_files(run: Path | None, model: Path | None, options: PredictOptions)
     Raises:
         CheckpointError: there is no champion, or its files are damaged.
         ConfigError: an option is not valid.
+        DataError: an output file would replace another file.
     """
-    _check(options)
+    check_options(options)
     champion, found = open_champion(run, model)
     if options.top > len(champion.classes):
         raise ConfigError(f"--top {options.top}: the champion has {len(champion.classes)} classes, give at most that")
@@ -144,25 +120,6 @@ class _Messages:
 
 def _print_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _check(options: PredictOptions) -> None:
-    """Raise ConfigError if an option is not valid on its own."""
-    for name, count in (("top", options.top), ("batch", options.batch)):
-        if count is not None and count < 1:
-            raise ConfigError(f"--{name} {count}: give 1 or more")
-    for name, seconds in (("window", options.window), ("hop", options.hop)):
-        if seconds is not None and seconds <= 0:
-            raise ConfigError(f"--{name} {seconds:g}: give a time above 0")
-    for file in (options.out, options.plot):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise ConfigError(f"{str(file)!r} can't be written; give a file in an existing folder")
-    if options.plot is None:
-        return
-    if options.plot.suffix.lower() not in PLOT_SUFFIXES:
-        raise ConfigError(f"--plot {options.plot}: give a name that ends in {' or '.join(PLOT_SUFFIXES)}")
-    if len(options.paths) > 1 or options.paths[0].is_dir():
-        raise ConfigError("--plot shows one video: give one file")
 
 
 def _long_video_options(run: RunFolder | None, options: PredictOptions) -> LongVideoOptions:

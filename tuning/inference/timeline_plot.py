@@ -14,8 +14,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from tuning.inference.output import ABSTAINED_TEXT, format_time
 from tuning.inference.segments import PredictedTimeline, Segment
 
-PLOT_SUFFIXES = (".png", ".svg")
-
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#4d4d4d")
 """Distinguishable with colour blindness, after Okabe and Ito (2008); for the classes with the longest segments."""
 _OTHER = "#c4c4c4"
@@ -39,7 +37,7 @@ def plot_timeline(
         timeline: the predictions on the video.
         segments: its segments.
         classes: K names.
-        file: written; its suffix is one of PLOT_SUFFIXES.
+        file: written; its suffix is `.png` or `.svg`.
         title: title of the plot.
         threshold: drawn as a dashed line, unless it is 0.
     """

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import ray
+from typing import TYPE_CHECKING
 
 from data.clip import Clip
 from data.dataset.clips import read_groups, scan_clips
-from data.dataset.same_bytes import find_copies, merge_groups_of_copies
 from data.dataset.splits import LEFT_OUT, Split, check_split, read_split
 from data.dataset.stratify import make_folds, make_split
 from data.errors import DataError
-from data.quality.defects import Defect, find_defects
-from data.quality.grouping import Grouping, find_groups
-from data.quality.similarity import find_signatures
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
-from tuning.cluster.decode import build_on_cluster
 from tuning.config.schema.data import AUTO_GROUPS, DataConfig
 from tuning.config.schema.store import StoreConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 from tuning.training.trial_data import FoldClips, TrialData
+
+if TYPE_CHECKING:
+    from data.quality.defects import Defect
+    from data.quality.grouping import Grouping
+
+# Functions that need SciPy or Ray import it, so that `scan` refuses a folder at once.
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,11 @@ def prepare(scanned: ScannedData, config: SweepConfig, *, progress: bool) -> Pre
         DataError: more clips fail than `data.max_failed` allows, a class would lose its last clip of a split, the
             same file has two labels or is in two splits, or the groups that were found allow no split.
     """
+    from data.dataset.same_bytes import find_copies
+    from data.quality.defects import find_defects
+    from data.quality.grouping import find_groups
+    from data.quality.similarity import find_signatures
+
     store = config.store.open()
     left_out = {clip.path for clip in scanned.split.clips(LEFT_OUT)} if scanned.split else set()
     clips = [clip for clip in scanned.clips if clip.path not in left_out]
@@ -133,6 +138,10 @@ def prepare(scanned: ScannedData, config: SweepConfig, *, progress: bool) -> Pre
 
 def _build(store: FrameStore, root: Path, paths: Sequence[str], config: StoreConfig, progress: bool) -> BuildReport:
     """Decode on all nodes of a cluster, or in processes of this machine if it is the only node."""
+    import ray
+
+    from tuning.cluster.decode import build_on_cluster
+
     if ray.is_initialized() and sum(node["Alive"] for node in ray.nodes()) > 1:
         return build_on_cluster(
             store,
@@ -156,6 +165,8 @@ def _settled_split(
     scanned: ScannedData, config: DataConfig, grouping: Grouping | None, copies: Sequence[Sequence[str]]
 ) -> Split:
     """Keep files with the same bytes in one split: a new split keeps them together, a given one is refused."""
+    from data.dataset.same_bytes import merge_groups_of_copies
+
     if grouping is not None:
         return _new_split(grouping.regroup(scanned.clips), config)
     assert scanned.split is not None

@@ -211,8 +211,11 @@ def test_file_that_is_not_a_split_raises(tmp_path: Path) -> None:
     path = tmp_path / "split.csv"
     with pytest.raises(DataError, match=exactly(f"can't read '{path}': No such file or directory")):
         read_split(path)
-    path.write_text("path,label,group\n")
-    expected = f"'{path}' has no column 'split', its columns are 'path', 'label', 'group'"
+    path.write_text("path,group\n")
+    expected = (
+        f"'{path}' has no columns 'label' and 'split': it must have 'path', 'label', 'group' and 'split', its columns "
+        "are 'path', 'group'"
+    )
     with pytest.raises(DataError, match=exactly(expected)):
         read_split(path)
 

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 
+from data.errors import DataError
 from data.loading.transforms import Normalise
 from models.registry import ARCHITECTURES, build_model
 from tests.helpers.checkpoints import MANIFEST, PREDICTIONS, TRIAL
@@ -22,6 +23,7 @@ from tuning.__main__ import main
 from tuning.config.load import parse_config, save_config
 from tuning.config.run_folder import RunFolder
 from tuning.export import exporter
+from tuning.export.check import check_export
 from tuning.export.exporter import ExportError, export_champion
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import load_model, save_checkpoint
@@ -148,8 +150,20 @@ def test_too_large_a_difference_raises_and_leaves_no_files(
 
 def test_folder_that_cannot_be_created_raises(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ExportError, match=r"file/out' can't be created \(Not a directory\)"):
+    with pytest.raises(DataError, match="can't write to '.*file/out'; give another folder"):
         export_champion(run.best, tmp_path / "file/out")
+
+
+def test_export_replaces_an_earlier_export_only(
+    run: RunFolder, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_export(exported)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/model.onnx").write_bytes(b"weeks of work")
+    assert main(["export", "--run", str(run.path), "--out", str(tmp_path / "mine")]) == 2
+    expected = f"error: '{tmp_path}/mine/model.onnx' exists: give another name, or remove it\n"
+    assert capsys.readouterr().err == expected
+    assert (tmp_path / "mine/model.onnx").read_bytes() == b"weeks of work"
 
 
 def test_onnx_model_accepts_a_single_clip(exported: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -280,6 +281,44 @@ def test_invalid_options_are_refused_with_one_line(
     assert output.code == 2
     assert "give --window SECONDS" in output.err
     assert "no checkpoint in" in predict(clip, champion=("--model", tmp_path)).err
+
+
+def test_output_replaces_earlier_answers_only(predict: Predict, run: RunFolder, clips: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "c.mp4"
+    clip.write_bytes(sorted((clips / "dip").iterdir())[0].read_bytes())
+    (tmp_path / "link.csv").symlink_to(clip)
+    (tmp_path / "notes.txt").write_text("clips of Monday")
+    Image.new("RGB", (4, 4)).save(tmp_path / "me.png")
+    files = [clip, tmp_path / "notes.txt", tmp_path / "me.png", run.split, run.results, run.best / "model.pt"]
+    before = [file.read_bytes() if file.exists() else b"" for file in files]
+    for option, message in [
+        (f"--out={clip}", "has the name of a video"),
+        (f"--out={tmp_path}/link.csv", "is also an input"),
+        (f"--out={tmp_path}/notes.txt", "exists and is not a file of answers"),
+        (f"--out={run.split}", "belongs to a run"),
+        (f"--out={run.best}/model.pt", "exists and is not a file of answers"),
+        (f"--out={run.path}", "is a folder"),
+        ("--out=/dev/null", "is a pipe or a device"),
+        (f"--plot={tmp_path}/me.png", "exists and is not a plot of segments"),
+    ]:
+        output = predict(clip, option)
+        assert (output.code, output.out) == (2, "")
+        assert message in output.err
+        assert output.err.count("\n") == 1
+    assert [file.read_bytes() if file.exists() else b"" for file in files] == before
+    assert Path("/dev/null").is_char_device()
+    answers = tmp_path / "answers"
+    for form in ("table", "csv", "json", "table"):
+        assert predict(clip, f"--out={answers}", f"--format={form}").code == 0
+    for plot in (tmp_path / "plot.png", tmp_path / "plot.svg", tmp_path / "plot.png", tmp_path / "plot.svg"):
+        assert predict(clip, f"--out={answers}", f"--plot={plot}", "--top=2").code == 0
+
+
+def test_pipe_is_named_as_such(predict: Predict, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "clip.mp4")
+    output = predict(tmp_path / "clip.mp4")
+    assert output.code == 2
+    assert output.err == f"error: {tmp_path}/clip.mp4: it is a pipe or a device; give video files\n"
 
 
 def test_training_clip_seconds_is_read_from_the_clips(run: RunFolder, clips: Path, tmp_path: Path) -> None:
