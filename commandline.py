@@ -6,6 +6,7 @@ It is a module of its own because `data` and `models` import neither each other 
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from typing import TypeAlias
 
@@ -16,6 +17,19 @@ VERSION = "1.0.0"
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+
+_MACHINE_FAULTS = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there, or ask for more",
+    errno.EROFS: "choose another folder for what the command writes",
+    errno.EACCES: "change its permissions, or choose another folder",
+    errno.EPERM: "change its permissions, or choose another folder",
+    errno.EIO: "check the disk",
+    errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "close other programs",
+}
+"""Errors of the machine that any access to a file can raise, and how to fix each."""
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +45,8 @@ def run_command(args: argparse.Namespace, *user_errors: type[Exception]) -> int:
         user_errors: exceptions that the user can fix. Their message is printed on one line, without a traceback.
 
     Returns:
-        The command's own exit code, 2 after one of `user_errors` or 130 after Ctrl-C.
+        The command's own exit code, 2 after one of `user_errors` or a fault of the machine such as a full disk, or 130
+        after Ctrl-C.
     """
     try:
         return args.command(args)
@@ -40,4 +55,10 @@ def run_command(args: argparse.Namespace, *user_errors: type[Exception]) -> int:
         return EXIT_INTERRUPTED
     except user_errors as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except OSError as error:
+        if error.errno not in _MACHINE_FAULTS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; {_MACHINE_FAULTS[error.errno]}", file=sys.stderr)
         return EXIT_USER_ERROR

@@ -15,6 +15,7 @@ import torch
 
 from models.architecture import DownloadableWeights, PackagedWeights, check_installed
 from models.errors import ModelError
+from proxies import proxy_for, without_login
 
 DOWNLOAD_TIMEOUT_S = 20.0
 """A download fails after this many seconds without a byte."""
@@ -98,8 +99,10 @@ def _download(url: str, file: Path, arch: str, weights: str) -> None:
             torch.hub.download_url_to_file(url, str(file), _hash_in_name(file.name), progress=False)
     # torch.hub raises RuntimeError for a wrong hash. URLError, refused connections and timeouts are OSErrors.
     except (OSError, http.client.HTTPException, RuntimeError) as error:
+        reason, proxy = getattr(error, "reason", None) or error, without_login(proxy_for(url))
+        through = f" through the proxy {proxy}" if proxy else ""
         raise ModelError(
-            f"{arch}'s {weights} weights can't be downloaded ({getattr(error, 'reason', None) or error}): get {url} "
+            f"{arch}'s {weights} weights can't be downloaded{through} ({reason}): get {url} "
             f"elsewhere (python -m models fetch {arch}:{weights}) and put it at {file}, or set weights to none"
         ) from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import subprocess
 import sys
 
@@ -46,6 +48,16 @@ def test_interrupt_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "interrupted\n")
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EMFILE])
+def test_fault_of_the_machine_is_one_line_and_exit_code_2(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_raising(OSError(number, os.strerror(number), "runs/first/split.csv")) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith(f"error: runs/first/split.csv: {os.strerror(number)}; ")
+    assert (output.out, output.err.count("\n")) == ("", 1)
+
+
 def test_other_errors_keep_their_traceback() -> None:
     with pytest.raises(TypeError, match="a bug"):
         run_raising(TypeError("a bug"))
+    with pytest.raises(FileNotFoundError):
+        run_raising(FileNotFoundError(errno.ENOENT, "a bug", "x"))

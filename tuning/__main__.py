@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from commandline import add_version, run_command
 from data.errors import DataError
 from models.errors import ModelError
+from proxies import bypass_proxies_for_this_machine
 from tuning.cli import app, evaluate, export, predict, report, sweep, ui
 from tuning.errors import TuningError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    bypass_proxies_for_this_machine()
     return run_command(parse(argv), DataError, ModelError, TuningError)
 
 

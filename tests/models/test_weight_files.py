@@ -70,12 +70,13 @@ def test_no_network_raises_soon(hub: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         # Nobody listens on this port, so the connection is refused on machines with a network too.
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        proxy = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("https_proxy", proxy.replace("//", "//anna:geheim99@"))
         started = time.monotonic()
         message = error_message(read_weights, "resnet18", "imagenet")
     assert time.monotonic() - started < 5
     assert message == (
-        "resnet18's imagenet weights can't be downloaded "
+        f"resnet18's imagenet weights can't be downloaded through the proxy {proxy} "
         f"([Errno {errno.ECONNREFUSED}] Connection refused): get "
         "https://download.pytorch.org/models/resnet18-f37072fd.pth elsewhere (python -m models fetch "
         f"resnet18:imagenet) and put it at {hub / 'resnet18-f37072fd.pth'}, or set weights to none"

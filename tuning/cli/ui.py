@@ -23,7 +23,7 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.config.redact import redact_uri
     from tuning.config.schema.tracking import TrackingConfig
     from tuning.errors import ConfigError
-    from tuning.ports import check_port
+    from tuning.ports import check_port, page_address
     from tuning.tracking.server import check_reachable, resolve_uri, ui_command
 
     runs = args.runs.resolve()
@@ -35,7 +35,7 @@ def execute(args: argparse.Namespace) -> int:
     check_port(args.host, args.port)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
-    print(f"MLflow at http://{args.host}:{args.port} (Ctrl-C ends it)", flush=True)
+    print(f"MLflow at {page_address(args.host, args.port)} (Ctrl-C ends it)", flush=True)
     command, environment = ui_command(uri, args.host, args.port)
     # In this process's place, so that a signal to it ends MLflow.
     os.execve(command[0], command, {**os.environ, **environment})

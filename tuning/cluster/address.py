@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
 import grpc
 
@@ -58,7 +57,7 @@ def use_token_if_required(address: str | None) -> None:
     if address is None or address == "auto" or "RAY_AUTH_MODE" in os.environ or not _requires_token(address):
         return
     token = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if not token and not (Path.home() / ".ray" / "auth_token").is_file():
+    if not token and not os.path.isfile(os.path.expanduser("~/.ray/auth_token")):
         raise ClusterError(
             f"the Ray cluster at {address!r} requires a token: copy ~/.ray/auth_token from its head to ~/.ray/ here"
         )

@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from tuning.cluster.address import ClusterError
+from tuning.cluster.local_ray import provide_token, ray_folder
 from tuning.cluster.submitted_job import working_dir_copy
 from tuning.errors import error_line
 from tuning.ports import find_free_port
@@ -58,13 +59,8 @@ def connected(address: str | None, *, verbose: bool, state_api: bool = False) ->
             logging_level=logging.INFO if verbose else logging.ERROR,
             runtime_env=_runtime_env(address, WORKER_ENV | env),
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        problem = (
-            f"at {address!r} can't be joined; if it requires a token, copy ~/.ray/auth_token from its head here"
-            if address
-            else "can't be started here"
-        )
-        raise ClusterError(f"Ray {problem} ({' '.join(str(error).split())})") from None
+    except Exception as error:  # Ray raises errors of many classes, and sockets and files theirs.
+        raise ClusterError(_start_problem(address, options, error)) from None
     try:
         if state_api:
             check_state_api()
@@ -76,7 +72,12 @@ def connected(address: str | None, *, verbose: bool, state_api: bool = False) ->
 def _local_options(state_api: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """Return options to start Ray on this machine, and environment variables of its workers."""
     # Ray warns of more than one process per core that starts; each trial starts three.
-    options = {"include_dashboard": state_api, "_system_config": {"worker_maximum_startup_concurrency": 32}}
+    options = {
+        "include_dashboard": state_api,
+        "_temp_dir": str(ray_folder()),
+        "_system_config": {"worker_maximum_startup_concurrency": 32},
+    }
+    provide_token()
     if not state_api:
         return options, {}
     port = find_free_port()
@@ -86,6 +87,15 @@ def _local_options(state_api: bool) -> tuple[dict[str, Any], dict[str, str]]:
 def _remote_env(address: str, state_api: bool) -> dict[str, str]:
     # Without an address the State API uses the cluster that was started last on the machine, even one that is gone.
     return {"RAY_ADDRESS": address} if state_api and address != "auto" else {}
+
+
+def _start_problem(address: str | None, options: dict[str, Any], error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if address is None:
+        logs = f"{options['_temp_dir']}/session_latest/logs"
+        return f"Ray can't be started here ({reason}); --verbose and the files in {logs} may say more"
+    fix = "if it requires a token, copy ~/.ray/auth_token from its head here"
+    return f"Ray at {address!r} can't be joined ({reason}); {fix}"
 
 
 def _runtime_env(address: str | None, env: dict[str, str]) -> dict[str, Any]:

@@ -8,10 +8,15 @@ from models.weight_names import is_weights_path
 from tuning.config.schema.data import AUTO_GROUPS
 from tuning.config.schema.space import ArchSpaceConfig
 from tuning.config.sweep_config import SweepConfig
+from tuning.errors import ConfigError
 
 
 def absolute_paths(config: SweepConfig) -> SweepConfig:
-    """Return the settings with relative paths resolved against the current directory."""
+    """Return the settings with relative paths resolved against the current directory.
+
+    Raises:
+        ConfigError: a path starts with `~` and there is no such home folder.
+    """
     data, store = config.data, config.store
     updates = {
         "runs_dir": _absolute(config.runs_dir),
@@ -56,4 +61,7 @@ def _absolute_weights(weights: str) -> str:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:
+        raise ConfigError(f"{path!r} starts with a home folder that is not known here; give a path without ~") from None

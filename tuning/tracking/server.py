@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import socket
@@ -10,10 +11,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxies import proxy_for, without_login
 from tuning.config.redact import TRACKING_URI_VARIABLE, redact_message, redact_uri
 from tuning.config.schema.tracking import TrackingConfig
 from tuning.errors import TuningError
@@ -22,6 +26,10 @@ from tuning.tracking.outbox import LineRejected, ReceiverUnavailable
 _PERMANENT_ERRORS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _MAX_MESSAGE_CHARS = 300
+_HEALTHY = b"OK"
+"""MLflow's answer to `/health`."""
+_GATEWAY_ERRORS = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+"""Answers of a gateway whose server does not respond."""
 
 # MLflow takes seconds to import: functions that need it import it, so that importing this module stays fast.
 
@@ -54,14 +62,40 @@ def unreachable_reason(uri: str) -> str:
     shown = redact_uri(uri)
     try:
         if uri.startswith(("http://", "https://")):
-            urllib.request.urlopen(f"{shown.rstrip('/')}/health", timeout=5).close()
-        elif (address := urlsplit(shown)).hostname and (port := address.port or _DATABASE_PORTS.get(_dialect(uri))):
+            return _server_problem(shown)
+        if (address := urlsplit(shown)).hostname and (port := address.port or _DATABASE_PORTS.get(_dialect(uri))):
             socket.create_connection((address.hostname, port), timeout=5).close()
-    except urllib.error.HTTPError:
-        return ""  # It responds; a server behind a login may refuse this page.
     except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error)) or type(error).__name__
+        return str(error) or type(error).__name__
     return ""
+
+
+def _server_problem(address: str) -> str:
+    """Return why a server does not respond as MLflow does; empty if it does."""
+    proxy = proxy_for(address)
+    if not proxy:
+        return _request_problem(address, {})
+    if proxy.startswith("socks"):
+        problem = "" if find_spec("socks") else "the package PySocks is not installed"
+    else:
+        problem = _request_problem(address, {urlsplit(address).scheme: proxy})
+    fix = f"add {urlsplit(address).hostname} to no_proxy to ask it directly"
+    return f"{problem}, through the proxy {without_login(proxy)}; {fix}" if problem else ""
+
+
+def _request_problem(address: str, proxies: dict[str, str]) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    try:
+        with opener.open(f"{address.rstrip('/')}/health", timeout=5) as answer:
+            # A proxy may answer with a page of its own.
+            is_other = proxies and answer.read(_MAX_MESSAGE_CHARS).strip() != _HEALTHY
+            return "the answer is not MLflow's" if is_other else ""
+    except urllib.error.HTTPError as error:
+        # A server behind a login may refuse this page. A proxy asks for a login with another code.
+        responds = error.code == HTTPStatus.UNAUTHORIZED or (not proxies and error.code not in _GATEWAY_ERRORS)
+        return "" if responds else f"HTTP {error.code} {error.reason}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def is_database(uri: str) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config  # noqa: TID251  Ray has no public check of these files.
 
@@ -64,6 +66,44 @@ def connect_with_state_api() -> None:
 def test_local_ray_serves_its_own_state_api(ray_address: str) -> None:
     """Although the cluster that was started last on this machine is another."""
     assert call_in_new_process(connect_with_state_api) == "the State API answers\n"
+
+
+def print_sum() -> None:
+    """Start Ray as a notebook's cell does, inside a running event loop, and run a task."""
+    # Of the cluster that other tests use.
+    os.environ.pop("RAY_AUTH_TOKEN", None)
+
+    async def cell() -> int:
+        with connected(None, verbose=False):
+            return ray.get(ray.remote(lambda: 3).remote())
+
+    print(asyncio.run(cell()))
+
+
+def test_local_ray_starts_in_an_odd_environment(tmp_path: Path) -> None:
+    """A temporary folder whose path is too long for sockets, no home folder, a proxy that does not respond."""
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    output = call_in_new_process(print_sum, TMPDIR=str(folder), HOME="/proc", no_proxy="", **dead)
+    assert output.splitlines()[-1] == "3"
+    assert "note: Ray's files go to " in output
+
+
+def print_cluster_error() -> None:
+    os.environ.pop("RAY_AUTH_TOKEN", None)
+    try:
+        with connected(None, verbose=False):
+            print("started")
+    except ClusterError as error:
+        print(error)
+
+
+def test_reason_why_ray_does_not_start_is_one_line() -> None:
+    output = call_in_new_process(print_cluster_error, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/nowhere/token")
+    assert output.startswith("Ray can't be started here (")
+    assert "/nowhere/token" in output
+    assert output.count("\n") == 1
 
 
 def cluster_config(file: str) -> dict[str, Any]:

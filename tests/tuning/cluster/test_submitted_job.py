@@ -21,7 +21,7 @@ from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 
 PACKAGES = ("data", "models", "tuning")
-TOP_LEVEL_FILES = ("commandline.py", "requirements.txt")
+TOP_LEVEL_FILES = ("commandline.py", "proxies.py", "requirements.txt")
 
 # Files of earlier sweeps in the project's folder; each would be uploaded with each job.
 NOT_UPLOADED = (

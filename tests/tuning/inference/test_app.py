@@ -38,8 +38,13 @@ def address(run: RunFolder) -> Iterator[str]:
     """The address of the page, served by the command."""
     port = find_free_port()
     command = [sys.executable, "-m", "tuning", "app", "--run", str(run.path), f"--port={port}"]
-    # Requests to other machines fail.
-    environment = {**os.environ, "https_proxy": "http://127.0.0.1:9", "OMP_NUM_THREADS": "1"}
+    # Requests to other machines fail, and no proxy may be used for those to this one.
+    dead = {
+        "https_proxy": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+        "all_proxy": "socks5://127.0.0.1:9",
+    }
+    environment = {**os.environ, **dead, "no_proxy": "", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}/"
 

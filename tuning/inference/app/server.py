@@ -17,11 +17,12 @@ from data.dataset.splits import read_split
 from data.errors import DataError
 from data.page import load_template, overlay_heat_map, square_jpeg
 from models.errors import ModelError
+from proxies import bypass_all_proxies
 from tuning.config.run_folder import RunFolder
 from tuning.errors import ConfigError, TuningError
 from tuning.inference.champion import Champion, open_champion
 from tuning.inference.clip_length import LONG_FACTOR, training_clip_seconds
-from tuning.ports import check_port
+from tuning.ports import check_port, page_address
 from tuning.training.class_probabilities import top_classes
 
 if TYPE_CHECKING:
@@ -61,9 +62,11 @@ def serve(run: Path | None, model: Path | None, *, host: str, port: int) -> None
     with tempfile.TemporaryDirectory(prefix="workout-clips-app-") as uploads:
         # Gradio reads these when it is imported. Uploads are deleted with the folder.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_TEMP_DIR=uploads)
+        # Gradio requests its own page at --host when it starts, and nothing else.
+        bypass_all_proxies()
         page = build_page(champion, found)
         page.queue(default_concurrency_limit=1)
-        print(f"try the champion at http://{host}:{port} (stop with Ctrl-C)", flush=True)
+        print(f"try the champion at {page_address(host, port)} (stop with Ctrl-C)", flush=True)
         page.launch(**launch_settings(), server_name=host, server_port=port)
 
 
