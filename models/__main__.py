@@ -87,6 +87,12 @@ def _weights_column(name: str, weights_dir: Path | None) -> str:
 
 
 def _fetch(args: argparse.Namespace) -> int:
+    from models.names import check_architecture_name
+
+    for name in args.names:
+        check_architecture_name(name.partition(":")[0])
+
+    # These import PyTorch, which takes seconds.
     from models.registry import get_architecture
     from models.weight_files import obtain_weight_file, weight_file_sha256
 

@@ -1,44 +1,30 @@
 """The architectures by name, and the function that builds a model.
 
 To add an architecture, write a file in `models/archs/` with an options dataclass, a module and its `ARCHITECTURE`, and
-add the file to `_FILES`. The module calls the layers that depend on the classes `head`, and a wrapped network
+add its name to
+`models/names.py`. The module calls the layers that depend on the classes `head`, and a wrapped network
 `backbone`: loading weights relies on these names.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib import import_module
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from models.architecture import Architecture
-from models.archs import (
-    c3d,
-    efficientnet_lite0,
-    mc3_18,
-    mvit_v2_s,
-    r2plus1d_18,
-    r3d_18,
-    resnet18,
-    resnet50,
-    s3d,
-    swin3d_t,
-    tsm_resnet18,
-)
 from models.clip_model import ClipModel
 from models.errors import ModelError
+from models.names import ARCHITECTURE_NAMES, check_architecture_name, nearest_name
 from models.weight_names import is_weights_path
 
-_FILES = (
-    *(resnet18, resnet50, efficientnet_lite0),
-    *(tsm_resnet18, c3d, r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v2_s, swin3d_t),
-)
-
-ARCHITECTURES: dict[str, Architecture] = {file.ARCHITECTURE.name: file.ARCHITECTURE for file in _FILES}
-"""All architectures by name: first those that process single frames, then those that process frames together."""
+ARCHITECTURES: dict[str, Architecture] = {
+    name: import_module(f"models.archs.{name}").ARCHITECTURE for name in ARCHITECTURE_NAMES
+}
+"""All architectures by name, in the order of ARCHITECTURE_NAMES."""
 
 
 def get_architecture(name: str) -> Architecture:
@@ -47,8 +33,7 @@ def get_architecture(name: str) -> Architecture:
     Raises:
         ModelError: no architecture has this name; the message suggests the nearest.
     """
-    if name not in ARCHITECTURES:
-        raise ModelError(f"no architecture is called {name!r}{_suggestion(name, list(ARCHITECTURES))}")
+    check_architecture_name(name)
     return ARCHITECTURES[name]
 
 
@@ -62,7 +47,7 @@ def parse_options(name: str, options: Mapping[str, Any]) -> Any:
     valid = [option.name for option in fields(options_type)]
     for key in options:
         if key not in valid:
-            raise ModelError(f"{name} has no option {key!r}{_suggestion(str(key), valid)}")
+            raise ModelError(f"{name} has no option {key!r}{nearest_name(str(key), valid)}")
     types, checked = get_type_hints(options_type, include_extras=True), {}
     for key, value in options.items():
         try:
@@ -119,9 +104,3 @@ def check_weights(name: str, weights: str) -> None:
             f"{name} has no weights {weights!r}: set {', '.join([*known, 'none'])} or the path of a file or of a "
             "champion's folder (with a suffix or a /)"
         )
-
-
-def _suggestion(word: str, valid: list[str]) -> str:
-    likeness = {known: difflib.SequenceMatcher(None, known, word).ratio() for known in valid}
-    nearest = max(valid, key=likeness.__getitem__)  # the first one of a tie
-    return f"; did you mean {nearest!r}?" if likeness[nearest] >= 0.5 else f"; there are {', '.join(valid)}"

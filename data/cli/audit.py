@@ -48,7 +48,12 @@ def execute(args: argparse.Namespace) -> int:
     page = OutputFile(args.out / "audit.html", "the page of an audit", _PAGE_HEAD)
     check_output_folder(args.out, (table, page), files_of_spec(args.groups))
 
-    from data.dataset.clips import read_groups
+    from data.dataset.clips import read_groups, scan_clips
+
+    groups = None if args.groups == AUTO else read_groups(args.groups)
+    scan = scan_clips(args.dir, groups)
+
+    # These take seconds to import.
     from data.quality.audit import run_audit, write_audit_csv
     from data.quality.audit_page import write_audit_page
     from data.quality.defects import UNUSABLE
@@ -59,7 +64,8 @@ def execute(args: argparse.Namespace) -> int:
         args.dir,
         store,
         Limits(min_seconds=args.min_seconds, max_seconds=args.max_seconds),
-        groups=None if args.groups == AUTO else read_groups(args.groups),
+        groups=groups,
+        scan=scan,
         workers=args.workers,
         seconds_per_clip=args.seconds_per_clip,
     )

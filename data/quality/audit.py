@@ -13,7 +13,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from data.clip import Clip
-from data.dataset.clips import scan_clips
+from data.dataset.clips import Scan, scan_clips
 from data.errors import DataError
 from data.files import file_sha256, write_atomically
 from data.quality.defects import DEFECT_KINDS, OK, SUSPECT, UNUSABLE, Defect, clip_status, find_defects
@@ -140,6 +140,7 @@ def run_audit(
     limits: Limits,
     *,
     groups: Mapping[str, str] | None = None,
+    scan: Scan | None = None,
     workers: int | None = None,
     seconds_per_clip: float = 300.0,
     progress: bool = True,
@@ -151,6 +152,7 @@ def run_audit(
         store: receives the frames; a sweep with the same decode settings uses them.
         limits: thresholds from which a clip is suspect.
         groups: the group of each clip, to measure leakage; default: found from the clips.
+        scan: the contents of the folder with these groups, if it is scanned already.
         workers: number of processes; default: one per core.
         seconds_per_clip: time limit for decoding one clip.
         progress: show progress bars.
@@ -160,7 +162,7 @@ def run_audit(
             writable or keeps too few frames to show movement.
     """
     _check_settings(store, workers, seconds_per_clip)
-    scan = scan_clips(root, groups)
+    scan = scan or scan_clips(root, groups)
     paths = [clip.path for clip in scan.clips]
     build = store.build(root, paths, workers=workers, seconds_per_clip=seconds_per_clip, progress=progress)
     signatures = find_signatures(build, store, progress=progress)

@@ -14,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from data.files import not_a_file
+from models.errors import ModelError
+from models.names import check_architecture_name
 from tuning.config.messages import validation_message
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
@@ -93,9 +95,14 @@ def check_config(sweep: SweepConfig) -> SweepConfig:
 def _validate(settings: Any) -> SweepConfig:
     try:
         # In strict mode "3" is not accepted for 3, nor 2.5 for 2.
-        return SweepConfig.model_validate(settings, strict=True)
+        sweep = SweepConfig.model_validate(settings, strict=True)
+        for arch in (*sweep.space.arch, *sweep.models, *sweep.space.by_arch):
+            check_architecture_name(arch)
     except ValidationError as error:
         raise ConfigError(validation_message(error, SweepConfig)) from None
+    except ModelError as error:
+        raise ConfigError(str(error)) from None
+    return sweep
 
 
 def save_config(config: SweepConfig, file: Path) -> None:
