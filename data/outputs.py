@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.dataset.clips import VIDEO_SUFFIXES
+from data.dataset.video_files import VIDEO_SUFFIXES
 from data.errors import DataError
 
 _HEAD_BYTES = 4096

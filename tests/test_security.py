@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from data.dataset.clips import read_groups, scan_clips
-from data.dataset.splits import check_split, read_split
+from data.dataset.split_check import fit_split
+from data.dataset.splits import read_split
+from data.dataset.video_files import list_folder
 from data.errors import DataError
 from tests.helpers.processes import PROJECT
 from tuning.__main__ import parse
@@ -170,10 +172,10 @@ def test_split_with_a_hidden_file_raises(folder: Path) -> None:
     """Links in the folder are clips like others; files that a scan ignores are not."""
     (folder / "dip/linked").symlink_to(folder.parent / "outside")
     (folder / "dip/.hidden").symlink_to(folder.parent / "outside")
-    found = scan_clips(folder).clips
-    check_split(read_split(split_file(folder, "dip/linked/5.mp4")), folder, found)
+    found = list_folder(folder).videos
+    fit_split(read_split(split_file(folder, "dip/linked/5.mp4")), folder, found)
     with pytest.raises(DataError, match=r"not in '.*', the first is 'dip/.hidden/5.mp4'"):
-        check_split(read_split(split_file(folder, "dip/.hidden/5.mp4")), folder, found)
+        fit_split(read_split(split_file(folder, "dip/.hidden/5.mp4")), folder, found)
 
 
 def test_groups_of_files_outside_the_folder_are_only_reported(folder: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from data.dataset.clips import Scan
     from data.store.frame_store import FrameStore
 
 AUTO = "auto"
@@ -21,6 +23,43 @@ def files_of_spec(spec: str | None) -> tuple[str, ...]:
 def add_folder_argument(command: argparse.ArgumentParser) -> None:
     """Add the positional argument DIR, a folder of clips."""
     command.add_argument("dir", type=Path, metavar="DIR", help="folder of clips, one sub-folder per class")
+
+
+def add_layout_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that say where the classes and splits of a folder are; `scan_folder` takes them."""
+    command.add_argument(
+        "--labels",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="classes by a file instead of sub-folders: a CSV with the columns path and label (also group and split, "
+        "if known), or a list as UCF101, Kinetics and MMAction2 have; may be repeated",
+    )
+    command.add_argument(
+        "--split",
+        choices=("folders", "merge"),
+        help="what to do with folders such as train, val and test above or below the class folders: use these splits, "
+        "or ignore them",
+    )
+    command.add_argument(
+        "--merge-classes",
+        action="store_true",
+        help="make one class of classes whose names differ only in case, spaces, hyphens, underscores or the coding of "
+        "accents",
+    )
+
+
+def scan_folder(args: argparse.Namespace, groups: Mapping[str, str] | None = None) -> Scan:
+    """Find the clips of DIR as the options say; print what a user should know about the classes."""
+    from data.dataset.clips import scan_clips
+    from data.dataset.label_files import read_labels
+
+    labels = read_labels(args.labels) if args.labels else None
+    scan = scan_clips(args.dir, groups, labels=labels, split=args.split, merge_classes=args.merge_classes)
+    for note in scan.notes:
+        print(f"note: {note}")
+    return scan
 
 
 def add_store_options(command: argparse.ArgumentParser) -> None:

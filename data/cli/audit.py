@@ -7,7 +7,15 @@ import re
 from pathlib import Path
 
 from commandline import Subcommands
-from data.cli.args import AUTO, add_folder_argument, add_store_options, files_of_spec, open_frame_store
+from data.cli.args import (
+    AUTO,
+    add_folder_argument,
+    add_layout_options,
+    add_store_options,
+    files_of_spec,
+    open_frame_store,
+    scan_folder,
+)
 
 EXIT_UNUSABLE = 1
 """With --strict, if a clip has no frames."""
@@ -23,6 +31,7 @@ def add_parser(commands: Subcommands) -> None:
     command.add_argument(
         "--out", type=Path, default=Path("audit"), metavar="DIR", help="folder of audit.csv and audit.html"
     )
+    add_layout_options(command)
     add_store_options(command)
     command.add_argument(
         "--groups",
@@ -46,12 +55,11 @@ def execute(args: argparse.Namespace) -> int:
 
     table = OutputFile(args.out / "audit.csv", "the table of an audit", _TABLE_HEAD)
     page = OutputFile(args.out / "audit.html", "the page of an audit", _PAGE_HEAD)
-    check_output_folder(args.out, (table, page), files_of_spec(args.groups))
+    check_output_folder(args.out, (table, page), (*files_of_spec(args.groups), *args.labels))
 
-    from data.dataset.clips import read_groups, scan_clips
+    from data.dataset.clips import read_groups
 
-    groups = None if args.groups == AUTO else read_groups(args.groups)
-    scan = scan_clips(args.dir, groups)
+    scan = scan_folder(args, None if args.groups == AUTO else read_groups(args.groups))
 
     # These take seconds to import.
     from data.quality.audit import run_audit, write_audit_csv
@@ -64,7 +72,6 @@ def execute(args: argparse.Namespace) -> int:
         args.dir,
         store,
         Limits(min_seconds=args.min_seconds, max_seconds=args.max_seconds),
-        groups=groups,
         scan=scan,
         workers=args.workers,
         seconds_per_clip=args.seconds_per_clip,

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commandline import Subcommands
-from data.cli.args import add_folder_argument, add_store_options, files_of_spec, open_frame_store
+from data.cli.args import (
+    add_folder_argument,
+    add_layout_options,
+    add_store_options,
+    files_of_spec,
+    open_frame_store,
+    scan_folder,
+)
 
 if TYPE_CHECKING:
     from data.dataset.clips import Scan
@@ -23,21 +30,22 @@ def add_parser(commands: Subcommands) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="CSV", help="file to write the groups to")
     command.add_argument("--sheets", type=Path, metavar="HTML", help="also write contact sheets of the groups")
     command.add_argument("--check", metavar="CSV[:COLUMN]", help="compare with the true groups")
+    add_layout_options(command)
     add_store_options(command)
     command.set_defaults(command=execute)
 
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from data.dataset.clips import read_groups, scan_clips
+    from data.dataset.clips import match_groups, read_groups
     from data.outputs import OutputFile, check_outputs
 
     outputs = [OutputFile(args.out, "a groups file")]
     if args.sheets:
         outputs.append(OutputFile(args.sheets, "the page of contact sheets"))
-    check_outputs(outputs, files_of_spec(args.check))
+    check_outputs(outputs, (*files_of_spec(args.check), *args.labels))
     truth = read_groups(args.check) if args.check else None
-    scan = scan_clips(args.dir)
+    scan = scan_folder(args)
 
     # These take seconds to import.
     from data.quality.grouping import pair_scores, write_groups
@@ -52,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
         write_groups_page(grouping, build, store, args.sheets, notes=notes)
     print("\n".join([grouping.summary(), *grouping.warnings(), *notes]))
     if truth is not None:
-        precision, recall = pair_scores(grouping.groups, truth)
+        precision, recall = pair_scores(grouping.groups, match_groups(truth, scan.clips, args.dir))
         print(f"compared with {args.check}, over pairs of clips: precision {precision:.3f}, recall {recall:.3f}")
     print(f"groups written to {args.out}{f', contact sheets to {args.sheets}' if args.sheets else ''}")
     return 0

@@ -2,77 +2,142 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.clip import Clip, check_printable
+from data.dataset.class_names import merged_names
+from data.dataset.label_files import Labels
+from data.dataset.layout import FOLDERS, MERGE, Layout, check_split_choice, find_layout, split_level, split_of_folder
+from data.dataset.listed_paths import match_listed, nearest_path, with_nearest
+from data.dataset.tables import read_table
+from data.dataset.unusable import check_folder, check_in_folders, check_not_empty, check_two_classes
+from data.dataset.video_files import FolderContents, list_folder
 from data.errors import DataError
 from data.files import not_a_file
 
-_SUFFIX_NAMES = (
-    "264 265 3g2 3gp 3gpp amv asf avi divx dv f4v flv gif h264 h265 hevc ivf m1v m2t m2ts m2v "
-    "m4v mj2 mjpeg mjpg mk3d mkv mov mp4 mpe mpeg mpg mpv mts mxf nut ogm ogv qt rm rmvb trp "
-    "ts vob webm wm wmv wtv y4m"
-)
-VIDEO_SUFFIXES = frozenset(f".{name}" for name in _SUFFIX_NAMES.split())
-"""Lower-case file suffixes of the containers and raw streams that FFmpeg reads."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Scan:
     """The contents of a data folder."""
 
     clips: tuple[Clip, ...]
     """Sorted by path."""
     ignored: tuple[str, ...]
-    """Sorted names, relative to the data folder, of skipped files: files in class folders that are not videos,
-    sub-folders without any video, which end in `/`, and videos outside the class folders. Hidden files are not
-    listed."""
+    """Sorted names, relative to the data folder, of skipped files: files in class folders that are not videos, and
+    sub-folders without any video, which end in `/`. Hidden files are not listed."""
     unmatched_groups: tuple[str, ...]
     """Sorted paths that have a group but are not clips of the folder."""
+    splits: Mapping[str, str] | None
+    """The split that each clip comes with, by folders or by label files; None if a split is to be made."""
+    has_groups: bool
+    """Whether groups are given; if not, each clip is its own group."""
+    notes: tuple[str, ...]
+    """What a user should know about the classes and the label files."""
 
 
-def scan_clips(root: Path, groups: Mapping[str, str] | None = None) -> Scan:
+def scan_clips(
+    root: Path,
+    groups: Mapping[str, str] | None = None,
+    *,
+    labels: Labels | None = None,
+    split: str | None = None,
+    merge_classes: bool = False,
+) -> Scan:
     """Find the clips in `root`, which has one sub-folder per class; clips may be in folders below it.
 
     Links are followed, except those to a folder that they are in.
 
     Args:
         root: the data folder.
-        groups: the group of every clip's path; default: each clip is its own group.
+        groups: the group of every clip's path; default: those of `labels`, or else each clip is its own group.
+        labels: the class of each path, instead of sub-folders; videos that it does not list are not clips.
+        split: FOLDERS or MERGE, how to take folders such as train, val and test; default: refuse them.
+        merge_classes: make one class of classes whose names look alike; default: refuse them.
 
     Raises:
-        DataError: `root` is not a readable folder or has fewer than two classes, a name can't be written on one line,
-            or a clip has no group.
+        DataError: `root` is not a readable folder or has fewer than two classes, its layout is not clear, a name can't
+            be written on one line, names of classes look alike, or a clip has no group.
     """
-    if not root.exists():
-        raise DataError(f"no such folder: '{root}'; give the folder that has one sub-folder per class")
-    if not root.is_dir():
-        raise DataError(f"'{root}' is not a folder; give the folder that has one sub-folder per class")
-    labels: dict[str, str] = {}
-    ignored: list[str] = []
-    for entry in _visible_entries(root):
-        if not os.path.isdir(entry):
-            if _has_video_suffix(entry.name):
-                check_printable(entry.name)
-                ignored.append(entry.name)
-            continue
-        videos: list[str] = []
-        others: list[str] = []
-        for name, is_file in _walk(entry, entry.name, (os.path.realpath(root),)):
-            (videos if is_file and _has_video_suffix(name) else others).append(name)
-        labels.update(dict.fromkeys(videos, entry.name))
-        ignored += others if videos else [f"{entry.name}/"]
-    _check_classes(root, sorted(set(labels.values())))
+    check_folder(root)
+    contents = list_folder(root)
+    check_not_empty(root, contents)
+    notes: list[str] = []
+    if labels is None:
+        check_in_folders(root, contents.videos)
+        layout = find_layout(root, contents.videos, split)
+        check_two_classes(root, layout.labels.values(), contents.videos)
+    else:
+        layout, notes = _listed_layout(root, contents, labels, split)
+    names = merged_names(Counter(layout.labels.values()), merge=merge_classes)
+    merged = [f"class {name!r} is taken as {use!r}" for name, use in sorted(names.items()) if name != use]
+    classes = {path: names.get(label, label) for path, label in layout.labels.items()}
+    if len(set(classes.values())) < 2:
+        raise DataError(
+            f"all {len(classes)} clips are of one class, {min(classes.values())!r}; list clips of two classes or more"
+        )
+    found, unmatched = _groups(root, sorted(classes), groups, labels)
+    return Scan(
+        tuple(sorted(Clip(path, label, found[path] if found else path) for path, label in classes.items())),
+        contents.ignored(),
+        unmatched,
+        layout.splits,
+        found is not None,
+        (*notes, *merged),
+    )
+
+
+def _listed_layout(root: Path, contents: FolderContents, labels: Labels, split: str | None) -> tuple[Layout, list[str]]:
+    """Return the classes and splits of the videos that label files list, and notes on what doesn't match."""
+    rows, unmatched = match_listed(labels.rows, contents.videos, root, "labels")
+    if not rows:
+        shown = with_nearest(unmatched, contents.videos)[0]
+        raise DataError(f"none of the {len(unmatched)} clips of the label file are in '{root}', the first is {shown}")
+    splits: dict[str, str] | None = {path: row.split for path, row in rows.items() if row.split is not None}
+    if splits:
+        if split == FOLDERS:
+            raise DataError(f"--split {FOLDERS} has no effect: the label file has a split for each clip; leave it out")
+    else:
+        level = split_level(list(rows))
+        check_split_choice(root, list(rows), level, split)
+        splits = {path: split_of_folder(path.split("/")[level]) or "" for path in rows} if level is not None else None
+    unlisted = [path for path in contents.videos if path not in rows]
+    notes = [
+        *labels.notes,
+        *_counted("rows of the label file are not clips of the folder", with_nearest(unmatched, contents.videos)),
+        *_counted("videos in the folder are not used, because the label file does not list them", unlisted),
+    ]
+    classes = {path: row.label or "" for path, row in rows.items()}
+    return Layout(classes, None if split == MERGE else splits), notes
+
+
+def _counted(text: str, names: Sequence[str]) -> list[str]:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"{len(names)} {text}: {', '.join(names[:3])}{more}"] if names else []
+
+
+def _groups(
+    root: Path, paths: Sequence[str], groups: Mapping[str, str] | None, labels: Labels | None
+) -> tuple[dict[str, str] | None, tuple[str, ...]]:
+    """Return the group of each clip, None if none are given, and the paths with a group that are not clips."""
+    if labels is not None and labels.groups:
+        if groups is not None:
+            raise DataError("the label file has a group for each clip; leave out --groups, or that column")
+        return match_listed(labels.groups, paths, root, "groups")[0], ()
     if groups is None:
-        groups = {path: path for path in labels}
-    _check_groups(sorted(labels), groups)
-    clips = sorted(Clip(path, label, groups[path]) for path, label in labels.items())
-    return Scan(tuple(clips), tuple(sorted(ignored)), tuple(sorted(groups.keys() - labels.keys())))
+        return None, ()
+    found, unmatched = match_listed(groups, paths, root, "groups")
+    _check_groups(paths, found, unmatched)
+    return found, unmatched
+
+
+def match_groups(groups: Mapping[str, str], clips: Sequence[Clip], root: Path) -> dict[str, str]:
+    """Return the group of each clip that a groups file lists, whichever way it writes the clip's path."""
+    return match_listed(groups, [clip.path for clip in clips], root, "groups")[0]
 
 
 def read_groups(spec: str) -> dict[str, str]:
@@ -80,16 +145,19 @@ def read_groups(spec: str) -> dict[str, str]:
 
     Args:
         spec: `FILE.csv`, with the columns `path` and `group`, or `FILE.csv:COLUMN`, with the groups in COLUMN. Every
-            cell is text (a group may be called `NA`); spaces around a group are ignored.
+            cell is text (a group may be called `NA`); spaces around a group are ignored, and so is how its accents
+            are coded.
 
     Raises:
         DataError: the file can't be read, lacks a column, has an empty cell, or gives a path two groups.
     """
     path, column = _parse_spec(spec)
     groups: dict[str, str] = {}
+    spelling: dict[str, str] = {}
     for line, (clip, cell) in read_table(path, ("path", column)):
         group = cell.strip()
         check_printable(group)
+        group = spelling.setdefault(unicodedata.normalize("NFC", group), group)
         known = groups.setdefault(clip, group)
         if known != group:
             raise DataError(
@@ -99,99 +167,15 @@ def read_groups(spec: str) -> dict[str, str]:
     return groups
 
 
-def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield the line number and the cells in `columns` of each row of a CSV file with a header, in UTF-8.
-
-    Raises:
-        DataError: the file can't be read, lacks a column, has an empty cell in `columns`, or has a row with more cells
-            than the header.
-    """
-    if path.exists() and not path.is_file():
-        raise DataError(f"can't read '{path}': {not_a_file(path, 'give a CSV file')}")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or (), columns)
-            for row in reader:
-                where = f"'{path}', line {reader.line_num}"
-                if None in row:
-                    raise DataError(f"{where}: more cells than columns; put a name with a comma in quotes")
-                cells = tuple(row[column] or "" for column in columns)
-                for column, cell in zip(columns, cells, strict=True):
-                    if not cell.strip():
-                        raise DataError(f"{where}: the column {column!r} is empty; fill it in")
-                yield reader.line_num, cells
-    except OSError as error:
-        raise DataError(f"can't read '{path}': {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' is not in UTF-8; save it as CSV in UTF-8") from error
-    except csv.Error as error:
-        raise DataError(f"'{path}', line {reader.reader.line_num}: not CSV ({error}); correct the line") from error
-
-
-def _has_video_suffix(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-
-
-def _visible_entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"can't read the folder '{os.fspath(folder)}': {error.strerror}") from error
-
-
-def _walk(folder: os.PathLike[str], name: str, parents: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
-    """Yield the name of every entry below `folder` that isn't a folder, and whether it is a file.
-
-    `parents` are the real paths of the folders on the way to this one: a link back to one of them is skipped.
-    """
-    check_printable(name)
-    real = os.path.realpath(folder)
-    if real in parents:
-        return
-    for entry in _visible_entries(folder):
-        below = f"{name}/{entry.name}"
-        # DirEntry.is_dir raises for a link to itself.
-        if os.path.isdir(entry):
-            yield from _walk(entry, below, (*parents, real))
-        else:
-            check_printable(below)
-            yield below, os.path.isfile(entry)
-
-
-def _check_classes(root: Path, labels: Sequence[str]) -> None:
-    if not labels:
-        raise DataError(f"no clips in '{root}'; it needs one sub-folder per class, with video files in it")
-    if len(labels) == 1:
-        raise DataError(f"only one class in '{root}', {labels[0]!r}; it needs two or more sub-folders with video files")
-
-
-def _check_groups(paths: Sequence[str], groups: Mapping[str, str]) -> None:
+def _check_groups(paths: Sequence[str], groups: Mapping[str, str], unmatched: Sequence[str]) -> None:
     missing = [path for path in paths if path not in groups]
     if missing:
+        near = nearest_path(missing[0], unmatched)
         raise DataError(
             f"{len(missing)} of {len(paths)} clips have no group, the first is {missing[0]!r}; "
             "list the path of each, relative to the data folder, in the groups file"
+            + (f" (it lists {near!r}, which is not a clip)" if near else "")
         )
-
-
-def _check_columns(path: Path, found: Sequence[str], needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in found]
-    if not missing:
-        return
-    near = difflib.get_close_matches(missing[0], found, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    there = ", ".join(map(repr, found)) or "none"
-    columns = "columns" if len(missing) > 1 else "column"
-    raise DataError(
-        f"'{path}' has no {columns} {_listed(missing)}: it must have {_listed(needed)}, its columns are {there}{hint}"
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    *first, last = map(repr, names)
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _parse_spec(spec: str) -> tuple[Path, str]:

@@ -7,13 +7,12 @@ import hashlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from data.clip import Clip
-from data.dataset.clips import read_table
+from data.dataset.tables import read_table
 from data.errors import DataError
 from data.files import write_atomically
 
@@ -118,6 +117,11 @@ def fold_names(folds: int) -> tuple[str, ...]:
     return tuple(f"fold-{number}" for number in range(1, folds + 1))
 
 
+def is_split(name: str) -> bool:
+    """Return whether a split file may have this split."""
+    return name in (*SPLITS, LEFT_OUT) or _FOLD.fullmatch(name) is not None
+
+
 def write_split(split: Split, path: Path) -> None:
     """Write the split file atomically, creating the folders above it.
 
@@ -138,7 +142,7 @@ def read_split(path: Path) -> Split:
     rows: dict[str, SplitRow] = {}
     for line, (name, label, group, split) in read_table(path, _COLUMNS):
         where = f"'{path}', line {line}"
-        if split not in (*SPLITS, LEFT_OUT) and not _FOLD.fullmatch(split):
+        if not is_split(split):
             known = ", ".join((*SPLITS, LEFT_OUT, *fold_names(2)))
             raise DataError(f"{where}: the split is {split!r}; give one of {known} and so on")
         if name in rows:
@@ -148,39 +152,16 @@ def read_split(path: Path) -> Split:
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
     found = Split(tuple(rows.values()))
-    _check_usable(found, path)
+    check_usable(found, path)
     return found
 
 
-def check_split(split: Split, root: Path, clips: Sequence[Clip]) -> list[str]:
-    """Compare a split with the clips found in the folder `root`; clips that are left out don't matter.
-
-    Returns:
-        The sorted paths of the found clips that the split does not list.
+def check_usable(split: Split, path: Path) -> None:
+    """Check that models can be trained, validated and tested on the split; `path` names it in errors.
 
     Raises:
-        DataError: the folder lacks a clip of the split, or has it in another class.
+        DataError: a group is in two parts, parts or classes are missing; see `read_split`.
     """
-    labels = {clip.path: clip.label for clip in clips}
-    used = [row.clip for row in split.rows if row.split != LEFT_OUT]
-    missing = [clip.path for clip in used if clip.path not in labels]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of the split's {len(used)} clips are not in '{root}', the first is {missing[0]!r}; "
-            "put them back, or make a new split"
-        )
-    for clip in used:
-        if clip.label != labels[clip.path]:
-            raise DataError(
-                f"clip {clip.path!r} is of class {clip.label!r} in the split and of class {labels[clip.path]!r} in "
-                f"'{root}'; correct the wrong one, or make a new split"
-            )
-    listed = {row.clip.path for row in split.rows}
-    return sorted(path for path in labels if path not in listed)
-
-
-def _check_usable(split: Split, path: Path) -> None:
-    """Raise DataError if nothing could be trained, validated or tested on the split."""
     _check_groups_whole(split, path)
     _check_parts(split, path)
     trained = {"train", *fold_names(split.folds)}

@@ -83,6 +83,37 @@ def make_folds(
     return split
 
 
+def cut_val(clips: Sequence[Clip], *, val: float = 0.15, seed: int = 0) -> set[str]:
+    """Return the groups of training clips to validate on instead; a class with one group stays in training.
+
+    Args:
+        clips: with their groups.
+        val: fraction of each class's clips to validate on.
+        seed: chooses among choices that are equally good.
+
+    Raises:
+        DataError: the fraction leaves nothing to train on, or no class has two groups.
+    """
+    rest, part = _shares(val=val)
+    by_label: defaultdict[str, list[Clip]] = defaultdict(list)
+    for clip in sorted(clips):
+        by_label[clip.label].append(clip)
+    single = {label for label, found in by_label.items() if _count_groups(found) < 2}
+    train_only = {clip.group for label in single for clip in by_label[label]}
+    several = [clip for clip in sorted(clips) if clip.label not in single]
+    try:
+        part_of = _assign(several, {"train": rest, "val": part}, train_only, seed, fewest=2) if several else {}
+    except NoAssignmentError as error:
+        raise DataError(
+            f"no clips of class {error.label!r} ({_counts(by_label[error.label])}) can be cut from train for val, "
+            "because it shares groups with other classes; add clips of it in groups of their own"
+        ) from error
+    found = {group for group, name in part_of.items() if name == "val"}
+    if not found:
+        raise DataError("no class has the 2 groups that train and val need; add clips from other groups")
+    return found
+
+
 def _shares(**fractions: float) -> list[Fraction]:
     """Return the fraction that is left for training, then the given fractions, exactly."""
     for name, value in fractions.items():
@@ -120,17 +151,26 @@ def _split(clips: Sequence[Clip], shares: Mapping[str, Fraction], seed: int, few
     return Split(tuple(SplitRow(clip, LEFT_OUT if clip.label in left_out else part_of[clip.group]) for clip in clips))
 
 
-def _assign(clips: Sequence[Clip], shares: Mapping[str, Fraction], train_only: set[str], seed: int) -> dict[str, str]:
-    """Return the part of each group; the groups in `train_only` are assigned to train, even if it has no share."""
+def _assign(
+    clips: Sequence[Clip],
+    shares: Mapping[str, Fraction],
+    train_only: set[str],
+    seed: int,
+    fewest: int = _FEWEST_GROUPS,
+) -> dict[str, str]:
+    """Return the part of each group, with each class in `fewest` parts or more.
+
+    The groups in `train_only` are assigned to train, even if it has no share.
+    """
     parts = list(shares)
-    min_parts = {clip.label: _FEWEST_GROUPS for clip in clips}
+    min_parts = {clip.label: fewest for clip in clips}
     clip_counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
         if clip.group not in train_only or "train" in parts:
             clip_counts[clip.group][clip.label] += 1
         else:
             # Every round trains on this class, so one fold is enough to validate it.
-            min_parts[clip.label] = _FEWEST_GROUPS - 1
+            min_parts[clip.label] = fewest - 1
     fixed = {group: parts.index("train") for group in train_only & clip_counts.keys()}
     unit = math.lcm(*(share.denominator for share in shares.values()))
     whole_shares = [int(share * unit) for share in shares.values()]

@@ -139,7 +139,6 @@ def run_audit(
     store: FrameStore,
     limits: Limits,
     *,
-    groups: Mapping[str, str] | None = None,
     scan: Scan | None = None,
     workers: int | None = None,
     seconds_per_clip: float = 300.0,
@@ -151,23 +150,23 @@ def run_audit(
         root: folder with one sub-folder per class.
         store: receives the frames; a sweep with the same decode settings uses them.
         limits: thresholds from which a clip is suspect.
-        groups: the group of each clip, to measure leakage; default: found from the clips.
-        scan: the contents of the folder with these groups, if it is scanned already.
+        scan: the clips of the folder; default: found by its sub-folders. If it has no groups, to measure leakage, they
+            are found from the clips.
         workers: number of processes; default: one per core.
         seconds_per_clip: time limit for decoding one clip.
         progress: show progress bars.
 
     Raises:
-        DataError: the folder can't be used, a clip has no group, a setting is out of range, or the store is not
+        DataError: the folder can't be used, a setting is out of range, or the store is not
             writable or keeps too few frames to show movement.
     """
     _check_settings(store, workers, seconds_per_clip)
-    scan = scan or scan_clips(root, groups)
+    scan = scan or scan_clips(root)
     paths = [clip.path for clip in scan.clips]
     build = store.build(root, paths, workers=workers, seconds_per_clip=seconds_per_clip, progress=progress)
     signatures = find_signatures(build, store, progress=progress)
     defects = find_defects(scan.clips, build, store, signatures, limits, progress=progress)
-    clips = scan.clips if groups is not None else _grouped(scan.clips, build, store, signatures, progress=progress)
+    clips = scan.clips if scan.has_groups else _grouped(scan.clips, build, store, signatures, progress=progress)
     leakage = measure_leakage(clips, build, store)
     return Audit(
         root,

@@ -63,8 +63,8 @@ def test_groups_without_a_clip_are_noted(folder: Path, capsys: pytest.CaptureFix
         file.writelines(f"\nsquat/gone {number}.mp4,x" for number in range(5))
     assert split(folder, "--groups", f"{folder / 'sources.csv'}:source") == 0
     expected = (
-        "note: 5 rows of the groups file are not clips of the folder: squat/gone 0.mp4, squat/gone 1.mp4, "
-        "squat/gone 2.mp4 and 2 more"
+        "note: 5 rows of the groups file are not clips of the folder: squat/gone 0.mp4 (nearest: squat/0.mp4), "
+        "squat/gone 1.mp4 (nearest: squat/1.mp4), squat/gone 2.mp4 (nearest: squat/2.mp4) and 2 more"
     )
     assert expected in capsys.readouterr().out.splitlines()
 

@@ -36,7 +36,23 @@ def add_parser(commands: Subcommands) -> None:
     )
     command.add_argument("--config", type=Path, metavar="FILE", help="settings, such as configs/demo.yaml")
     command.add_argument("--data", metavar="DIR", help="folder of clips, one sub-folder per class (data.dir)")
-    command.add_argument("--split", metavar="CSV", help="use this split instead of creating one (data.split)")
+    command.add_argument(
+        "--split",
+        metavar="CSV|folders|merge",
+        help="use this split instead of creating one; `folders` uses folders such as train, val and test, `merge` "
+        "ignores them (data.split)",
+    )
+    command.add_argument(
+        "--labels",
+        action="append",
+        metavar="FILE",
+        help="file with the class of each clip; may be repeated (data.labels)",
+    )
+    command.add_argument(
+        "--merge-classes",
+        action="store_true",
+        help="make one class of classes whose names look alike (data.merge_classes)",
+    )
     command.add_argument(
         "--groups",
         metavar="CSV[:COLUMN]",
@@ -76,7 +92,7 @@ def execute(args: argparse.Namespace) -> int:
         return _report_ended(run)
     _check_outputs(run, config, new=not args.resume)
     address = _ray_address(args)
-    scanned = scan(config.data)
+    scanned = scan(config.data, resumed=bool(args.resume))
     _check_settings(config)
 
     from tuning.cluster.connect import connected
@@ -114,11 +130,13 @@ def _new_config(args: argparse.Namespace) -> SweepConfig:
         "name": args.name,
         "data.dir": args.data,
         "data.split": args.split,
+        "data.labels": args.labels,
         "data.groups": args.groups,
         "data.few_groups": args.few_groups,
         "weights_dir": args.weights_dir,
     }
     overrides = [*args.overrides, *([f"data.folds={args.folds}"] if args.folds is not None else [])]
+    overrides += ["data.merge_classes=true"] if args.merge_classes else []
     config = read_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
     check_given_settings(config)
     name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -132,14 +150,25 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
     from tuning.config.run_folder import find_run
     from tuning.errors import ConfigError
 
-    settings = ("config", "data", "split", "groups", "folds", "few_groups", "weights_dir", "name")
+    settings = (
+        "config",
+        "data",
+        "split",
+        "labels",
+        "merge_classes",
+        "groups",
+        "folds",
+        "few_groups",
+        "weights_dir",
+        "name",
+    )
     given = [name for name in settings if getattr(args, name)]
     if given or args.overrides:
         extra = [*(f"--{name.replace('_', '-')}" for name in given), *args.overrides]
         raise ConfigError(f"--resume uses the run's own settings: leave out {' '.join(extra)}")
     run = find_run(args.resume)
     config = run.read_config()
-    data = config.data.model_copy(update={"split": str(run.split), "groups": None})
+    data = config.data.model_copy(update={"split": str(run.split), "groups": None, "labels": ()})
     return config.model_copy(update={"data": data})
 
 

@@ -23,14 +23,14 @@ from tuning.text import single_line
 
 
 def load_config(
-    file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str] = MappingProxyType({})
+    file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str | list[str]] = MappingProxyType({})
 ) -> SweepConfig:
     """Read a YAML file, apply overrides and validate the result.
 
     Args:
         file: the YAML file.
         overrides: `KEY=VALUE`, where VALUE is YAML (`train.epochs=3`, `space.arch=[c3d]`).
-        texts: values of dotted keys that are strings and must not be parsed as YAML, such as paths.
+        texts: values of dotted keys that are strings, or lists of them, and must not be parsed as YAML, such as paths.
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown, or a value is invalid.
@@ -39,7 +39,7 @@ def load_config(
 
 
 def read_config(
-    file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str] = MappingProxyType({})
+    file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str | list[str]] = MappingProxyType({})
 ) -> SweepConfig:
     """Do as `load_config`, but don't check yet that the settings work together, which needs PyTorch.
 
@@ -110,7 +110,9 @@ def save_config(config: SweepConfig, file: Path) -> None:
     file.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-def _read_yaml(file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str] = MappingProxyType({})) -> Any:
+def _read_yaml(
+    file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str | list[str]] = MappingProxyType({})
+) -> Any:
     if not file.is_file():
         reason = not_a_file(file, "give a file of settings") if file.exists() else "give an existing one"
         raise ConfigError(f"no config file {str(file)!r}: {reason}, such as configs/demo.yaml")

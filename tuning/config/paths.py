@@ -24,7 +24,8 @@ def absolute_paths(config: SweepConfig) -> SweepConfig:
         "data": data.model_copy(
             update={
                 "dir": _absolute(data.dir) if data.dir else "",
-                "split": _absolute(data.split) if data.split else None,
+                "split": _absolute(data.split_file) if data.split_file else data.split,
+                "labels": tuple(map(_absolute, data.labels)),
                 "groups": _absolute(data.groups) if data.groups not in (None, AUTO_GROUPS) else data.groups,
             }
         ),

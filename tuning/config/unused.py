@@ -26,7 +26,7 @@ def check_given_settings(config: SweepConfig) -> None:
     """
     data, space = config.data, config.space
     given = data.model_fields_set
-    if data.split is not None:
+    if data.split_file is not None:
         unused = sorted(given & {"groups", "folds", "val", "test", "seed", "few_groups"})
         if unused:
             names = ", ".join(f"data.{name}" for name in unused)

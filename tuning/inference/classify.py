@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.dataset.clips import VIDEO_SUFFIXES
+from data.dataset.video_files import VIDEO_SUFFIXES
 from data.errors import DataError
 from data.files import not_a_file
 from data.quality.checked_clip import CheckedClip

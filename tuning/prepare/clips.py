@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 
 from data.clip import Clip
 from data.dataset.clips import read_groups, scan_clips
-from data.dataset.splits import LEFT_OUT, Split, check_split, read_split
+from data.dataset.given_split import check_copies_together, given_split, unused_split_settings
+from data.dataset.label_files import Labels, read_labels
+from data.dataset.split_check import check_split_classes, fit_split
+from data.dataset.splits import LEFT_OUT, Split, read_split
 from data.dataset.stratify import make_folds, make_split
+from data.dataset.unusable import check_folder
+from data.dataset.video_files import list_folder
 from data.errors import DataError
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
@@ -42,6 +47,12 @@ class ScannedData:
     """Clips of the folder that a given split does not list."""
     unmatched: tuple[str, ...] = ()
     """Paths in the groups file that are not clips of the folder."""
+    own_splits: Mapping[str, str] | None = None
+    """The split that each clip comes with, by folders or label files; None for a split CSV or a new split."""
+    has_groups: bool = True
+    """Whether groups are given or are to be found from the pictures."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about the classes."""
 
     @property
     def num_classes(self) -> int:
@@ -78,30 +89,68 @@ class PreparedData:
         )
 
 
-def scan(config: DataConfig) -> ScannedData:
+def scan(config: DataConfig, *, resumed: bool = False) -> ScannedData:
     """Find the clips and assign each to a split; a given split is used unchanged.
 
+    Args:
+        config: where the clips are, and how to split them.
+        resumed: whether the split is that of a run, whose classes are settled.
+
     Raises:
-        ConfigError: no folder is given.
-        DataError: the folder, the groups or the split can't be used.
+        ConfigError: no folder is given, or a setting has no effect.
+        DataError: the folder, the labels, the groups or the split can't be used.
     """
     if not config.dir:
         raise ConfigError("no folder of clips: give --data DIR (one sub-folder per class)")
     root = Path(config.dir)
-    if config.split is not None:
-        found = scan_clips(root)
-        split = read_split(Path(config.split))
-        unlisted = check_split(split, root, found.clips)
-        return ScannedData(root, tuple(row.clip for row in split.rows), split, found.ignored, tuple(unlisted))
-    if config.groups == AUTO_GROUPS:
-        found = scan_clips(root)
-        return ScannedData(root, found.clips, None, found.ignored)
-    found = scan_clips(root, read_groups(config.groups) if config.groups else None)
-    split = _new_split(found.clips, config)
-    return ScannedData(root, found.clips, split, found.ignored, unmatched=found.unmatched_groups)
+    labels = read_labels([Path(file) for file in config.labels]) if config.labels else None
+    if config.split_file is not None:
+        return _scan_with_split(root, read_split(Path(config.split_file)), config, labels, resumed)
+    groups = read_groups(config.groups) if config.groups not in (None, AUTO_GROUPS) else None
+    found = scan_clips(root, groups, labels=labels, split=config.split, merge_classes=config.merge_classes)
+    if found.splits is not None:
+        _check_split_settings(config, found.splits)
+    auto = config.groups == AUTO_GROUPS
+    return ScannedData(
+        root,
+        found.clips,
+        None if auto else _own_or_new_split(root, found.clips, found.splits, config),
+        found.ignored,
+        unmatched=found.unmatched_groups,
+        own_splits=found.splits,
+        has_groups=auto or found.has_groups,
+        notes=found.notes,
+    )
 
 
-def _new_split(clips: Sequence[Clip], config: DataConfig) -> Split:
+def _scan_with_split(root: Path, split: Split, config: DataConfig, labels: Labels | None, resumed: bool) -> ScannedData:
+    """Find the clips of a split CSV, which says their classes."""
+    check_folder(root)
+    contents = list_folder(root)
+    split, unlisted = fit_split(split, root, contents.videos)
+    if not resumed:
+        split = check_split_classes(split, root, contents.videos, labels, merge_classes=config.merge_classes)
+    return ScannedData(root, tuple(row.clip for row in split.rows), split, contents.ignored(), tuple(unlisted))
+
+
+def _check_split_settings(config: DataConfig, splits: Mapping[str, str]) -> None:
+    """Check that no setting was given that has no effect on the split that the clips come with.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    unused = sorted(config.model_fields_set & unused_split_settings(splits))
+    if unused:
+        names = ", ".join(f"data.{name}" for name in unused)
+        raise ConfigError(
+            f"{names} has no effect on the split that the clips come with: leave it out, or set data.split=merge to "
+            "make a new one"
+        )
+
+
+def _own_or_new_split(root: Path, clips: Sequence[Clip], splits: Mapping[str, str] | None, config: DataConfig) -> Split:
+    if splits is not None:
+        return given_split(clips, splits, root, val=config.val, seed=config.seed)
     if config.folds:
         return make_folds(clips, folds=config.folds, test=config.test, seed=config.seed, few_groups=config.few_groups)
     return make_split(clips, val=config.val, test=config.test, seed=config.seed, few_groups=config.few_groups)
@@ -167,15 +216,20 @@ def _settled_split(
     """Keep files with the same bytes in one split: a new split keeps them together, a given one is refused."""
     from data.dataset.same_bytes import merge_groups_of_copies
 
+    root, splits = scanned.root, scanned.own_splits
+    if splits is not None and config.copies == "refuse":
+        check_copies_together(copies, splits)
     if grouping is not None:
-        return _new_split(grouping.regroup(scanned.clips), config)
+        return _own_or_new_split(root, grouping.regroup(scanned.clips), splits, config)
     assert scanned.split is not None
-    if config.split is None:
+    if config.split_file is None:
         joined = merge_groups_of_copies(scanned.clips, copies)
-        return scanned.split if joined == list(scanned.clips) else _new_split(joined, config)
+        if splits is None and joined != list(scanned.clips):
+            return _own_or_new_split(root, joined, splits, config)
+        return scanned.split
     if config.copies == "refuse":
-        splits = {row.clip.path: row.split for row in scanned.split.rows}
-        _refuse_separated_copies(copies, splits, "in two splits", "remove one or make a new split")
+        place = {row.clip.path: row.split for row in scanned.split.rows}
+        _refuse_separated_copies(copies, place, "in two splits", "remove one or make a new split")
     return scanned.split
 
 

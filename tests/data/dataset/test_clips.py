@@ -5,16 +5,11 @@ from pathlib import Path
 import pytest
 
 from data.clip import Clip
-from data.dataset.clips import VIDEO_SUFFIXES, read_groups, scan_clips
+from data.dataset.clips import read_groups, scan_clips
+from data.dataset.video_files import VIDEO_SUFFIXES
 from data.errors import DataError
+from tests.helpers.clip_folders import make_files
 from tests.helpers.messages import exactly
-
-
-def make_files(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
 
 
 def write(path: Path, text: str | bytes) -> str:
@@ -34,7 +29,7 @@ def test_scan_returns_relative_paths_and_top_folders_as_classes(tmp_path: Path) 
 
 def test_scan_lists_ignored_files(tmp_path: Path) -> None:
     make_files(tmp_path, "a/1.mp4", "a/notes.txt", "a/deep/cover.JPG", "b/2.avi", "b/no_suffix", "docs/c/read.me")
-    make_files(tmp_path, "sources.csv", "top.mp4", ".git/x.mp4", "a/.DS_Store", "a/._1.mp4", "b/.cache/3.mp4")
+    make_files(tmp_path, "sources.csv", ".git/x.mp4", "a/.DS_Store", "a/._1.mp4", "b/.cache/3.mp4")
     (tmp_path / "empty").mkdir()
     (tmp_path / "a" / "no clip.mp4").symlink_to(tmp_path / "nowhere.mp4")
     scan = scan_clips(tmp_path)
@@ -46,7 +41,6 @@ def test_scan_lists_ignored_files(tmp_path: Path) -> None:
         "b/no_suffix",
         "docs/",
         "empty/",
-        "top.mp4",
     )
 
 
@@ -110,7 +104,7 @@ def test_missing_folder_and_file_raise(tmp_path: Path) -> None:
 
 
 def test_folder_without_clips_raises(tmp_path: Path) -> None:
-    make_files(tmp_path, "top.mp4", "a/notes.txt")
+    make_files(tmp_path, "notes.txt", "a/notes.txt")
     expected = f"no clips in '{tmp_path}'; it needs one sub-folder per class, with video files in it"
     with pytest.raises(DataError, match=exactly(expected)):
         scan_clips(tmp_path)

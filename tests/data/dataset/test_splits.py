@@ -14,7 +14,6 @@ from data.dataset.splits import (
     Round,
     Split,
     SplitRow,
-    check_split,
     read_split,
     write_split,
 )
@@ -218,36 +217,3 @@ def test_file_that_is_not_a_split_raises(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=exactly(expected)):
         read_split(path)
-
-
-def test_check_split_returns_unlisted_clips() -> None:
-    root = Path("clips")
-    clips = clips_of(a=[1, 1, 1, 1], b=[1, 1, 1], dip=[2])
-    split = make_split(clips, few_groups="leave-out")
-    assert check_split(split, root, clips) == []
-    more = [Clip("b/new.mp4", "b", "x"), Clip("a/new.mp4", "a", "x")]
-    kept = [clip for clip in clips if clip.label != "dip"]
-    assert check_split(split, root, more + kept) == ["a/new.mp4", "b/new.mp4"]
-    folds = make_folds(clips, folds=2, few_groups="leave-out")
-    assert check_split(folds, root, more + kept) == ["a/new.mp4", "b/new.mp4"]
-    with pytest.raises(DataError, match=r"^1 of the split's 7 clips are not in 'clips', the first is 'a/0-0.mp4'"):
-        check_split(folds, root, clips[1:])
-
-
-def test_check_split_raises_for_missing_clips() -> None:
-    clips = clips_of(a=[1, 1, 1], b=[1, 1, 1])
-    expected = (
-        "2 of the split's 6 clips are not in 'clips', the first is 'a/0-0.mp4'; put them back, or make a new split"
-    )
-    with pytest.raises(DataError, match=exactly(expected)):
-        check_split(make_split(clips), Path("clips"), clips[1:-1])
-
-
-def test_check_split_raises_for_another_class() -> None:
-    clips = clips_of(a=[1, 1, 1], b=[1, 1, 1])
-    expected = (
-        "clip 'a/0-0.mp4' is of class 'a' in the split and of class 'b' in 'clips'; correct the wrong one, "
-        "or make a new split"
-    )
-    with pytest.raises(DataError, match=exactly(expected)):
-        check_split(make_split(clips), Path("clips"), [Clip("a/0-0.mp4", "b", "g"), *clips[1:]])

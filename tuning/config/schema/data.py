@@ -7,10 +7,12 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from data.quality.limits import Limits
-from tuning.config.schema.base import Settings
+from tuning.config.schema.base import Listed, Settings
 
 AUTO_GROUPS = "auto"
 """Value of `data.groups` that finds the groups instead of reading them from a file."""
+OWN_SPLITS = ("folders", "merge")
+"""Values of `data.split` that say what to do with split folders instead of naming a file."""
 
 
 class DataConfig(Settings):
@@ -19,7 +21,15 @@ class DataConfig(Settings):
     dir: str = ""
     """Folder of clips with one sub-folder per class. `--data` sets it."""
     split: str | None = None
-    """Split CSV to use unchanged, as `python -m data split` writes it. `null`: make a new split. `--split` sets it."""
+    """Split CSV to use unchanged, as `python -m data split` writes it. `null`: make a new split. Where the clips are in
+    split folders such as train, val and test: `folders` to use these splits (without val, groups are cut from train for
+    it), `merge` to ignore them; else they are refused. `--split` sets it."""
+    labels: Listed[str] = ()
+    """Files with the class of each clip, if sub-folders don't say it: a CSV with the columns path and label (also group
+    and split, if known), or lists of UCF101, Kinetics and MMAction2. `--labels` sets it."""
+    merge_classes: bool = False
+    """Make one class of classes whose names differ only in case, spaces, hyphens, underscores or the coding of accents;
+    `false` refuses them. `--merge-classes` sets it."""
     groups: str | None = None
     """Which clips belong to one group (one source video or recording): a CSV as `FILE.csv` or `FILE.csv:COLUMN`, or
     `auto` to find groups from pictures and file names. Clips of one group never land in two splits. `null`: every clip
@@ -45,6 +55,11 @@ class DataConfig(Settings):
     """A clip longer than this is reported as suspect, but used."""
     copies: Literal["refuse", "allow"] = "refuse"
     """What to do with files of identical bytes that are in two classes, or in two splits of a given split CSV."""
+
+    @property
+    def split_file(self) -> str | None:
+        """The split CSV to use; None if the split comes from the clips or is to be made."""
+        return None if self.split in OWN_SPLITS else self.split
 
     @model_validator(mode="after")
     def _at_least_two_folds(self) -> DataConfig:
