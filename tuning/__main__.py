@@ -36,8 +36,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
     args.words = sys.argv[1:] if argv is None else list(argv)
     if hasattr(args, "overrides"):
-        args.overrides += [word for word in rest if not word.startswith("-")]
-        rest = [word for word in rest if word.startswith("-")]
+        # An unknown option too: it may be named like a setting, which is not known before the settings are imported.
+        args.overrides += rest
+        rest = []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return args

@@ -76,6 +76,24 @@ def build_store(
             location.backend.end_build()
 
 
+def find_unrecorded(folder: Path, data_dir: Path, paths: Sequence[str]) -> list[str]:
+    """Return the clips for which the index has neither an entry nor a failure; see `FrameStore.find_missing`."""
+    if not (folder / INDEX).exists():
+        return list(paths)
+
+    def is_recorded(index: StoreIndex, pending: PendingClip) -> bool:
+        state = _file_state(pending)
+        record = index.lookup(pending.file, state, _DECODER) if state is not None else None
+        return record is not None and (record.entry is not None or record.failure is not None)
+
+    try:
+        with open_index(folder / INDEX) as index:
+            clips = _pending(data_dir, paths, range(len(paths)))
+            return [pending.path for pending in clips if not is_recorded(index, pending)]
+    except (CorruptIndexError, sqlite3.Error):
+        return list(paths)
+
+
 @contextmanager
 def _build_lock(folder: Path) -> Iterator[None]:
     """Wait until no other process builds the store, and keep others from building it during the block."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.store.backend import StorageBackend
-from data.store.build import StoreLocation, build_store
+from data.store.build import StoreLocation, build_store, find_unrecorded
 from data.store.build_report import BuildReport
 from data.store.entry_file import ENTRY_FORMAT, CorruptEntryError, map_frames
 from data.store.entry_folder import EntryFolder
@@ -104,6 +104,15 @@ class FrameStore:
         """
         cache = self._cache
         return cache.fetch(digests, progress=progress) if cache is not None else 0
+
+    def find_missing(self, data_dir: Path, paths: Sequence[str]) -> list[str]:
+        """Return the clips that a build would have to decode, according to the index alone; writes nothing.
+
+        Args:
+            data_dir: the folder to which `paths` are relative.
+            paths: the clips, as POSIX paths.
+        """
+        return find_unrecorded(self.folder, data_dir, paths)
 
     def build(
         self,

@@ -26,6 +26,24 @@ _UNSPECIFIED = 2
 """FFmpeg's number for a colour matrix that the file does not specify."""
 
 
+def stored_size(width: int, height: int, short_side: int, pixel_aspect: Fraction | None = None) -> tuple[int, int]:
+    """Return width and height in square pixels of a frame as it is stored, before rotation.
+
+    Args:
+        width: of the video in pixels.
+        height: of the video in pixels.
+        short_side: maximum short side of the result; smaller frames are not enlarged.
+        pixel_aspect: width of a pixel divided by its height; None for square pixels.
+    """
+    wide = width * float(pixel_aspect or 1)
+    scale = min(1.0, short_side / min(wide, height))
+    longest = MAX_ASPECT_RATIO * short_side
+    return (
+        max(1, min(longest, round(wide * scale))),
+        max(1, min(longest, round(height * scale))),
+    )
+
+
 class FrameConverter:
     """Converts the frames of one video stream to RGB."""
 
@@ -37,13 +55,13 @@ class FrameConverter:
             pixel_aspect: width of a pixel divided by its height; None for square pixels.
         """
         self._short_side = short_side
-        self._pixel_aspect = float(pixel_aspect or 1)
+        self._pixel_aspect = pixel_aspect
         self._reformatter = VideoReformatter()
         self._field_filter: tuple[tuple[object, ...], Graph, FilterContext, FilterContext] | None = None
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """Return the frame as uint8 RGB `(H, W, 3)`, upright, with transparent areas black."""
-        width, height = self._size(frame)
+        width, height = stored_size(frame.width, frame.height, self._short_side, self._pixel_aspect)
         has_alpha = _has_alpha(frame.format)
         source = self._upper_field(frame) if frame.interlaced_frame else frame
         pixels = self._reformatter.reformat(
@@ -60,16 +78,6 @@ class FrameConverter:
         if frame.color_trc == ColorTrc.SMPTE2084:
             pixels = _pq_to_sdr()[pixels]
         return np.ascontiguousarray(_turn_upright(pixels, *orientation(frame)))
-
-    def _size(self, frame: VideoFrame) -> tuple[int, int]:
-        """Return width and height of the result before rotation, in square pixels."""
-        wide = frame.width * self._pixel_aspect
-        scale = min(1.0, self._short_side / min(wide, frame.height))
-        longest = MAX_ASPECT_RATIO * self._short_side
-        return (
-            max(1, min(longest, round(wide * scale))),
-            max(1, min(longest, round(frame.height * scale))),
-        )
 
     def _upper_field(self, frame: VideoFrame) -> VideoFrame:
         """Return the upper field: the two fields are of different instants, and together they show a comb.

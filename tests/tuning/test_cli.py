@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 from torchvision.models import resnet50
 
 import data.__main__
@@ -279,6 +280,41 @@ def test_unwritable_runs_folder_is_refused(place: Workplace, refused: Refused) -
 def test_trial_larger_than_every_node_is_refused_before_decoding(place: Workplace, refused: Refused) -> None:
     refused(place.sweep_command("bad", "resources.cpus=64"), "no trial fits")
     assert not (place.folder / "frame_store").exists(), "refused before clips are decoded"
+
+
+def test_deleted_experiment_is_refused_before_decoding(place: Workplace, refused: Refused) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{place.folder}/runs/mlflow.db")
+    client.delete_experiment(client.create_experiment("test", (place.folder / "artifacts").as_uri()))
+    refused(place.sweep_command("bad"), "the MLflow experiment 'test' was deleted: restore it by MLFLOW_TRACKING_URI=")
+    assert not (place.folder / "frame_store").exists()
+    refused(place.sweep_command("bad", "--dry-run"), "the MLflow experiment 'test' was deleted")
+
+
+def test_too_little_disk_space_is_refused_before_decoding(place: Workplace, refused: Refused) -> None:
+    huge = ["store.frames=1024", "space.arch=c3d", "space.num_frames=16", "models.c3d.head=fc", "models.c3d.width=4000"]
+    refused(place.sweep_command("bad", *huge), "too little disk space at")
+    assert not (place.folder / "frame_store").exists()
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(place: Workplace, capfd: pytest.CaptureFixture[str]) -> None:
+    before = files(place.folder)
+    command = place.sweep_command("dry", "--dry-run", "train.epochs=1", "resources.measure=true")
+    assert tuning.__main__.main(command[3:]) == 0
+    output = capfd.readouterr().out
+    assert "disk: " in output
+    assert "frames of 8 clips" in output
+    assert "checkpoints of 1 trials" in output
+    assert "plan: 1 trials, 1 concurrently on 1 node(s)" in output
+    assert "GB\n      estimate: at most about" in output
+    assert "dry run: nothing was decoded, trained or written" in output
+    assert files(place.folder) == before
+    assert not (place.folder / "frame_store").exists()
+
+
+def test_option_named_like_a_setting_is_refused_with_the_setting(place: Workplace, refused: Refused) -> None:
+    refused(place.sweep_command("bad", "--epochs", "3"), "sweep has no option --epochs; settings are KEY=VALUE: write ")
+    refused(place.sweep_command("bad", "--epochs", "3"), "write train.epochs=3")
+    refused(place.sweep_command("bad", "--resume", "some", "--dry-run"), "leave out --config --data --groups --name")
 
 
 def test_database_that_cannot_be_created_is_refused(place: Workplace, clips: Path) -> None:

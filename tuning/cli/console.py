@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from data.store.build_report import BuildReport
     from models.weights import WeightsReport
+    from tuning.cluster.plan import SweepPlan
     from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
     from tuning.finish import Outcome
@@ -55,6 +56,20 @@ def print_nodes(checked: int, *, more_expected: bool) -> None:
     print(f"cluster: {checked} node(s) checked, each reaches the folders and has what trials need", flush=True)
     if more_expected:
         print("note: not all trials fit on them; nodes that start later can't be checked beforehand", flush=True)
+
+
+def print_dry_run(plan: SweepPlan, scanned: ScannedData) -> None:
+    """Print the split and the plan of a sweep that is not run, and what is known only after decoding."""
+    from data.dataset.split_report import split_report
+
+    if scanned.split is not None:
+        print(split_report(scanned.split), flush=True)
+    print(plan.text())
+    groups = "" if scanned.split is not None else ", which groups the pictures show and thus the split"
+    print(
+        "dry run: nothing was decoded, trained or written. Known only after decoding: how long it takes, which clips "
+        f"fail, are defective or have the same bytes{groups}"
+    )
 
 
 def print_build(prepared: PreparedData, run: RunFolder) -> None:

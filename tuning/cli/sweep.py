@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commandline import EXIT_INTERRUPTED, Subcommands
-from tuning.cli.console import print_build, print_nodes, print_outcome, print_scan, print_weights, shown
+from tuning.cli.console import (
+    print_build,
+    print_dry_run,
+    print_nodes,
+    print_outcome,
+    print_scan,
+    print_weights,
+    shown,
+)
 
 if TYPE_CHECKING:
     from tuning.cluster.plan import SweepPlan
@@ -74,6 +82,11 @@ def add_parser(commands: Subcommands) -> None:
     command.add_argument(
         "--address", metavar="HOST:PORT", help="Ray cluster to run on (or RAY_ADDRESS); default: this machine"
     )
+    command.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="make all checks and print the plan (trials, time, disk, memory); decode, train and write nothing",
+    )
     command.add_argument("--verbose", action="store_true", help="show the output of Ray and of the workers")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings that override the file's")
     command.set_defaults(command=execute)
@@ -97,14 +110,21 @@ def execute(args: argparse.Namespace) -> int:
 
     from tuning.cluster.connect import connected
     from tuning.finish import finish
+    from tuning.prepare.dry_run import plan_without_decoding
     from tuning.prepare.weights import prepare_weights
     from tuning.report.provenance import end_process
     from tuning.sweep import Interrupted
 
     print_scan(scanned, config)
+    if not args.resume:
+        _check_mlflow(config)
     print_weights(prepare_weights(config, scanned.num_classes))
     with connected(address, verbose=args.verbose, state_api=not config.resources.reuse_workers):
-        prepared, plan = _prepare(args, run, config, scanned, on_cluster=address is not None)
+        slot = _check_machines(scanned, config, new=not args.resume, on_cluster=address is not None)
+        if args.dry_run:
+            print_dry_run(plan_without_decoding(scanned, config, slot), scanned)
+            return 0
+        prepared, plan = _prepare(args, run, config, scanned, slot)
         started = time.monotonic()
         try:
             results = _run_trials(run, config, prepared, plan, verbose=args.verbose)
@@ -163,7 +183,8 @@ def _resumed_config(args: argparse.Namespace) -> SweepConfig:
         "name",
     )
     given = [name for name in settings if getattr(args, name)]
-    if given or args.overrides:
+    if given or args.overrides or args.dry_run:
+        given += ["dry_run"] if args.dry_run else []
         extra = [*(f"--{name.replace('_', '-')}" for name in given), *args.overrides]
         raise ConfigError(f"--resume uses the run's own settings: leave out {' '.join(extra)}")
     run = find_run(args.resume)
@@ -193,14 +214,15 @@ def _report_ended(run: RunFolder) -> int:
 
 def _check_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None:
     """Check what the sweep writes to, before anything that takes long."""
-    from tuning.config.run_folder import check_writable, refuse_existing
+    from tuning.config.run_folder import refuse_existing
+    from tuning.prepare.outputs import check_sweep_outputs
     from tuning.tracking.server import check_reachable, resolve_uri
 
     if new:
         refuse_existing(run)
         # A resumed run has a file that keeps what MLflow misses.
         check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
-    check_writable(run)
+    check_sweep_outputs(config)
 
 
 def _ray_address(args: argparse.Namespace) -> str | None:
@@ -222,8 +244,18 @@ def _check_settings(config: SweepConfig) -> None:
     check_weights_dir(config.weights_dir)
 
 
+def _check_mlflow(config: SweepConfig) -> None:
+    """Check that MLflow takes the sweep: here rather than with the other outputs, since MLflow takes long to import."""
+    from tuning.prepare.outputs import check_folder_writable
+    from tuning.tracking.mlflow_setup import check_accepts_sweep
+
+    artifacts = check_accepts_sweep(config.tracking, Path(config.runs_dir))
+    if artifacts is not None:
+        check_folder_writable("the artifact folder of the MLflow experiment", artifacts)
+
+
 def _prepare(
-    args: argparse.Namespace, run: RunFolder, config: SweepConfig, scanned: ScannedData, *, on_cluster: bool
+    args: argparse.Namespace, run: RunFolder, config: SweepConfig, scanned: ScannedData, slot: Slot
 ) -> tuple[PreparedData, SweepPlan]:
     """Decode the clips, profile the trials, create the run folder, and plan how the trials fit."""
     from tuning.cluster.placement import alive_nodes
@@ -233,7 +265,6 @@ def _prepare(
     from tuning.report.provenance import add_process
     from tuning.run_setup import new_run
 
-    slot = _check_slots(scanned, config, on_cluster=on_cluster)
     started = time.monotonic()
     prepared = prepare(scanned, config, progress=True)
     seconds_decoding = time.monotonic() - started
@@ -250,15 +281,22 @@ def _prepare(
     return prepared, plan
 
 
-def _check_slots(scanned: ScannedData, config: SweepConfig, *, on_cluster: bool) -> Slot:
-    """Check that a trial fits on the cluster, before decoding, which may take long; return what a trial takes."""
+def _check_machines(scanned: ScannedData, config: SweepConfig, *, new: bool, on_cluster: bool) -> Slot:
+    """Check that trials fit on the machines and disks, before decoding, which may take long; return what one takes."""
     from tuning.cluster.placement import alive_nodes, count_fitting_trials, plan_slots
+    from tuning.prepare.disk_space import check_disk_space, disk_needs
     from tuning.prepare.nodes import check_cluster
+    from tuning.prepare.preflight import machine_warnings
 
     slot, at_once = plan_slots(config.resources, alive_nodes())
     if on_cluster:
         more_expected = count_fitting_trials(slot, alive_nodes()) < at_once
         print_nodes(check_cluster(scanned, config, slot), more_expected=more_expected)
+    else:
+        for warning in machine_warnings(config, slot, at_once):
+            print(f"warning: {warning}", flush=True)
+    if new:
+        print("\n".join(check_disk_space(disk_needs(scanned, config, at_once))), flush=True)
     return slot
 
 

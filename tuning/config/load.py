@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from data.files import not_a_file
 from models.errors import ModelError
 from models.names import check_architecture_name
+from tuning.config.defaults import drop_outdated_limits, with_fitting_defaults
 from tuning.config.messages import validation_message
+from tuning.config.suggestions import override_error
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 from tuning.text import single_line
@@ -46,7 +48,22 @@ def read_config(
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown, or a value has the wrong type or range.
     """
-    return _validate(_read_yaml(file, overrides, texts))
+    _check_overrides(overrides)
+    settings = _read_yaml(file, overrides, texts)
+    for note in drop_outdated_limits(settings, [override.partition("=")[0] for override in overrides]):
+        print(f"note: {note}", flush=True)
+    return _validate(settings)
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    """Check that each word is `KEY=VALUE`.
+
+    Raises:
+        ConfigError: one is not; names the setting that was probably meant.
+    """
+    for override in overrides:
+        if not re.match(r"^[A-Za-z_][\w.]*=", override):
+            raise ConfigError(override_error(override, overrides, SweepConfig))
 
 
 def load_run_config(file: Path) -> SweepConfig:
@@ -98,11 +115,11 @@ def _validate(settings: Any) -> SweepConfig:
         sweep = SweepConfig.model_validate(settings, strict=True)
         for arch in (*sweep.space.arch, *sweep.models, *sweep.space.by_arch):
             check_architecture_name(arch)
+        return with_fitting_defaults(sweep)
     except ValidationError as error:
         raise ConfigError(validation_message(error, SweepConfig)) from None
     except ModelError as error:
         raise ConfigError(str(error)) from None
-    return sweep
 
 
 def save_config(config: SweepConfig, file: Path) -> None:
@@ -116,9 +133,6 @@ def _read_yaml(
     if not file.is_file():
         reason = not_a_file(file, "give a file of settings") if file.exists() else "give an existing one"
         raise ConfigError(f"no config file {str(file)!r}: {reason}, such as configs/demo.yaml")
-    for override in overrides:
-        if not re.match(r"^[A-Za-z_][\w.]*=", override):
-            raise ConfigError(f"{override!r} is not an override: write KEY=VALUE, such as train.epochs=3")
     try:
         merged = OmegaConf.load(file)
         for override in overrides:

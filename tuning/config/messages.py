@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tuning.config.suggestions import did_you_mean, unknown_setting
 from tuning.text import single_line
-
-_REMOVED = {
-    "search.pbt": "population-based training was removed; leave it out, and stop trials early with search.asha",
-}
-"""Settings of earlier versions, with what to do instead."""
 
 _REASONS = {
     "model_type": "Input should be a mapping of settings",
@@ -37,9 +31,7 @@ def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
     path = [str(part) for part in details["loc"] if not _is_union_branch(part)]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
-        if key in _REMOVED:
-            return f"{key}: {_REMOVED[key]}"
-        return f"unknown setting {key!r}{suggestion(path[-1], _fields_at(path[:-1], root), prefix=path[:-1])}"
+        return unknown_setting(path, root)
     if details["type"] == "value_error":
         return (f"{key}: " if key else "") + str(details["ctx"]["error"])
     reason = _REASONS.get(details["type"]) or single_line(details["msg"])
@@ -48,7 +40,7 @@ def validation_message(error: ValidationError, root: type[BaseModel]) -> str:
     message = f"{key} is {details['input']!r}: {reason}"
     if details["type"] == "literal_error":
         valid = re.findall(r"'([^']+)'", details["ctx"]["expected"])
-        message += _did_you_mean(str(details["input"]), valid, prefix=[])
+        message += did_you_mean(str(details["input"]), valid, prefix=[])
     return message
 
 
@@ -62,37 +54,6 @@ def _refused_character(text: str, pattern: str) -> str:
 
 def _is_union_branch(part: int | str) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("LogRange", "constrained-int"))
-
-
-def _fields_at(path: Sequence[str], root: type[BaseModel]) -> list[str]:
-    model = root
-    for name in path:
-        # A part that is not a field is a key of a mapping or an index of a list: the class stays the same.
-        if name in model.model_fields:
-            model = _nested_model(model.model_fields[name].annotation) or model
-    return list(model.model_fields)
-
-
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_nested_model, get_args(annotation))), None)
-
-
-def suggestion(word: str, valid: Sequence[str], prefix: Sequence[str]) -> str:
-    """Return the end of a message on an invalid word: the closest valid word, or all of them.
-
-    Args:
-        word: the invalid word.
-        valid: the valid words.
-        prefix: keys in front of the suggested word.
-    """
-    return _did_you_mean(word, valid, prefix) or f"; choose from {', '.join(valid)}"
-
-
-def _did_you_mean(word: str, valid: Sequence[str], prefix: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    return f"; did you mean {'.'.join([*prefix, close[0]])!r}?" if close else ""
 
 
 def as_yaml(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,20 +135,4 @@ def refuse_existing(run: RunFolder) -> None:
     if run.path.exists():
         raise ConfigError(
             f"run {run.path.name!r} exists ({run.path}): resume it with --resume {run.cli_name}, or give another --name"
-        )
-
-
-def check_writable(run: RunFolder) -> None:
-    """Check that run folders can be created, before anything that takes long.
-
-    Raises:
-        ConfigError: they can't be created.
-    """
-    folder = run.path.parent
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not nearest.is_dir():
-        raise ConfigError(f"runs_dir {str(folder)!r} can't be created: {str(nearest)!r} is a file; give another folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"runs_dir {str(folder)!r} can't be written: you lack permission for {str(nearest)!r}; give another one"
         )

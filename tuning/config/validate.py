@@ -6,9 +6,10 @@ import itertools
 from typing import Any
 
 from models.registry import check_weights, get_architecture, parse_options
-from tuning.config.messages import as_yaml, suggestion
+from tuning.config.messages import as_yaml
 from tuning.config.schema.space import LogRange, corrects_imbalance_twice
 from tuning.config.schema.train import TrainConfig
+from tuning.config.suggestions import FIXED_IN_A_SWEEP, suggestion
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.unused import check_frozen_statistics, check_overridden_values, check_weights_dir_used
 from tuning.config.validate_subspace import check_subspace, model_errors_as_value_errors
@@ -30,13 +31,6 @@ def check_consistent(sweep: SweepConfig) -> None:
     _check_balance(sweep)
 
 
-_NOT_AXES = {
-    "epochs": "the scheduler and the leaderboard compare trials of equal length",
-    "seed": "a lucky seed would win; search.finalists repeats the best trials with other seeds",
-}
-"""Settings of `train` that can't be axes, with the reason."""
-
-
 def _check_names(sweep: SweepConfig) -> None:
     """Check that the architectures, their options and the axes of training exist."""
     for arch in [*sweep.space.arch, *sweep.models, *sweep.space.by_arch]:
@@ -50,8 +44,8 @@ def _check_names(sweep: SweepConfig) -> None:
             if name not in TrainConfig.model_fields:
                 near = suggestion(name, list(TrainConfig.model_fields), prefix=[key, "train"])
                 raise ValueError(f"unknown setting '{key}.train.{name}'{near}")
-            if name in _NOT_AXES:
-                raise ValueError(f"{key}.train.{name} can't be tried: {_NOT_AXES[name]}")
+            if name in FIXED_IN_A_SWEEP:
+                raise ValueError(f"{key}.train.{name} can't be tried: {FIXED_IN_A_SWEEP[name]}")
     for arch, spaces in sweep.space.by_arch.items():
         if not spaces:
             raise ValueError(f"space.by_arch.{arch} is an empty list, which leaves nothing to try: leave it out")

@@ -114,7 +114,7 @@ def scan(config: DataConfig, *, resumed: bool = False) -> ScannedData:
     return ScannedData(
         root,
         found.clips,
-        None if auto else _own_or_new_split(root, found.clips, found.splits, config),
+        None if auto else own_or_new_split(root, found.clips, found.splits, config),
         found.ignored,
         unmatched=found.unmatched_groups,
         own_splits=found.splits,
@@ -148,7 +148,12 @@ def _check_split_settings(config: DataConfig, splits: Mapping[str, str]) -> None
         )
 
 
-def _own_or_new_split(root: Path, clips: Sequence[Clip], splits: Mapping[str, str] | None, config: DataConfig) -> Split:
+def own_or_new_split(root: Path, clips: Sequence[Clip], splits: Mapping[str, str] | None, config: DataConfig) -> Split:
+    """Return the split that the clips come with, or else a new one, with folds if the settings say so.
+
+    Raises:
+        DataError: the clips or their groups allow none.
+    """
     if splits is not None:
         return given_split(clips, splits, root, val=config.val, seed=config.seed)
     if config.folds:
@@ -220,12 +225,12 @@ def _settled_split(
     if splits is not None and config.copies == "refuse":
         check_copies_together(copies, splits)
     if grouping is not None:
-        return _own_or_new_split(root, grouping.regroup(scanned.clips), splits, config)
+        return own_or_new_split(root, grouping.regroup(scanned.clips), splits, config)
     assert scanned.split is not None
     if config.split_file is None:
         joined = merge_groups_of_copies(scanned.clips, copies)
         if splits is None and joined != list(scanned.clips):
-            return _own_or_new_split(root, joined, splits, config)
+            return own_or_new_split(root, joined, splits, config)
         return scanned.split
     if config.copies == "refuse":
         place = {row.clip.path: row.split for row in scanned.split.rows}

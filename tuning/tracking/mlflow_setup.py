@@ -4,19 +4,86 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tuning.config.redact import redact_uri
+from tuning.config.schema.tracking import TrackingConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.tracking.mlflow_sweep import NOTE_TAG, MlflowSweep
-from tuning.tracking.server import TrackingError, first_line, is_database, mlflow_client, resolve_uri
+from tuning.tracking.server import (
+    TrackingError,
+    database_file,
+    first_line,
+    is_database,
+    mlflow_client,
+    resolve_uri,
+)
 from tuning.tracking.views import experiment_note, saved_view
 
 _MAX_PARAMS = 100
 """Parameters per request that MLflow accepts."""
+
+
+def check_accepts_sweep(tracking: TrackingConfig, runs_dir: Path) -> Path | None:
+    """Check, without writing, that MLflow can take a sweep's runs and register its champion.
+
+    A database that does not exist yet is not created.
+
+    Returns:
+        The local folder to which artifacts go; None if a server keeps them.
+
+    Raises:
+        TrackingError: the experiment was deleted, or the database or server does not answer as MLflow does.
+    """
+    uri = resolve_uri(tracking, runs_dir)
+    file = database_file(uri)
+    if file is not None and not (file.exists() and file.stat().st_size):
+        return _artifact_folder(runs_dir)
+    with _refusals(uri):
+        client = mlflow_client(uri)
+        experiment = client.get_experiment_by_name(tracking.experiment)
+        client.search_registered_models(f"name = '{tracking.model_name}'", max_results=1)
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        shown = shlex.quote(redact_uri(uri))
+        raise TrackingError(
+            f"the MLflow experiment {tracking.experiment!r} was deleted: restore it by "
+            f"MLFLOW_TRACKING_URI={shown} python -m mlflow experiments restore -x {experiment.experiment_id}, or set "
+            "another tracking.experiment"
+        )
+    if experiment is not None:
+        return _local_folder(experiment.artifact_location)
+    return _artifact_folder(runs_dir) if is_database(uri) else None
+
+
+def _artifact_folder(runs_dir: Path) -> Path:
+    return runs_dir / "mlflow-artifacts"
+
+
+def _local_folder(location: str) -> Path | None:
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    return Path(local_file_uri_to_path(location)) if is_local_uri(location) else None
+
+
+@contextmanager
+def _refusals(uri: str) -> Iterator[None]:
+    """Raise what MLflow raises as TrackingError, in one line without passwords."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(
+            f"MLflow at {redact_uri(uri)} refuses the run: {first_line(error, uri)}; "
+            "check the address (tracking.uri or MLFLOW_TRACKING_URI)"
+        ) from None
 
 
 def create_sweep_run(name: str, config: SweepConfig, params: Mapping[str, Any], config_file: Path) -> MlflowSweep:
@@ -31,12 +98,9 @@ def create_sweep_run(name: str, config: SweepConfig, params: Mapping[str, Any], 
     Raises:
         TrackingError: the database or server refuses.
     """
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     runs_dir = Path(config.runs_dir)
     uri = resolve_uri(config.tracking, runs_dir)
-    try:
+    with _refusals(uri):
         client = mlflow_client(uri)
         experiment_id = _find_or_create_experiment(client, uri, config.tracking.experiment, runs_dir)
         run_id = client.create_run(experiment_id, run_name=name, tags={"sweep": name}).info.run_id
@@ -44,11 +108,6 @@ def create_sweep_run(name: str, config: SweepConfig, params: Mapping[str, Any], 
         client.log_artifact(run_id, str(config_file))
         if "split_sha256" in params:
             client.log_inputs(run_id, [_dataset(Path(config.data.dir), params)])
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(
-            f"MLflow at {redact_uri(uri)} refuses the run: {first_line(error, uri)}; "
-            "check the address (tracking.uri or MLFLOW_TRACKING_URI)"
-        ) from None
     return MlflowSweep(uri, experiment_id, run_id)
 
 
@@ -58,7 +117,7 @@ def _find_or_create_experiment(client: Any, uri: str, name: str, runs_dir: Path)
         _describe_experiment(client, found.experiment_id, found.tags)
         return found.experiment_id
     # A server has its own artifact location; with a database alone, artifacts would go to the current directory.
-    artifacts = (runs_dir / "mlflow-artifacts").as_uri() if is_database(uri) else None
+    artifacts = _artifact_folder(runs_dir).as_uri() if is_database(uri) else None
     experiment_id = client.create_experiment(name, artifacts)
     # MLflow's pages then open with runs and metrics, not with traces of language models.
     client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from proxies import proxy_for, without_login
 from tuning.config.redact import TRACKING_URI_VARIABLE, redact_message, redact_uri
@@ -101,6 +101,13 @@ def _request_problem(address: str, proxies: dict[str, str]) -> str:
 def is_database(uri: str) -> bool:
     """Return whether the address is that of a database, not of an MLflow server."""
     return _dialect(uri) in ("sqlite", *_DATABASE_PORTS)
+
+
+def database_file(uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for any other address."""
+    # As SQLAlchemy reads it, which takes long to import.
+    name = unquote(uri.partition(":///")[2].partition("?")[0]) if _dialect(uri) == "sqlite" else ""
+    return Path(name) if name not in ("", ":memory:") else None
 
 
 def _dialect(uri: str) -> str:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from tuning.config.load import parse_config
 from tuning.config.schema.tracking import TrackingConfig
 from tuning.config.sweep_config import SweepConfig
-from tuning.tracking.mlflow_setup import create_sweep_run
+from tuning.tracking.mlflow_setup import check_accepts_sweep, create_sweep_run
 from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.server import TrackingError
 
@@ -71,4 +71,35 @@ def test_damaged_database_raises_one_line(tmp_path: Path) -> None:
         TrackingError, match="^MLflow at sqlite:.*broken.db refuses the run: .*; check the add"
     ) as caught:
         create_sweep_run("unit", config, {}, tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_deleted_experiment_is_refused_until_it_is_restored(
+    config: SweepConfig, sweep: MlflowSweep, client: MlflowClient
+) -> None:
+    runs_dir = Path(config.runs_dir)
+    assert check_accepts_sweep(config.tracking, runs_dir) == runs_dir / "mlflow-artifacts"
+    client.delete_experiment(sweep.experiment_id)
+    try:
+        restore = f"restore it by MLFLOW_TRACKING_URI={sweep.uri} python -m mlflow experiments restore -x "
+        with pytest.raises(TrackingError, match=f"^the MLflow experiment 'unit' was deleted: {restore}") as caught:
+            check_accepts_sweep(config.tracking, runs_dir)
+        assert "\n" not in str(caught.value)
+    finally:
+        client.restore_experiment(sweep.experiment_id)
+    check_accepts_sweep(config.tracking, runs_dir)
+
+
+def test_database_is_not_created_by_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert check_accepts_sweep(TrackingConfig(), tmp_path) == tmp_path / "mlflow-artifacts"
+    (tmp_path / "mlflow.db").touch()
+    check_accepts_sweep(TrackingConfig(), tmp_path)
+    assert [(file.name, file.stat().st_size) for file in tmp_path.iterdir()] == [("mlflow.db", 0)]
+
+
+def test_damaged_database_is_refused_by_the_check(tmp_path: Path) -> None:
+    (tmp_path / "broken.db").write_text("this is no database, and longer than a header of SQLite's would be " * 9)
+    with pytest.raises(TrackingError, match="^MLflow at sqlite:.*broken.db refuses the run: ") as caught:
+        check_accepts_sweep(TrackingConfig(uri=f"sqlite:///{tmp_path}/broken.db"), tmp_path)
     assert "\n" not in str(caught.value)

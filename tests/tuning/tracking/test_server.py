@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from tuning.config.schema.tracking import TrackingConfig
-from tuning.tracking.server import TrackingError, check_reachable, resolve_uri, ui_command
+from tuning.tracking.server import TrackingError, check_reachable, database_file, resolve_uri, ui_command
 
 
 def test_uri_is_the_setting_else_the_environment_else_a_local_database(
@@ -23,6 +24,18 @@ def test_uri_is_the_setting_else_the_environment_else_a_local_database(
     assert resolve_uri(TrackingConfig(), tmp_path) == "http://from.environment"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert resolve_uri(TrackingConfig(), tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("sqlite:////tmp/a/m.db", "sqlite+pysqlite:////tmp/a%20b/m.db?timeout=5", "sqlite:///m.db", "sqlite://"),
+        *("sqlite:///:memory:", "postgresql://host/name", "http://host:5000", "file:///tmp/a"),
+    ],
+)
+def test_database_file_is_the_one_that_sqlalchemy_opens(uri: str) -> None:
+    opened = make_url(uri).database if uri.startswith("sqlite") else None
+    assert database_file(uri) == (None if opened in (None, "", ":memory:") else Path(opened))
 
 
 def test_unreachable_server_raises_with_its_address(tmp_path: Path) -> None:

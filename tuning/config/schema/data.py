@@ -50,9 +50,9 @@ class DataConfig(Settings):
     max_failed: float = Field(0.01, ge=0, lt=1)
     """Largest share of clips that may fail to decode. The sweep leaves failed clips out; above this share it stops."""
     min_seconds: float = Field(0.5, ge=0)
-    """A clip shorter than this is reported as suspect, but used."""
+    """A clip shorter than this is reported as suspect, but used. If it is not set, it is below `max_seconds`."""
     max_seconds: float = Field(60.0, gt=0)
-    """A clip longer than this is reported as suspect, but used."""
+    """A clip longer than this is reported as suspect, but used. If it is not set, it is above `min_seconds`."""
     copies: Literal["refuse", "allow"] = "refuse"
     """What to do with files of identical bytes that are in two classes, or in two splits of a given split CSV."""
 
@@ -69,7 +69,8 @@ class DataConfig(Settings):
 
     @model_validator(mode="after")
     def _limits_are_ordered(self) -> DataConfig:
-        if self.min_seconds >= self.max_seconds:
+        given = {"min_seconds", "max_seconds"} <= self.model_fields_set
+        if given and self.min_seconds >= self.max_seconds:
             raise ValueError(f"min_seconds ({self.min_seconds:g}) must be below max_seconds ({self.max_seconds:g})")
         return self
 

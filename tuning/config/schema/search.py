@@ -13,7 +13,7 @@ class AshaConfig(Settings):
     """Early stopping by asynchronous successive halving (ASHA, arXiv 1810.05934)."""
 
     grace_epochs: int = Field(2, ge=1)
-    """Epochs that every trial trains before it can be stopped."""
+    """Epochs that every trial trains before it can be stopped. If it is not set, it is at most `train.epochs`."""
     reduction_factor: int = Field(3, ge=2)
     """At each rung the best one in `reduction_factor` trials continues. The first rung is after `grace_epochs`, each
     further one after `reduction_factor` times as many epochs."""

@@ -69,7 +69,7 @@ class SpaceConfig(Settings):
     lr: LearningRates = (1e-3, 1e-4)
     """Peak learning rates. Random and Optuna search also take a range `{low: …, high: …}`."""
     num_frames: FrameCounts = (8, 16)
-    """Number of frames per clip that the model takes."""
+    """Number of frames per clip that the model takes. If it is not set, counts above `store.frames` are left out."""
     selection: Listed[Literal["uniform", "dense"]] = ("uniform",)
     """Which stored frames the model takes. `uniform`: spread over the whole clip. `dense`: consecutive frames,
     `train.stride` apart."""

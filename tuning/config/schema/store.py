@@ -20,7 +20,8 @@ class StoreConfig(Settings):
     """Folder on each node's own disk where the node keeps copies of the frames it reads. Required for a bucket, faster
     than a network mount. `null`: no copies."""
     frames: int = Field(32, ge=1, le=1024)
-    """Frames stored per clip, equally spaced in time. `space.num_frames` can't be larger."""
+    """Frames stored per clip, equally spaced in time. `space.num_frames` can't be larger. If it is not set, it is
+    at least what trials take."""
     short_side: int = Field(128, ge=16, le=2160)
     """Short side of a stored frame in pixels. The aspect ratio stays; smaller videos are not enlarged."""
     workers: int | None = Field(None, ge=1)

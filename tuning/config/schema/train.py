@@ -36,7 +36,8 @@ class TrainConfig(Settings):
     weight_decay: float = Field(0.01, ge=0)
     """Decoupled weight decay of AdamW. Norm layers and biases have none."""
     warmup_epochs: float = Field(1.0, ge=0)
-    """Epochs of linear warm-up before the learning rate follows a cosine to zero."""
+    """Epochs of linear warm-up before the learning rate follows a cosine to zero. If it is not set, it is at most
+    half of `epochs`."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target probability that is spread evenly over all classes."""
     clip_norm: float | None = Field(1.0, gt=0)
@@ -84,7 +85,8 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> TrainConfig:
-        if self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
+        given = "warmup_epochs" in self.model_fields_set
+        if given and self.warmup_epochs >= self.epochs and self.warmup_epochs > 0:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
         return self
 

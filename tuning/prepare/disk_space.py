@@ -1,0 +1,129 @@
+"""Compare the disk space that a sweep needs with what is free, before anything is decoded or trained."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data.store.estimate import estimate_stored_bytes
+from models.registry import build_model
+from tuning.config.sweep_config import SweepConfig
+from tuning.config.trial_config import TrialConfig
+from tuning.errors import ConfigError
+from tuning.prepare.clips import ScannedData
+from tuning.prepare.outputs import nearest_folder
+from tuning.text import format_bytes
+from tuning.training.heaviest import heaviest_trials
+
+_KEPT_CHECKPOINTS = 3
+"""Checkpoints that a trial leaves: the best two and the latest."""
+_BYTES_PER_VALUE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DiskNeed:
+    """Bytes that a sweep is going to write into a folder, as estimated."""
+
+    what: str
+    setting: str
+    """Setting or environment variable that chooses the folder."""
+    folder: Path
+    """Need not exist yet."""
+    least: int
+    most: int
+
+
+def disk_needs(scanned: ScannedData, config: SweepConfig, max_concurrent: int) -> list[DiskNeed]:
+    """Estimate what a sweep writes: frames that the store lacks, and checkpoints.
+
+    Args:
+        scanned: the clips.
+        config: the settings.
+        max_concurrent: trials that run concurrently, each of which writes a checkpoint to a temporary folder first.
+    """
+    sizes = _checkpoint_sizes(config, scanned)
+    kept = min(_KEPT_CHECKPOINTS, config.train.epochs)
+    checkpoints = f"checkpoints of {len(sizes)} trials"
+    being_written = max(sizes) * min(max_concurrent, len(sizes))
+    return [
+        *_frame_needs(scanned, config),
+        DiskNeed(checkpoints, "runs_dir", Path(config.runs_dir), sum(sizes) // 2, kept * sum(sizes)),
+        DiskNeed("checkpoints being written", "TMPDIR", Path(tempfile.gettempdir()), max(sizes) // 2, being_written),
+    ]
+
+
+def _frame_needs(scanned: ScannedData, config: SweepConfig) -> list[DiskNeed]:
+    store = config.store.open()
+    missing = store.find_missing(scanned.root, [clip.path for clip in scanned.clips])
+    frames = estimate_stored_bytes([scanned.root / path for path in missing], store.settings)
+    what = f"frames of {len(missing)} clips"
+    root = [] if config.store.in_bucket else [DiskNeed(what, "store.dir", Path(config.store.dir), frames // 2, frames)]
+    if config.store.local is None:
+        return root
+    return [*root, DiskNeed(f"copies of the {what}", "store.local", Path(config.store.local), frames // 2, frames)]
+
+
+def _checkpoint_sizes(config: SweepConfig, scanned: ScannedData) -> list[int]:
+    """Return the bytes of one checkpoint of each trial, taking the largest trial of its architecture."""
+    folds = scanned.split.folds if scanned.split is not None else config.data.folds
+    by_arch = {
+        trial.arch: _checkpoint_bytes(trial, scanned.num_classes) * max(1, folds) for trial in heaviest_trials(config)
+    }
+    if config.search.trials is None:
+        archs: Iterable[str] = [choice["arch"] for choice in config.choices() or ()]
+    else:
+        archs = itertools.islice(itertools.cycle(config.space.arch), config.search.trials)
+    finals = config.search.finalists
+    repeated = finals.top * finals.seeds if finals is not None else 0
+    return [*(by_arch[arch] for arch in archs), *[max(by_arch.values())] * repeated]
+
+
+def _checkpoint_bytes(trial: TrialConfig, num_classes: int) -> int:
+    train = trial.train
+    with torch.device("meta"):
+        model = build_model(
+            trial.arch, trial.options, num_classes=num_classes, num_frames=trial.num_frames, size=train.size
+        )
+    trains_all = train.trainable == "all" or train.unfreeze_every is not None
+    # AdamW keeps two moments of each value that it trains; with an average the trained weights are saved besides it.
+    copies = 1 + (2 if trains_all else 0) + (train.ema is not None)
+    return copies * _BYTES_PER_VALUE * sum(parameter.numel() for parameter in model.parameters())
+
+
+def check_disk_space(needs: Sequence[DiskNeed]) -> list[str]:
+    """Check that each disk has space for what is written to it.
+
+    Returns:
+        One line on each disk: what is free and what is needed; begins with `warning:` if it may not be enough.
+
+    Raises:
+        ConfigError: a disk has plainly too little.
+    """
+    by_disk: dict[int, list[DiskNeed]] = {}
+    for need in needs:
+        by_disk.setdefault(os.stat(nearest_folder(need.folder)).st_dev, []).append(need)
+    return [_check_disk(own) for own in by_disk.values()]
+
+
+def _check_disk(needs: Sequence[DiskNeed]) -> str:
+    folder = nearest_folder(needs[0].folder)
+    free = shutil.disk_usage(folder).free
+    least, most = sum(need.least for need in needs), sum(need.most for need in needs)
+    settings = " or ".join(dict.fromkeys(need.setting for need in needs if need.most))
+    parts = ", ".join(f"{format_bytes(need.most)} for {need.what}" for need in needs if need.most)
+    if least > free:
+        raise ConfigError(
+            f"too little disk space at {str(folder)!r}: {format_bytes(free)} are free, and at least "
+            f"{format_bytes(least)} are needed (at most {parts}): free space, or set {settings} to another disk"
+        )
+    line = f"{format_bytes(free)} free at {folder}, at most {format_bytes(most)} needed ({parts})"
+    if most > free:
+        return f"warning: disk space may run out: {line}; free space, or set {settings} to another disk"
+    return f"disk: {line}"

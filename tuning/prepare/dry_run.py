@@ -1,0 +1,101 @@
+"""Plan a sweep whose clips are not decoded: the trials are profiled on noise in place of frames."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from data.clip import Clip
+from data.dataset.splits import Split
+from data.store.build_report import LabelledFrames
+from data.store.entry_folder import EntryFolder
+from data.video.decode import ClipFacts
+from data.video.frame_converter import stored_size
+from tuning.cluster.placement import alive_nodes, count_fitting_trials
+from tuning.cluster.plan import SweepPlan, plan_sweep
+from tuning.cluster.profile_task import SweepProfile, profile_trials
+from tuning.config.schema.store import StoreConfig
+from tuning.config.sweep_config import SweepConfig
+from tuning.prepare.clips import ScannedData, own_or_new_split
+from tuning.training.trial_data import FoldClips, TrialData
+from tuning.trial.spec import Slot
+
+_NOISE_CLIPS = 8
+_USUAL_SIZE = (1920, 1080)
+
+
+def plan_without_decoding(scanned: ScannedData, config: SweepConfig, slot: Slot) -> SweepPlan:
+    """Return the plan of a sweep as far as it is known before clips are decoded; keeps no file.
+
+    Groups that are still to be found from the pictures are ignored.
+
+    Raises:
+        ClusterError: no trial fits.
+        DataError: the clips can't be split.
+    """
+    split = scanned.split or own_or_new_split(scanned.root, scanned.clips, scanned.own_splits, config.data)
+    with _noise_data(split, config.store) as data:
+        nodes = alive_nodes()
+        profile = SweepProfile()
+        if config.resources.measure and count_fitting_trials(slot, nodes):
+            profile = profile_trials(config, data, slot)
+        return plan_sweep(config, data, profile, nodes)
+
+
+@contextmanager
+def _noise_data(split: Split, store: StoreConfig) -> Iterator[TrialData]:
+    """Yield the clips of a split with a few entries of noise as their frames, in a temporary store."""
+    with _temporary_folder(store) as folder:
+        noise_store = store.model_copy(update={"dir": str(folder), "local": None})
+        digests = _write_noise(noise_store)
+        classes = split.classes
+
+        def labelled(clips: Sequence[Clip]) -> tuple[LabelledFrames, ...]:
+            pairs = zip(clips, itertools.cycle(digests), strict=False)
+            return tuple(LabelledFrames(clip.path, digest, classes.index(clip.label)) for clip, digest in pairs)
+
+        yield TrialData(
+            classes=classes,
+            split_sha256=split.sha256,
+            frame_store=noise_store,
+            decode=store.decode_settings(),
+            folds=tuple(FoldClips(train=labelled(each.train), val=labelled(each.val)) for each in split.rounds()),
+        )
+
+
+@contextmanager
+def _temporary_folder(store: StoreConfig) -> Iterator[Path]:
+    """Yield a temporary folder that the nodes of a cluster reach, if they reach one, beside the frame store."""
+    parent = Path(store.dir)
+    shared = None if store.in_bucket or not parent.is_dir() else parent
+    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=shared) as folder:
+        yield Path(folder)
+
+
+def _write_noise(store: StoreConfig) -> list[str]:
+    settings, rng = store.decode_settings(), np.random.default_rng(0)
+    width, height = stored_size(*_USUAL_SIZE, settings.short_side)
+    facts = ClipFacts(
+        container="none",
+        codec="none",
+        width=width,
+        height=height,
+        rotation=0,
+        fps=30.0,
+        variable_rate=False,
+        packets=settings.frames,
+        frames=settings.frames,
+        duration=settings.frames / 30,
+        sought=False,
+        damage="",
+    )
+    entries = EntryFolder(store.open().folder)
+    digests = [f"{number:064x}" for number in range(_NOISE_CLIPS)]
+    for digest in digests:
+        entries.put(digest, rng.integers(0, 256, (settings.frames, height, width, 3), np.uint8), facts)
+    return digests
