@@ -46,6 +46,10 @@ def execute(args: argparse.Namespace) -> int:
     check_outputs(outputs, (*files_of_spec(args.check), *args.labels))
     truth = read_groups(args.check) if args.check else None
     scan = scan_folder(args)
+    if truth is not None:
+        truth, unmatched = match_groups(truth, scan.clips, args.dir)
+        for note in unmatched:
+            print(f"note: {note}")
 
     # These take seconds to import.
     from data.quality.grouping import pair_scores, write_groups
@@ -60,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
         write_groups_page(grouping, build, store, args.sheets, notes=notes)
     print("\n".join([grouping.summary(), *grouping.warnings(), *notes]))
     if truth is not None:
-        precision, recall = pair_scores(grouping.groups, match_groups(truth, scan.clips, args.dir))
+        precision, recall = pair_scores(grouping.groups, truth)
         print(f"compared with {args.check}, over pairs of clips: precision {precision:.3f}, recall {recall:.3f}")
     print(f"groups written to {args.out}{f', contact sheets to {args.sheets}' if args.sheets else ''}")
     return 0

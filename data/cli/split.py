@@ -62,7 +62,6 @@ def execute(args: argparse.Namespace) -> int:
     scan = scan_folder(args, read_groups(args.groups) if args.groups and args.groups != AUTO else None)
 
     # These take seconds to import.
-    from data.dataset.listed_paths import with_nearest
     from data.dataset.same_bytes import find_copies_on_disk
     from data.dataset.split_report import NO_GROUPS, split_report
     from data.dataset.splits import write_split
@@ -80,10 +79,6 @@ def execute(args: argparse.Namespace) -> int:
         print(f"note: {NO_GROUPS}")
     _print_note("sets of identical files share a group", [" = ".join(same) for same in copies])
     _print_note("files or folders are ignored because they are not clips of a class", scan.ignored)
-    _print_note(
-        "rows of the groups file are not clips of the folder",
-        with_nearest(scan.unmatched_groups, [clip.path for clip in clips]),
-    )
     print(f"split {split.sha256[:12]} written to {args.out}")
     return 0
 

@@ -45,8 +45,11 @@ def merged_names(clip_counts: Mapping[str, int], *, merge: bool) -> dict[str, st
         raise DataError(
             f"class names look alike: {named}; give --merge-classes to make one class of them, or rename one"
         )
-    chosen = {same: max(same, key=lambda name: clip_counts[name]) for same in alike}
-    return {name: use for same, use in chosen.items() for name in same}
+    return {name: _most_common(same, clip_counts) for same in alike for name in same}
+
+
+def _most_common(names: Iterable[str], clip_counts: Mapping[str, int]) -> str:
+    return max(names, key=lambda name: (clip_counts[name], unicodedata.is_normalized("NFC", name)))
 
 
 def _named(names: tuple[str, ...]) -> str:

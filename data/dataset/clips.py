@@ -37,7 +37,7 @@ class Scan:
     has_groups: bool
     """Whether groups are given; if not, each clip is its own group."""
     notes: tuple[str, ...]
-    """What a user should know about the classes and the label files."""
+    """What a user should know about the classes and about files of labels and groups."""
 
 
 def scan_clips(
@@ -81,13 +81,14 @@ def scan_clips(
             f"all {len(classes)} clips are of one class, {min(classes.values())!r}; list clips of two classes or more"
         )
     found, unmatched = _groups(root, sorted(classes), groups, labels)
+    shown = with_nearest(unmatched, contents.videos)
     return Scan(
         tuple(sorted(Clip(path, label, found[path] if found else path) for path, label in classes.items())),
         contents.ignored(),
         unmatched,
         layout.splits,
         found is not None,
-        (*notes, *merged),
+        (*notes, *merged, *_counted("rows of the groups file are not clips of the folder", shown)),
     )
 
 
@@ -135,9 +136,11 @@ def _groups(
     return found, unmatched
 
 
-def match_groups(groups: Mapping[str, str], clips: Sequence[Clip], root: Path) -> dict[str, str]:
-    """Return the group of each clip that a groups file lists, whichever way it writes the clip's path."""
-    return match_listed(groups, [clip.path for clip in clips], root, "groups")[0]
+def match_groups(groups: Mapping[str, str], clips: Sequence[Clip], root: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the group of each clip that a groups file lists, and notes on its rows that are not clips."""
+    paths = [clip.path for clip in clips]
+    found, unmatched = match_listed(groups, paths, root, "groups")
+    return found, _counted("rows of the groups file are not clips of the folder", with_nearest(unmatched, paths))
 
 
 def read_groups(spec: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data.clip import check_printable
 from data.dataset.layout import split_of_folder, split_of_list
@@ -179,18 +179,21 @@ def _with_folder_names(rows: Mapping[str, LabelRow], file: Path) -> Labels:
     distinct = len(numbers) == len(names) == len(set(names.values()))
     if not distinct or any(not name or split_of_folder(name) for name in names.values()):
         names = {}
-    unlabelled = [path for path, row in rows.items() if row.label is None]
-    if unlabelled and ("" in inside[None] or (numbers and not names)):
-        raise DataError(
-            f"'{file}': no class is given for {unlabelled[0]!r}; add it to the line, or put UCF101's classInd.txt "
-            "beside the list"
-        )
+    classes = {names.get(label, label) for label in inside if label is not None}
+    for path, row in rows.items():
+        # Where other lines have a class, a folder of another name need not be one.
+        if row.label is None and (_folder(path) not in classes if classes else not _folder(path)):
+            raise DataError(
+                f"'{file}': no class is given for {path!r}; add it to the line, or put UCF101's classInd.txt beside "
+                "the list"
+            )
     labels = {p: _folder(p) if row.label is None else names.get(row.label, row.label) for p, row in rows.items()}
     return Labels({path: replace(row, label=labels[path]) for path, row in rows.items()}, _note(numbers, names))
 
 
 def _folder(path: str) -> str:
-    return PurePosixPath(path.replace("\\", "/")).parent.name
+    folders = path.replace("\\", "/").split("/")[:-1]
+    return folders[-1] if folders else ""
 
 
 def _note(numbers: Iterable[str], names: Mapping[str, str]) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ def find_layout(root: Path, paths: Sequence[str], split: str | None) -> Layout:
     if loose:
         raise DataError(
             f"{len(loose)} videos in the split folders of '{root}' are in no class folder, the first is {loose[0]!r}; "
-            "put each into a folder named as its class, or list the classes with --labels FILE"
+            "put each into a folder named as its class, list the classes with --labels FILE, or give the folder of one "
+            "split"
         )
     splits = {path: split_of_folder(names[level]) or "" for path, names in folders.items()}
     return Layout(
@@ -105,7 +106,7 @@ def check_split_choice(root: Path, paths: Sequence[str], level: int | None, spli
         names = sorted({path.split("/")[level] for path in paths})
         raise DataError(
             f"'{root}' has split folders ({', '.join(names[:4])}): give --split {FOLDERS} to use these splits, or "
-            f"--split {MERGE} to ignore them; neither takes them for classes"
+            f"--split {MERGE} to ignore them"
         )
 
 

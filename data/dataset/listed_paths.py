@@ -14,7 +14,7 @@ from data.errors import DataError
 T = TypeVar("T")
 
 _SHOWN = 3
-_MOST_COMPARED = 20_000
+_MOST_COMPARED = 4000
 """Comparing a path with more clips would take seconds."""
 
 
@@ -64,9 +64,10 @@ def with_nearest(unmatched: Sequence[str], paths: Sequence[str]) -> list[str]:
 def nearest_path(name: str, paths: Sequence[str]) -> str | None:
     """Return the clip whose path is most like `name`; if none is like it, one with the same file name."""
     wanted = "/".join(_parts(name))
-    near = difflib.get_close_matches(wanted, paths[:_MOST_COMPARED], n=1)
     last = _file_name(wanted)
-    return next(iter(near), None) or next((path for path in paths if _file_name(path) == last), None)
+    same = [path for path in paths if _file_name(path) == last]
+    pool = [*same[:_MOST_COMPARED], *paths[:_MOST_COMPARED]]
+    return next(iter(difflib.get_close_matches(wanted, pool, n=1) or same), None)
 
 
 class _Finder:

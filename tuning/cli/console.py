@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 def print_scan(scanned: ScannedData, config: SweepConfig) -> None:
     """Print which files, clips, rows and settings are not used."""
-    from data.dataset.listed_paths import with_nearest
     from data.dataset.split_report import NO_GROUPS
     from tuning.config.unused import untried_architectures
 
@@ -29,8 +28,6 @@ def print_scan(scanned: ScannedData, config: SweepConfig) -> None:
         print(f"note: {note}", flush=True)
     _print_named("skipped files or folders that are not clips of a class", scanned.ignored)
     _print_named("clips in the folder are not used, because the split does not list them", scanned.unlisted)
-    unmatched = with_nearest(scanned.unmatched, [clip.path for clip in scanned.clips])
-    _print_named("rows of the groups file do not name a clip of the folder", unmatched)
     for arch in untried_architectures(config):
         print(f"note: settings for {arch} are ignored: space.arch does not list it")
 

@@ -45,14 +45,12 @@ class ScannedData:
     """Files in class folders that are not videos."""
     unlisted: tuple[str, ...] = ()
     """Clips of the folder that a given split does not list."""
-    unmatched: tuple[str, ...] = ()
-    """Paths in the groups file that are not clips of the folder."""
     own_splits: Mapping[str, str] | None = None
     """The split that each clip comes with, by folders or label files; None for a split CSV or a new split."""
     has_groups: bool = True
     """Whether groups are given or are to be found from the pictures."""
     notes: tuple[str, ...] = ()
-    """What the user should know about the classes."""
+    """What the user should know about the classes and about files of labels and groups."""
 
     @property
     def num_classes(self) -> int:
@@ -116,7 +114,6 @@ def scan(config: DataConfig, *, resumed: bool = False) -> ScannedData:
         found.clips,
         None if auto else own_or_new_split(root, found.clips, found.splits, config),
         found.ignored,
-        unmatched=found.unmatched_groups,
         own_splits=found.splits,
         has_groups=auto or found.has_groups,
         notes=found.notes,

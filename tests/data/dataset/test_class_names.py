@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.dataset.class_names import alike_key
+from data.dataset.class_names import alike_key, merged_names
 from data.dataset.clips import scan_clips
 from data.errors import DataError
 from tests.helpers.clip_folders import make_files
@@ -55,6 +55,11 @@ def test_merged_class_has_the_name_with_the_most_clips(tmp_path: Path) -> None:
         ("squat/4.mp4", "squat"),
     }
     assert scan.notes == ("class 'Push up' is taken as 'push_up'",)
+
+
+def test_composed_name_wins_among_equals() -> None:
+    counts = {DECOMPOSED: 1, COMPOSED: 1, "squat": 1}
+    assert merged_names(counts, merge=True) == {DECOMPOSED: COMPOSED, COMPOSED: COMPOSED}
 
 
 def test_merging_all_classes_raises(tmp_path: Path) -> None:

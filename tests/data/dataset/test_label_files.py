@@ -132,6 +132,8 @@ def test_one_class_raises(flat: Path, tmp_path: Path) -> None:
         ("1.mp4 3 4\n", "line 1: '3 4' is more than one label"),
         ("1.mp4 dip\n1.mp4 squat\n", "line 2: clip '1.mp4' is listed above with another label"),
         ("1.mp4 dip\n2.mp4\n", "no class is given for '2.mp4'"),
+        ("1.mp4 dip\nmore/3.mp4\n", "no class is given for 'more/3.mp4'"),
+        ("1.mp4\n", "no class is given for '1.mp4'"),
         ("1.mp4 \x1b[2J\n", "has a control character"),
     ],
 )

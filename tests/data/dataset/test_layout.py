@@ -42,7 +42,7 @@ def test_split_folders_raise_with_both_ways(tmp_path: Path) -> None:
     make_split_folders(tmp_path, train=2, valid=1, Testing=1)
     expected = (
         f"'{tmp_path}' has split folders (Testing, train, valid): give --split folders to use these splits, or --split "
-        "merge to ignore them; neither takes them for classes"
+        "merge to ignore them"
     )
     with pytest.raises(DataError, match=exactly(expected)):
         scan_clips(tmp_path)
