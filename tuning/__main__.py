@@ -1,4 +1,4 @@
-"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,export,app,ui}`.
+"""The sweep's command line: `python -m tuning {sweep,evaluate,report,predict,export,app,ui,relocate}`.
 
 Decoding processes import this module again when they start: each command imports what it needs when it runs.
 """
@@ -14,7 +14,7 @@ from commandline import add_version, run_command
 from data.errors import DataError
 from models.errors import ModelError
 from proxies import bypass_proxies_for_this_machine
-from tuning.cli import app, evaluate, export, predict, report, sweep, ui
+from tuning.cli import app, evaluate, export, predict, relocate, report, sweep, ui
 from tuning.errors import TuningError
 
 
@@ -31,7 +31,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (sweep, evaluate, report, predict, export, app, ui):
+    for command in (sweep, evaluate, report, predict, export, app, ui, relocate):
         command.add_parser(commands)
     args, rest = parser.parse_known_args(argv)
     args.words = sys.argv[1:] if argv is None else list(argv)

@@ -65,18 +65,23 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         return Outcome(run, ranked, winner, test, page, tracker.writer.model_version, tracker.writer.promotion, unsent)
 
 
-def rebuild_report(run: RunFolder) -> Path:
+def rebuild_report(run: RunFolder, data: Path | None = None) -> Path:
     """Write the report of a finished sweep again, without using the test split.
+
+    Args:
+        run: the run.
+        data: folder of the clips; default: where the sweep read them, or where they were moved to with the run.
 
     Raises:
         ConfigError: the folder is not a run.
+        DataError: `data` lacks a clip that the page shows, or has another file of its name.
         ReportError: the run has no test report yet, or the checkpoints of its trials were deleted.
         NoChampionError: no trial has a usable model.
     """
     config = run.read_config()
     if not run.search_state.exists():
         raise ReportError(f"{run.path / 'ray'} is missing, which holds the trials: restore it to write the report")
-    page = write_report(gather_findings(run, *_finished_trials(run, config)))
+    page = write_report(gather_findings(run, *_finished_trials(run, config)), data)
     if run.tracking.exists():
         with open_tracker(run) as tracker:
             tracker.events.log_report()

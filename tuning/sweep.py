@@ -58,6 +58,7 @@ def run_sweep(
         # An autoscaler starts nodes for pending trials: request all that may run concurrently, not one after another.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(config.resources.max_concurrent)
     job = TrialJob(sweep=config, data=prepared.trial_data(), slot=slot, checkpoints=str(run.checkpoints))
+    TrackingCallback.outbox_of_sweep = Outbox(run.outbox)
     with open_tracker(run) as tracker:
         tracker.events.log_sweep_opened()
         stage = _Stage(run, config, job, max_concurrent, verbose)

@@ -94,6 +94,24 @@ def find_unrecorded(folder: Path, data_dir: Path, paths: Sequence[str]) -> list[
         return list(paths)
 
 
+def recorded_digests(folder: Path, files: Iterable[Path]) -> dict[Path, str]:
+    """Return the digests of files when a build last hashed them, whether or not they exist now.
+
+    Args:
+        folder: of the store.
+        files: the files; those that no build has hashed are not in the result.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        return {}
+    try:
+        with _build_lock(folder), open_index(index) as opened:
+            digests = {file: opened.digest(file) for file in files}
+    except (CorruptIndexError, sqlite3.OperationalError, DataError):
+        return {}  # The index may be lost at any time; and a store that can't be written can't be locked.
+    return {file: digest for file, digest in digests.items() if digest is not None}
+
+
 @contextmanager
 def _build_lock(folder: Path) -> Iterator[None]:
     """Wait until no other process builds the store, and keep others from building it during the block."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.store.backend import StorageBackend
-from data.store.build import StoreLocation, build_store, find_unrecorded
+from data.store.build import StoreLocation, build_store, find_unrecorded, recorded_digests
 from data.store.build_report import BuildReport
 from data.store.entry_file import ENTRY_FORMAT, CorruptEntryError, map_frames
 from data.store.entry_folder import EntryFolder
@@ -166,6 +166,16 @@ class FrameStore:
         """Like `build`, but decode clips with `executor`, which can use other machines."""
         location = StoreLocation(self.folder, self._backend, self.settings, _description(self.settings))
         return build_store(location, data_dir, paths, executor, verify=verify, rehash=rehash, progress=progress)
+
+    def recorded_digests(self, data_dir: Path, paths: Sequence[str]) -> dict[str, str]:
+        """Return the digests of clips when a build last read them, by path, whether or not the files exist now.
+
+        Args:
+            data_dir: the folder to which `paths` are relative; it need not exist any more.
+            paths: the clips; those that no build has read are not in the result.
+        """
+        digests = recorded_digests(self.folder, [data_dir / path for path in paths])
+        return {path: digests[data_dir / path] for path in paths if data_dir / path in digests}
 
 
 @lru_cache

@@ -114,6 +114,11 @@ class StoreIndex:
             (defect, reason) if failed_decoder == decoder else None,
         )
 
+    def digest(self, file: Path) -> str | None:
+        """Return the digest of a file when it was last hashed, whether or not it exists now; None if it never was."""
+        row = self._connection.execute("SELECT digest FROM files WHERE path = ?", (os.path.abspath(file),)).fetchone()
+        return None if row is None else str(row[0])
+
     def record_file(self, file: Path, state: FileState, digest: str) -> None:
         """Record a file's digest, unless a change could go unnoticed since the state is not settled."""
         if state.settled:

@@ -72,6 +72,8 @@ def make_run(folder: Path, name: str = "colours") -> RunFolder:
     run.split.write_text("\n".join(lines) + "\n")
     config = parse_config(
         {
+            "name": "colours",
+            "runs_dir": str(run.path.parent),
             "data": {"dir": str(folder / "clips")},
             "store": {"dir": str(folder / "store"), "frames": 8, "short_side": SIZE},
             "space": {"arch": TRIAL.arch, "num_frames": TRIAL.num_frames},

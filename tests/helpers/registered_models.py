@@ -45,7 +45,9 @@ CHOICE = {
 _CALIBRATION = Calibration(temperature=0.25, threshold=0.0, max_risk=0.1, risk=0.05, coverage=0.8, clips=20)
 
 
-def finished_run(folder: Path, *, folds: int = 1, seed: int = 0, precision: str = "fp32") -> RunFolder:
+def finished_run(
+    folder: Path, *, folds: int = 1, seed: int = 0, precision: str = "fp32", database: str = "mlflow.db"
+) -> RunFolder:
     """A run as a sweep leaves it before the test, with two test clips per class; its champion is not trained."""
     run = RunFolder(folder / "runs" / f"run-{seed}")
     run.best.mkdir(parents=True)
@@ -60,11 +62,12 @@ def finished_run(folder: Path, *, folds: int = 1, seed: int = 0, precision: str 
     run.split.write_text("\n".join(lines) + "\n")
     config = parse_config(
         {
+            "name": run.path.name,
             "runs_dir": str(folder / "runs"),
             "data": {"dir": str(folder / "clips")},
             "store": {"dir": str(folder / "store"), "frames": 8, "short_side": 56},
             "space": {"arch": "c3d", "num_frames": 8},
-            "tracking": {"uri": f"sqlite:///{folder}/mlflow.db", "model_name": "exercises"},
+            "tracking": {"uri": f"sqlite:///{folder}/{database}", "model_name": "exercises"},
         }
     )
     save_config(absolute_paths(config), run.config)

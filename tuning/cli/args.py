@@ -5,14 +5,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+_RUN_HELP = "run folder, such as runs/NAME, or `latest`"
+
 
 def add_run_option(command: argparse.ArgumentParser) -> None:
     """Add `--run DIR`, a run folder that must be given."""
-    command.add_argument("--run", type=Path, required=True, metavar="DIR", help="run folder, such as runs/NAME")
+    command.add_argument("--run", type=Path, required=True, metavar="DIR", help=_RUN_HELP)
+
+
+def add_data_option(command: argparse.ArgumentParser) -> None:
+    """Add `--data DIR`, the folder in which the run's clips are now."""
+    command.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run's clips; default: where the sweep read them, or where they were moved to with the run",
+    )
 
 
 def add_champion_options(command: argparse.ArgumentParser) -> None:
     """Add `--run DIR` and `--model DIR`, of which one must be given."""
     champion = command.add_mutually_exclusive_group(required=True)
-    champion.add_argument("--run", type=Path, metavar="DIR", help="run folder, such as runs/NAME")
+    champion.add_argument("--run", type=Path, metavar="DIR", help=_RUN_HELP)
     champion.add_argument("--model", type=Path, metavar="DIR", help="folder of a champion, such as runs/NAME/best")

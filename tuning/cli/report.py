@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commandline import Subcommands
-from tuning.cli.args import add_run_option
+from tuning.cli.args import add_data_option, add_run_option
 from tuning.cli.console import shown
 
 
@@ -15,6 +15,7 @@ def add_parser(commands: Subcommands) -> None:
         "report", help="write the report of a finished sweep again; the test split is not used"
     )
     add_run_option(command)
+    add_data_option(command)
     command.set_defaults(command=execute)
 
 
@@ -27,5 +28,5 @@ def execute(args: argparse.Namespace) -> int:
     # This takes seconds to import.
     from tuning.finish import rebuild_report
 
-    print(f"report in {shown(rebuild_report(run))}")
+    print(f"report in {shown(rebuild_report(run, args.data))}")
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 
 from commandline import Subcommands
@@ -24,7 +25,8 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.config.schema.tracking import TrackingConfig
     from tuning.errors import ConfigError
     from tuning.ports import check_port, page_address
-    from tuning.tracking.server import check_reachable, resolve_uri, ui_command
+    from tuning.tracking.relocate import needs_relocation
+    from tuning.tracking.server import check_reachable, database_file, resolve_uri, ui_command
 
     runs = args.runs.resolve()
     uri = resolve_uri(TrackingConfig(), runs)
@@ -35,6 +37,10 @@ def execute(args: argparse.Namespace) -> int:
     check_port(args.host, args.port)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
+    database = database_file(uri)
+    if database is not None and needs_relocation(database):
+        remedy = f"python -m tuning relocate --runs {shlex.quote(str(args.runs))}"
+        print(f"note: artifacts are recorded where they were before the runs were moved or copied; run: {remedy}")
     print(f"MLflow at {page_address(args.host, args.port)} (Ctrl-C ends it)", flush=True)
     command, environment = ui_command(uri, args.host, args.port)
     # In this process's place, so that a signal to it ends MLflow.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from models.weight_names import is_weights_path
@@ -10,6 +11,8 @@ from tuning.config.schema.space import ArchSpaceConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
 
+ChangePath = Callable[[str], str]
+
 
 def absolute_paths(config: SweepConfig) -> SweepConfig:
     """Return the settings with relative paths resolved against the current directory.
@@ -17,32 +20,39 @@ def absolute_paths(config: SweepConfig) -> SweepConfig:
     Raises:
         ConfigError: a path starts with `~` and there is no such home folder.
     """
+    return change_paths(config, _absolute)
+
+
+def change_paths(config: SweepConfig, change: ChangePath) -> SweepConfig:
+    """Return the settings with every path of a file or folder changed; buckets and names of weights stay."""
     data, store = config.data, config.store
     updates = {
-        "runs_dir": _absolute(config.runs_dir),
-        "weights_dir": _absolute(config.weights_dir) if config.weights_dir else None,
+        "runs_dir": change(config.runs_dir),
+        "weights_dir": change(config.weights_dir) if config.weights_dir else None,
         "data": data.model_copy(
             update={
-                "dir": _absolute(data.dir) if data.dir else "",
-                "split": _absolute(data.split_file) if data.split_file else data.split,
-                "labels": tuple(map(_absolute, data.labels)),
-                "groups": _absolute(data.groups) if data.groups not in (None, AUTO_GROUPS) else data.groups,
+                "dir": change(data.dir) if data.dir else "",
+                "split": change(data.split_file) if data.split_file else data.split,
+                "labels": tuple(map(change, data.labels)),
+                "groups": change(data.groups) if data.groups not in (None, AUTO_GROUPS) else data.groups,
             }
         ),
         "store": store.model_copy(
             update={
-                "dir": store.dir if store.in_bucket else _absolute(store.dir),
-                "local": _absolute(store.local) if store.local else None,
+                "dir": store.dir if store.in_bucket else change(store.dir),
+                "local": change(store.local) if store.local else None,
             }
         ),
         "models": {
-            arch: {**settings, "weights": _absolute_weights(settings["weights"])} if "weights" in settings else settings
+            arch: {**settings, "weights": _changed_weights(settings["weights"], change)}
+            if "weights" in settings
+            else settings
             for arch, settings in config.models.items()
         },
         "space": config.space.model_copy(
             update={
                 "by_arch": {
-                    arch: tuple(_with_absolute_weights(space) for space in spaces)
+                    arch: tuple(_with_changed_weights(space, change) for space in spaces)
                     for arch, spaces in config.space.by_arch.items()
                 }
             }
@@ -51,14 +61,14 @@ def absolute_paths(config: SweepConfig) -> SweepConfig:
     return config.model_copy(update=updates)
 
 
-def _with_absolute_weights(space: ArchSpaceConfig) -> ArchSpaceConfig:
+def _with_changed_weights(space: ArchSpaceConfig, change: ChangePath) -> ArchSpaceConfig:
     if space.weights is None:
         return space
-    return space.model_copy(update={"weights": tuple(_absolute_weights(each) for each in space.weights)})
+    return space.model_copy(update={"weights": tuple(_changed_weights(each, change) for each in space.weights)})
 
 
-def _absolute_weights(weights: str) -> str:
-    return _absolute(weights) if is_weights_path(weights) else weights
+def _changed_weights(weights: str, change: ChangePath) -> str:
+    return change(weights) if is_weights_path(weights) else weights
 
 
 def _absolute(path: str) -> str:

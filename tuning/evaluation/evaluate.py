@@ -12,8 +12,8 @@ from data.store.build_report import FailedClip, LabelledFrames
 from data.store.frame_store import FrameStore
 from tuning.config.run_folder import RunFolder
 from tuning.config.schema.evaluation import TestConfig
-from tuning.config.sweep_config import SweepConfig
 from tuning.evaluation.artifacts import CalibratedPredictions, write_artifacts
+from tuning.evaluation.clip_source import ClipSource, open_clip_source
 from tuning.evaluation.frame_order import probe_frame_order
 from tuning.evaluation.usage_log import log_test_use
 from tuning.inference.champion import Champion
@@ -32,27 +32,43 @@ class Contender:
     checkpoint: Path
 
 
-def evaluate_run(run: RunFolder, others: Sequence[Contender] = (), *, progress: bool) -> EvaluationMetrics:
+def evaluate_run(
+    run: RunFolder, others: Sequence[Contender] = (), *, data: Path | None = None, progress: bool
+) -> EvaluationMetrics:
     """Evaluate a run's champion on its test split and write the run's `test/` folder.
 
     Args:
         run: the run.
         others: further models whose accuracy is measured on reordered frames. Nothing is chosen by these results.
+        data: folder of the clips; default: where the sweep read them, or where they were moved to with the run.
         progress: show the progress of decoding.
 
     Raises:
         CheckpointError: there is no champion yet, its checkpoint is damaged, or it was trained on another split.
         ConfigError: the folder is not a run.
-        DataError: the split or all of its test clips can't be read.
+        DataError: the split or all of its test clips can't be read, or `data` lacks a test clip or has another file of
+            its name.
     """
     config = run.read_config()
     champion = Champion(run.best)
     split = read_split(run.split)
     _check_split(champion.manifest, split.sha256, run)
-    clips = _decode_test_clips(config, champion.manifest, split, progress)
+    with open_clip_source(run, config, champion.manifest.decode, data) as source:
+        clips = _decode_test_clips(source, champion.manifest, split, progress)
+        return _evaluate(run, split, champion, clips, others, config.test)
+
+
+def _evaluate(
+    run: RunFolder,
+    split: Split,
+    champion: Champion,
+    clips: _TestClips,
+    others: Sequence[Contender],
+    test: TestConfig,
+) -> EvaluationMetrics:
     log_test_use(run, split, champion.manifest.model_sha256, "champion")
     predictions = champion.predict_stored(clips.frames, clips.store)
-    metrics = _metrics(predictions, clips, champion.manifest, _averaged_metrics(champion, clips, config.test))
+    metrics = _metrics(predictions, clips, champion.manifest, _averaged_metrics(champion, clips, test))
     probes = [
         probe_frame_order(
             champion,
@@ -86,20 +102,16 @@ class _TestClips:
     store: FrameStore
 
 
-def _decode_test_clips(config: SweepConfig, manifest: Manifest, split: Split, progress: bool) -> _TestClips:
+def _decode_test_clips(source: ClipSource, manifest: Manifest, split: Split, progress: bool) -> _TestClips:
     clips = split.clips("test")
-    store = config.store.open(manifest.decode)
-    build = store.build(
-        Path(config.data.dir),
-        [clip.path for clip in clips],
-        workers=config.store.workers,
-        seconds_per_clip=config.store.seconds_per_clip,
-        progress=progress,
-    )
+    paths = [clip.path for clip in clips]
+    source.check(paths, "test clips")
+    build = source.decode(paths, workers=source.settings.workers, progress=progress)
+    source.check_content(build.digests())
     frames = build.labelled(clips, manifest.classes)
     if not frames:
         raise DataError(f"none of the {len(clips)} test clips can be decoded: {build.failed[0].reason}")
-    return _TestClips(frames, [split.groups[clip.clip_id] for clip in frames], build.failed, store)
+    return _TestClips(frames, [split.groups[clip.clip_id] for clip in frames], build.failed, source.store)
 
 
 def _metrics(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.tune import Callback
 
@@ -16,6 +16,10 @@ from tuning.training.checkpoint import CheckpointError, read_manifest
 class TrackingCallback(Callback):
     """Logs each trial's start and epochs to the outbox, so that Tune's loop never waits for a server."""
 
+    outbox_of_sweep: ClassVar[Outbox | None] = None
+    """The outbox of the sweep that this process runs, instead of the one that Tune restores: the run may have been
+    moved since Tune wrote its path."""
+
     def __init__(self, outbox: Outbox) -> None:
         # Tune pickles the callback with the state of the sweep: each process reads the events again in `setup`.
         self.outbox = outbox
@@ -23,7 +27,7 @@ class TrackingCallback(Callback):
 
     def setup(self, stop: Any = None, num_samples: int | None = None, total_num_samples: Any = None, **_: Any) -> None:
         """Read the events so far. Tune calls this before the first trial starts."""
-        self.events = EventLog(self.outbox)
+        self.events = EventLog(self.outbox_of_sweep or self.outbox)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log the start of a trial, or its restart."""

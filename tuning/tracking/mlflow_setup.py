@@ -14,7 +14,9 @@ from typing import Any
 from tuning.config.redact import redact_uri
 from tuning.config.schema.tracking import TrackingConfig
 from tuning.config.sweep_config import SweepConfig
+from tuning.tracking.local_database import ARTIFACTS
 from tuning.tracking.mlflow_sweep import NOTE_TAG, MlflowSweep
+from tuning.tracking.relocate import needs_relocation
 from tuning.tracking.server import (
     TrackingError,
     database_file,
@@ -38,12 +40,19 @@ def check_accepts_sweep(tracking: TrackingConfig, runs_dir: Path) -> Path | None
         The local folder to which artifacts go; None if a server keeps them.
 
     Raises:
-        TrackingError: the experiment was deleted, or the database or server does not answer as MLflow does.
+        TrackingError: the experiment was deleted, the database has to be relocated, or the database or server does not
+            answer as MLflow does.
     """
     uri = resolve_uri(tracking, runs_dir)
     file = database_file(uri)
     if file is not None and not (file.exists() and file.stat().st_size):
         return _artifact_folder(runs_dir)
+    if file is not None and needs_relocation(file):
+        remedy = f"python -m tuning relocate --runs {shlex.quote(str(file.parent))}"
+        raise TrackingError(
+            f"{file} records artifacts where they were before the runs were moved or copied, and a sweep would write "
+            f"there; run: {remedy}"
+        )
     with _refusals(uri):
         client = mlflow_client(uri)
         experiment = client.get_experiment_by_name(tracking.experiment)
@@ -61,7 +70,7 @@ def check_accepts_sweep(tracking: TrackingConfig, runs_dir: Path) -> Path | None
 
 
 def _artifact_folder(runs_dir: Path) -> Path:
-    return runs_dir / "mlflow-artifacts"
+    return runs_dir / ARTIFACTS
 
 
 def _local_folder(location: str) -> Path | None:

@@ -39,8 +39,15 @@ _MAX_TRIALS = 5000
 class MlflowWriter:
     """Writes events to MLflow. Writing an event twice has the same result as writing it once."""
 
-    def __init__(self, sweep: MlflowSweep, run: RunFolder) -> None:
-        self.sweep, self.run = sweep, run
+    def __init__(self, sweep: MlflowSweep, run: RunFolder, unavailable: str = "") -> None:
+        """Create a writer.
+
+        Args:
+            sweep: where the run is in MLflow.
+            run: the run.
+            unavailable: why nothing may be written there; empty if it may.
+        """
+        self.sweep, self.run, self.unavailable = sweep, run, unavailable
         self.model_version = ""
         """Version of the champion's registered model, once it is registered."""
         self.promotion = ""
@@ -61,6 +68,8 @@ class MlflowWriter:
             event = parse_event(line)
         except ValueError:
             raise LineRejected(f"a damaged line: {line[:80]!r}") from None
+        if self.unavailable:
+            raise ReceiverUnavailable(self.unavailable)
         with mlflow_errors_for_outbox(self.sweep.uri):
             # After a failure check first whether MLflow responds: its client would retry a database for minutes, and a
             # frozen server would carry out every repeated request once it resumes.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from tuning.config.redact import redact_uri
 from tuning.config.run_folder import RunFolder
 from tuning.tracking.events import EventLog
-from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.mlflow_writer import MlflowWriter
+from tuning.tracking.moved_sweep import load_sweep
 from tuning.tracking.outbox import Outbox, OutboxSender
 
 
@@ -21,6 +21,8 @@ class Tracker:
     events: EventLog
     writer: MlflowWriter
     sender: OutboxSender
+    unavailable: str = ""
+    """Why nothing can be written to MLflow, however long one waits; empty if it can."""
 
     def send(self, patience: float) -> str:
         """Send pending events, and wait up to `patience` seconds if MLflow is unavailable.
@@ -28,7 +30,7 @@ class Tracker:
         Returns:
             How many events are still pending and why, in one line; empty if all were sent.
         """
-        reason = self.sender.send_all(patience)
+        reason = self.sender.send_all(0 if self.unavailable else patience)
         if not reason:
             return ""
         file = self.events.outbox.file.name
@@ -48,9 +50,8 @@ def open_tracker(run: RunFolder) -> Iterator[Tracker]:
     Raises:
         OutboxLocked: another process works on the run.
     """
-    outbox, sweep = Outbox(run.outbox), MlflowSweep.load(run.tracking)
+    outbox, (sweep, unavailable) = Outbox(run.outbox), load_sweep(run)
     with outbox.lock():
-        writer = MlflowWriter(sweep, run)
-        yield Tracker(
-            EventLog(outbox), writer, OutboxSender(outbox, writer.write, f"MLflow at {redact_uri(sweep.uri)}")
-        )
+        writer = MlflowWriter(sweep, run, unavailable)
+        sender = OutboxSender(outbox, writer.write, f"MLflow at {redact_uri(sweep.uri)}")
+        yield Tracker(EventLog(outbox), writer, sender, unavailable)

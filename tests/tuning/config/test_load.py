@@ -64,7 +64,7 @@ def old_run(folder: Path, pbt: str) -> RunFolder:
 
 
 def test_config_of_an_old_run_may_have_null_for_population_based_training(tmp_path: Path) -> None:
-    config = old_run(tmp_path, "null").read_config()
+    config = old_run(tmp_path, "null").read_recorded_config()
     assert (config.name, config.search.asha) == ("demo-20261129-112628", AshaConfig(grace_epochs=4, reduction_factor=2))
     assert config.options("c3d")["width"] == 16
 

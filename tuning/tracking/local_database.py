@@ -1,0 +1,93 @@
+"""The SQLite database beside the runs, read without MLflow: where it is, and where its artifacts are recorded."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from tuning.config.run_folder import RunFolder
+
+DATABASE = "mlflow.db"
+"""Name of the database in the folder of the runs."""
+ARTIFACTS = "mlflow-artifacts"
+"""Name of the folder of artifacts in the folder of the runs."""
+
+_SQLITE = "sqlite:///"
+
+
+def database_uri(file: Path) -> str:
+    """Return the address of an SQLite database."""
+    return _SQLITE + str(file).replace("%", "%25").replace("?", "%3F")
+
+
+def local_path(location: str) -> Path | None:
+    """Return the path of an artifact location; None if it is not on a local disk."""
+    if location.startswith("file:"):
+        return Path(unquote(urlsplit(location).path))
+    return Path(location) if location.startswith("/") else None
+
+
+def artifact_folder(database: Path, run_id: str) -> Path | None:
+    """Return the folder with the artifacts of an MLflow run's experiment; None if they are not on a local disk.
+
+    Raises:
+        LookupError: the database does not have the run.
+        sqlite3.Error: it can't be read.
+    """
+    with closing(_open_for_reading(database)) as connection:
+        row = connection.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+    if row is None:
+        raise LookupError(run_id)
+    # ARTIFACTS/RUN_ID/artifacts
+    path = local_path(row[0])
+    return None if path is None else path.parent.parent
+
+
+def former_places(database: Path, seconds_to_wait: float = 5.0) -> list[Path]:
+    """Return the folders of runs from which the runs beside a database were moved or copied, by its records.
+
+    The database may have artifacts of other folders of runs too: a former place is one whose artifacts are here now, or
+    one that is gone and that a run here names.
+
+    Args:
+        database: the file.
+        seconds_to_wait: how long to wait for another process that writes to it.
+
+    Raises:
+        sqlite3.Error: it can't be read.
+    """
+    with closing(_open_for_reading(database, seconds_to_wait)) as connection:
+        experiments = connection.execute("SELECT DISTINCT artifact_location FROM experiments ORDER BY 1").fetchall()
+        runs = connection.execute("SELECT artifact_uri FROM runs").fetchall()
+    folders, of_runs = (
+        [path for (location,) in rows if location and (path := local_path(location)) is not None]
+        for rows in (experiments, runs)
+    )
+    here, named = database.parent / ARTIFACTS, _places_in_settings(database.parent)
+    found = []
+    for folder in folders:
+        if folder.name != ARTIFACTS or is_same_folder(folder, here):
+            continue
+        below = [path.relative_to(folder) for path in of_runs if path.is_relative_to(folder)]
+        gone = not os.path.exists(folder) and folder.parent in named
+        if gone or any(os.path.exists(here / path) for path in below):
+            found.append(folder.parent)
+    return found
+
+
+def _places_in_settings(runs_dir: Path) -> set[Path]:
+    """Return the folders in which the runs of a folder were when their sweeps ran, if that was elsewhere."""
+    runs = [RunFolder(file.parent) for file in runs_dir.glob("*/config.yaml")]
+    return {move.undo(run.path).parent for run in runs if (move := run.find_move()) is not None}
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two paths are the same or lead to the same folder."""
+    return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
+
+
+def _open_for_reading(database: Path, seconds_to_wait: float = 5.0) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", timeout=seconds_to_wait, uri=True)
