@@ -303,7 +303,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(place: Workplace, capfd: pyt
     output = capfd.readouterr().out
     assert "disk: " in output
     assert "frames of 8 clips" in output
-    assert "checkpoints of 1 trials" in output
+    assert "checkpoints of 1 trial," in output
     assert "plan: 1 trials, 1 concurrently on 1 node(s)" in output
     assert "GB\n      estimate: at most about" in output
     assert "dry run: nothing was decoded, trained or written" in output

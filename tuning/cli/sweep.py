@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commandline import EXIT_INTERRUPTED, Subcommands
-from tuning.cli.console import (
-    print_build,
-    print_dry_run,
-    print_nodes,
-    print_outcome,
-    print_scan,
-    print_weights,
-    shown,
+from tuning.cli.console import print_build, print_dry_run, print_outcome, print_scan, print_weights, shown
+from tuning.cli.sweep_checks import (
+    check_machines,
+    check_mlflow,
+    check_run_outputs,
+    check_settings,
+    checked_ray_address,
 )
 
 if TYPE_CHECKING:
@@ -103,26 +101,25 @@ def execute(args: argparse.Namespace) -> int:
     run = RunFolder(Path(config.runs_dir) / config.name)
     if args.resume and _has_ended(run):
         return _report_ended(run)
-    _check_outputs(run, config, new=not args.resume)
-    address = _ray_address(args)
+    check_run_outputs(run, config, new=not args.resume)
+    address = checked_ray_address(args)
     scanned = scan(config.data, resumed=bool(args.resume))
-    _check_settings(config)
+    check_settings(config)
 
     from tuning.cluster.connect import connected
     from tuning.finish import finish
-    from tuning.prepare.dry_run import plan_without_decoding
     from tuning.prepare.weights import prepare_weights
     from tuning.report.provenance import end_process
     from tuning.sweep import Interrupted
 
     print_scan(scanned, config)
     if not args.resume:
-        _check_mlflow(config)
+        check_mlflow(config)
     print_weights(prepare_weights(config, scanned.num_classes))
     with connected(address, verbose=args.verbose, state_api=not config.resources.reuse_workers):
-        slot = _check_machines(scanned, config, new=not args.resume, on_cluster=address is not None)
+        slot = check_machines(scanned, config, new=not args.resume, on_cluster=address is not None)
         if args.dry_run:
-            print_dry_run(plan_without_decoding(scanned, config, slot), scanned)
+            print_dry_run(_plan_without_decoding(run, config, scanned, slot), scanned)
             return 0
         prepared, plan = _prepare(args, run, config, scanned, slot)
         started = time.monotonic()
@@ -212,48 +209,6 @@ def _report_ended(run: RunFolder) -> int:
     return 0
 
 
-def _check_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None:
-    """Check what the sweep writes to, before anything that takes long."""
-    from tuning.config.run_folder import refuse_existing
-    from tuning.prepare.outputs import check_sweep_outputs
-    from tuning.tracking.server import check_reachable, resolve_uri
-
-    if new:
-        refuse_existing(run)
-        # A resumed run has a file that keeps what MLflow misses.
-        check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
-    check_sweep_outputs(config)
-
-
-def _ray_address(args: argparse.Namespace) -> str | None:
-    """Return the address of the Ray cluster, None for this machine, after checking that a server answers."""
-    from tuning.cluster.address import check_address, use_token_if_required
-
-    address = args.address or os.environ.get("RAY_ADDRESS") or None
-    check_address(address)
-    use_token_if_required(address)
-    return address
-
-
-def _check_settings(config: SweepConfig) -> None:
-    """Check that the settings work together, which needs the architectures and thus PyTorch."""
-    from tuning.config.load import check_config
-    from tuning.prepare.weights import check_weights_dir
-
-    check_config(config)
-    check_weights_dir(config.weights_dir)
-
-
-def _check_mlflow(config: SweepConfig) -> None:
-    """Check that MLflow takes the sweep: here rather than with the other outputs, since MLflow takes long to import."""
-    from tuning.prepare.outputs import check_folder_writable
-    from tuning.tracking.mlflow_setup import check_accepts_sweep
-
-    artifacts = check_accepts_sweep(config.tracking, Path(config.runs_dir))
-    if artifacts is not None:
-        check_folder_writable("the artifact folder of the MLflow experiment", artifacts)
-
-
 def _prepare(
     args: argparse.Namespace, run: RunFolder, config: SweepConfig, scanned: ScannedData, slot: Slot
 ) -> tuple[PreparedData, SweepPlan]:
@@ -281,23 +236,13 @@ def _prepare(
     return prepared, plan
 
 
-def _check_machines(scanned: ScannedData, config: SweepConfig, *, new: bool, on_cluster: bool) -> Slot:
-    """Check that trials fit on the machines and disks, before decoding, which may take long; return what one takes."""
-    from tuning.cluster.placement import alive_nodes, count_fitting_trials, plan_slots
-    from tuning.prepare.disk_space import check_disk_space, disk_needs
-    from tuning.prepare.nodes import check_cluster
-    from tuning.prepare.preflight import machine_warnings
+def _plan_without_decoding(run: RunFolder, config: SweepConfig, scanned: ScannedData, slot: Slot) -> SweepPlan:
+    from tuning.cluster.placement import alive_nodes
+    from tuning.cluster.plan import plan_sweep
+    from tuning.prepare.dry_run import undecoded_data
 
-    slot, at_once = plan_slots(config.resources, alive_nodes())
-    if on_cluster:
-        more_expected = count_fitting_trials(slot, alive_nodes()) < at_once
-        print_nodes(check_cluster(scanned, config, slot), more_expected=more_expected)
-    else:
-        for warning in machine_warnings(config, slot, at_once):
-            print(f"warning: {warning}", flush=True)
-    if new:
-        print("\n".join(check_disk_space(disk_needs(scanned, config, at_once))), flush=True)
-    return slot
+    with undecoded_data(scanned, config) as data:
+        return plan_sweep(config, data, _profile(run, config, data, slot, new=False), alive_nodes())
 
 
 def _profile(run: RunFolder, config: SweepConfig, data: TrialData, slot: Slot, *, new: bool) -> SweepProfile:

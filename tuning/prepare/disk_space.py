@@ -19,7 +19,7 @@ from tuning.config.trial_config import TrialConfig
 from tuning.errors import ConfigError
 from tuning.prepare.clips import ScannedData
 from tuning.prepare.outputs import nearest_folder
-from tuning.text import format_bytes
+from tuning.text import count_noun, format_bytes
 from tuning.training.heaviest import heaviest_trials
 
 _KEPT_CHECKPOINTS = 3
@@ -50,7 +50,7 @@ def disk_needs(scanned: ScannedData, config: SweepConfig, max_concurrent: int) -
     """
     sizes = _checkpoint_sizes(config, scanned)
     kept = min(_KEPT_CHECKPOINTS, config.train.epochs)
-    checkpoints = f"checkpoints of {len(sizes)} trials"
+    checkpoints = f"checkpoints of {count_noun(len(sizes), 'trial')}"
     being_written = max(sizes) * min(max_concurrent, len(sizes))
     return [
         *_frame_needs(scanned, config),
@@ -63,7 +63,7 @@ def _frame_needs(scanned: ScannedData, config: SweepConfig) -> list[DiskNeed]:
     store = config.store.open()
     missing = store.find_missing(scanned.root, [clip.path for clip in scanned.clips])
     frames = estimate_stored_bytes([scanned.root / path for path in missing], store.settings)
-    what = f"frames of {len(missing)} clips"
+    what = f"frames of {count_noun(len(missing), 'clip')}"
     root = [] if config.store.in_bucket else [DiskNeed(what, "store.dir", Path(config.store.dir), frames // 2, frames)]
     if config.store.local is None:
         return root

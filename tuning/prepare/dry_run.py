@@ -1,4 +1,4 @@
-"""Plan a sweep whose clips are not decoded: the trials are profiled on noise in place of frames."""
+"""Noise in place of frames, to profile the trials of a sweep whose clips are not decoded."""
 
 from __future__ import annotations
 
@@ -11,58 +11,41 @@ from pathlib import Path
 import numpy as np
 
 from data.clip import Clip
-from data.dataset.splits import Split
 from data.store.build_report import LabelledFrames
 from data.store.entry_folder import EntryFolder
 from data.video.decode import ClipFacts
 from data.video.frame_converter import stored_size
-from tuning.cluster.placement import alive_nodes, count_fitting_trials
-from tuning.cluster.plan import SweepPlan, plan_sweep
-from tuning.cluster.profile_task import SweepProfile, profile_trials
 from tuning.config.schema.store import StoreConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.prepare.clips import ScannedData, own_or_new_split
 from tuning.training.trial_data import FoldClips, TrialData
-from tuning.trial.spec import Slot
 
 _NOISE_CLIPS = 8
 _USUAL_SIZE = (1920, 1080)
 
 
-def plan_without_decoding(scanned: ScannedData, config: SweepConfig, slot: Slot) -> SweepPlan:
-    """Return the plan of a sweep as far as it is known before clips are decoded; keeps no file.
+@contextmanager
+def undecoded_data(scanned: ScannedData, config: SweepConfig) -> Iterator[TrialData]:
+    """Yield the clips of a sweep with a few entries of noise in place of their frames, in a temporary frame store.
 
     Groups that are still to be found from the pictures are ignored.
 
     Raises:
-        ClusterError: no trial fits.
         DataError: the clips can't be split.
     """
     split = scanned.split or own_or_new_split(scanned.root, scanned.clips, scanned.own_splits, config.data)
-    with _noise_data(split, config.store) as data:
-        nodes = alive_nodes()
-        profile = SweepProfile()
-        if config.resources.measure and count_fitting_trials(slot, nodes):
-            profile = profile_trials(config, data, slot)
-        return plan_sweep(config, data, profile, nodes)
-
-
-@contextmanager
-def _noise_data(split: Split, store: StoreConfig) -> Iterator[TrialData]:
-    """Yield the clips of a split with a few entries of noise as their frames, in a temporary store."""
-    with _temporary_folder(store) as folder:
-        noise_store = store.model_copy(update={"dir": str(folder), "local": None})
-        digests = _write_noise(noise_store)
-        classes = split.classes
+    with _temporary_folder(config.store) as folder:
+        store = config.store.model_copy(update={"dir": str(folder), "local": None})
+        digests = _write_noise(store)
 
         def labelled(clips: Sequence[Clip]) -> tuple[LabelledFrames, ...]:
             pairs = zip(clips, itertools.cycle(digests), strict=False)
-            return tuple(LabelledFrames(clip.path, digest, classes.index(clip.label)) for clip, digest in pairs)
+            return tuple(LabelledFrames(clip.path, digest, split.classes.index(clip.label)) for clip, digest in pairs)
 
         yield TrialData(
-            classes=classes,
+            classes=split.classes,
             split_sha256=split.sha256,
-            frame_store=noise_store,
+            frame_store=store,
             decode=store.decode_settings(),
             folds=tuple(FoldClips(train=labelled(each.train), val=labelled(each.val)) for each in split.rounds()),
         )

@@ -58,7 +58,7 @@ def test_estimate_of_frames_is_near_what_decoding_stores_and_counts_only_what_is
     assert stored <= expected.most <= 1.5 * stored
     assert (needs(config)["store.dir"].what, needs(config)["store.dir"].most) == ("frames of 0 clips", 0)
     write_video(clips / "dip/new.mp4", moving_square(9))
-    assert needs(config)["store.dir"].what == "frames of 1 clips"
+    assert needs(config)["store.dir"].what == "frames of 1 clip"
 
 
 def test_unreadable_clips_count_as_videos_of_the_usual_size(clips: Path) -> None:
