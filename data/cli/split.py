@@ -53,7 +53,7 @@ def add_parser(commands: Subcommands) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from data.dataset.clips import read_groups
+    from data.dataset.clips import check_groups_to_find, read_groups
     from data.outputs import OutputFile, check_outputs
 
     if args.folds is not None and args.val is not None:
@@ -68,6 +68,7 @@ def execute(args: argparse.Namespace) -> int:
 
     clips: Sequence[Clip] = scan.clips
     if args.groups == AUTO:
+        check_groups_to_find(scan)
         grouping, _, _ = group_by_pictures(args, scan)
         print("\n".join([grouping.summary(), *grouping.warnings()]))
         clips = grouping.regroup(clips)

@@ -12,13 +12,24 @@ from pathlib import Path
 from data.clip import Clip, check_printable
 from data.dataset.class_names import merged_names
 from data.dataset.label_files import Labels
-from data.dataset.layout import FOLDERS, MERGE, Layout, check_split_choice, find_layout, split_level, split_of_folder
+from data.dataset.layout import (
+    FOLDERS,
+    MERGE,
+    Layout,
+    check_split_choice,
+    find_layout,
+    note_on_same_folders,
+    split_level,
+    split_of_folder,
+)
 from data.dataset.listed_paths import match_listed, nearest_path, with_nearest
 from data.dataset.tables import read_table
-from data.dataset.unusable import check_folder, check_in_folders, check_not_empty, check_two_classes
+from data.dataset.unusable import check_folder, check_in_folders, check_not_empty, check_two_classes, notes_on_folders
 from data.dataset.video_files import FolderContents, list_folder
 from data.errors import DataError
 from data.files import not_a_file
+
+_TWO_GROUPS = "the label file has a group for each clip; leave out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,7 @@ def scan_clips(
         check_in_folders(root, contents.videos)
         layout = find_layout(root, contents.videos, split)
         check_two_classes(root, layout.labels.values(), contents.videos)
+        notes = [*notes_on_folders(contents), *note_on_same_folders(contents.videos)]
     else:
         layout, notes = _listed_layout(root, contents, labels, split)
     names = merged_names(Counter(layout.labels.values()), merge=merge_classes)
@@ -103,7 +115,7 @@ def _listed_layout(root: Path, contents: FolderContents, labels: Labels, split: 
         if split == FOLDERS:
             raise DataError(f"--split {FOLDERS} has no effect: the label file has a split for each clip; leave it out")
     else:
-        level = split_level(list(rows))
+        level = split_level(list(rows), in_classes=False)
         check_split_choice(root, list(rows), level, split)
         splits = {path: split_of_folder(path.split("/")[level]) or "" for path in rows} if level is not None else None
     unlisted = [path for path in contents.videos if path not in rows]
@@ -127,13 +139,23 @@ def _groups(
     """Return the group of each clip, None if none are given, and the paths with a group that are not clips."""
     if labels is not None and labels.groups:
         if groups is not None:
-            raise DataError("the label file has a group for each clip; leave out --groups, or that column")
+            raise DataError(f"{_TWO_GROUPS} --groups, or that column")
         return match_listed(labels.groups, paths, root, "groups")[0], ()
     if groups is None:
         return None, ()
     found, unmatched = match_listed(groups, paths, root, "groups")
     _check_groups(paths, found, unmatched)
     return found, unmatched
+
+
+def check_groups_to_find(scan: Scan) -> None:
+    """Check that groups, which are to be found from the pictures, are not given by a label file.
+
+    Raises:
+        DataError: they are.
+    """
+    if scan.has_groups:
+        raise DataError(f"{_TWO_GROUPS} --groups auto, or that column")
 
 
 def match_groups(groups: Mapping[str, str], clips: Sequence[Clip], root: Path) -> tuple[dict[str, str], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,15 @@ def _split_of_word(word: str) -> str | None:
     return _SPLIT_OF_WORD.get(match[1], "val") if match else None
 
 
-def split_level(paths: Sequence[str]) -> int | None:
-    """Return at which level, 0 or 1, all paths are in split folders of two kinds or more; None if at neither."""
+def split_level(paths: Sequence[str], *, in_classes: bool = True) -> int | None:
+    """Return at which level, 0 or 1, all paths are in split folders of two kinds or more; None if at neither.
+
+    At level 1 they must be in two class folders or more, unless the classes are not those of folders (`in_classes`).
+    """
     folders = [path.split("/")[:-1] for path in paths]
     for level in (0, 1):
-        if all(len(names) > level for names in folders):
+        classes = {names[0] for names in folders if names} if level and in_classes else ()
+        if all(len(names) > level for names in folders) and len(classes) != 1:
             found = {split_of_folder(name) for name in {names[level] for names in folders}}
             if len(found) > 1 and None not in found:
                 return level
@@ -81,15 +85,41 @@ def find_layout(root: Path, paths: Sequence[str], split: str | None) -> Layout:
     loose = [path for path in paths if len(folders[path]) < 2]
     if loose:
         raise DataError(
-            f"{len(loose)} videos in the split folders of '{root}' are in no class folder, the first is {loose[0]!r}; "
-            "put each into a folder named as its class, list the classes with --labels FILE, or give the folder of one "
-            "split"
+            f"{len(loose)} of the videos in the split folders of '{root}' are in no class folder, the first is "
+            f"{loose[0]!r}; put each into a folder named as its class, list the classes with --labels FILE, or give "
+            "the folder of one split"
         )
     splits = {path: split_of_folder(names[level]) or "" for path, names in folders.items()}
     return Layout(
         {path: names[1 - level] for path, names in folders.items()},
         splits if split == FOLDERS else None,
     )
+
+
+def note_on_same_folders(paths: Sequence[str]) -> list[str]:
+    """Return a note if the folders in all top folders have the same names, which may be the classes instead."""
+    inside = _folders_inside(paths)
+    names = set.intersection(*inside.values())
+    if len(names) < 2 or "" in names or any(folders != names for folders in inside.values()):
+        return []
+    return [
+        f"the classes are the folders at the top ({_some(inside)}), not those below them ({_some(names)}); list the "
+        "classes with --labels FILE if it is the other way round"
+    ]
+
+
+def _folders_inside(paths: Sequence[str]) -> dict[str, set[str]]:
+    """Return the names of the folders in each top folder that have clips; an empty name stands for clips in itself."""
+    inside: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        names = path.split("/")
+        inside[names[0]].add(names[1] if len(names) > 2 else "")
+    return dict(inside)
+
+
+def _some(names: Iterable[str]) -> str:
+    first = sorted(names)
+    return ", ".join(first[:3]) + (", …" if len(first) > 3 else "")
 
 
 def check_split_choice(root: Path, paths: Sequence[str], level: int | None, split: str | None) -> None:
@@ -112,10 +142,7 @@ def check_split_choice(root: Path, paths: Sequence[str], level: int | None, spli
 
 def _refuse_mixed(root: Path, paths: Sequence[str]) -> None:
     """Raise DataError if class folders are beside a split folder: a folder named as one, with folders in it alone."""
-    inside: defaultdict[str, set[str]] = defaultdict(set)
-    for path in paths:
-        names = path.split("/")
-        inside[names[0]].add(names[1] if len(names) > 2 else "")
+    inside = _folders_inside(paths)
     nested = [name for name, folders in sorted(inside.items()) if len(folders) > 1 and "" not in folders]
     splits = [name for name in nested if split_of_folder(name)]
     others = sorted(inside.keys() - set(splits))

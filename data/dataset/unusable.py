@@ -42,16 +42,33 @@ def check_not_empty(root: Path, contents: FolderContents) -> None:
         return
     needed = "it needs one sub-folder per class, with video files in it"
     archives = [name for name in contents.others if _suffix(name) in _ARCHIVES]
-    pictures = Counter(suffix for name in contents.others if (suffix := _suffix(name)) in _PICTURES)
     if archives:
         raise DataError(f"no clips in '{root}', but an archive, {archives[0]!r}; unzip it first: {needed}")
-    if pictures:
-        found = " and ".join(f"{count} {suffix}" for suffix, count in pictures.most_common(3))
+    if found := _counts(contents.others):
         raise DataError(
             f"no clips in '{root}': {found} found, but this takes videos; {needed} (join the frames of a clip to a "
             "video if these are frames)"
         )
     raise DataError(f"no clips in '{root}'; {needed}")
+
+
+def notes_on_folders(contents: FolderContents) -> list[str]:
+    """Return a note on each top folder that has pictures or archives, but no videos: it may be meant as a class."""
+    with_videos = {video.partition("/")[0] for video in contents.videos}
+    found = {
+        name: _counts(file for file in contents.others if file.startswith(f"{name}/"))
+        for name in contents.folders
+        if name not in with_videos
+    }
+    return [
+        f"folder {name!r} is not a class: {text} found in it, but no videos" for name, text in found.items() if text
+    ]
+
+
+def _counts(files: Iterable[str]) -> str:
+    """Return how many pictures and archives of each kind there are, such as `10 .jpg and 1 .zip`."""
+    kinds = Counter(suffix for name in files if (suffix := _suffix(name)) in _PICTURES | _ARCHIVES)
+    return " and ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(3))
 
 
 def check_in_folders(root: Path, videos: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.clip import Clip
-from data.dataset.clips import read_groups, scan_clips
+from data.dataset.clips import check_groups_to_find, read_groups, scan_clips
 from data.dataset.given_split import check_copies_together, given_split, unused_split_settings
 from data.dataset.label_files import Labels, read_labels
 from data.dataset.split_check import check_split_classes, fit_split
@@ -19,7 +19,7 @@ from data.dataset.video_files import list_folder
 from data.errors import DataError
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
-from tuning.config.schema.data import AUTO_GROUPS, DataConfig
+from tuning.config.schema.data import AUTO_GROUPS, OWN_SPLITS, DataConfig
 from tuning.config.schema.store import StoreConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
@@ -103,12 +103,19 @@ def scan(config: DataConfig, *, resumed: bool = False) -> ScannedData:
     root = Path(config.dir)
     labels = read_labels([Path(file) for file in config.labels]) if config.labels else None
     if config.split_file is not None:
+        if not Path(config.split_file).exists():
+            raise DataError(
+                f"no such split file: {config.split_file!r}; give a CSV, or for clips in train, val and test folders "
+                f"one of {', '.join(OWN_SPLITS)}"
+            )
         return _scan_with_split(root, read_split(Path(config.split_file)), config, labels, resumed)
     groups = read_groups(config.groups) if config.groups not in (None, AUTO_GROUPS) else None
     found = scan_clips(root, groups, labels=labels, split=config.split, merge_classes=config.merge_classes)
     if found.splits is not None:
         _check_split_settings(config, found.splits)
     auto = config.groups == AUTO_GROUPS
+    if auto:
+        check_groups_to_find(found)
     return ScannedData(
         root,
         found.clips,

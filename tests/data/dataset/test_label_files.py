@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.clip import Clip
-from data.dataset.clips import Scan, scan_clips
+from data.dataset.clips import Scan, check_groups_to_find, scan_clips
 from data.dataset.label_files import LabelRow, read_labels
 from data.errors import DataError
 from tests.helpers.clip_folders import make_files
@@ -51,8 +51,10 @@ def test_csv_may_give_groups_and_splits(flat: Path, tmp_path: Path) -> None:
     assert scanned(flat, file, split="merge").splits is None
     with pytest.raises(DataError, match=r"^--split folders has no effect: the label file has a split"):
         scanned(flat, file, split="folders")
-    with pytest.raises(DataError, match=r"^the label file has a group for each clip; leave out --groups"):
+    with pytest.raises(DataError, match=r"^the label file has a group for each clip; leave out --groups, or"):
         scan_clips(flat, {"1.mp4": "x"}, labels=read_labels([file]))
+    with pytest.raises(DataError, match=r"^the label file has a group for each clip; leave out --groups auto, or"):
+        check_groups_to_find(scan)
 
 
 @pytest.mark.parametrize(

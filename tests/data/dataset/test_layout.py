@@ -85,7 +85,7 @@ def test_split_option_without_split_folders_raises(tmp_path: Path, split: str) -
 
 def test_split_folders_without_class_folders_raise(tmp_path: Path) -> None:
     make_files(tmp_path, "train/1.mp4", "train/squat/2.mp4", "test/3.mp4")
-    with pytest.raises(DataError, match=r"^2 videos in the split folders of '.*' are in no class folder, the first is"):
+    with pytest.raises(DataError, match=r"^2 of the videos in the split folders of '.*' are in no class folder, the f"):
         scan_clips(tmp_path, split="merge")
 
 
@@ -93,6 +93,24 @@ def test_class_folders_beside_a_split_folder_raise(tmp_path: Path) -> None:
     make_files(tmp_path, "squat/1.mp4", "push up/2.mp4", "test/squat/3.mp4", "test/push up/4.mp4")
     with pytest.raises(DataError, match=r"^'test' in '.*' looks like a split folder, and 'push up' beside it like a"):
         scan_clips(tmp_path)
+
+
+def test_split_folders_one_folder_deeper_are_named(tmp_path: Path) -> None:
+    make_split_folders(tmp_path / "archive", train=1, test=1)
+    with pytest.raises(DataError, match=r"did you mean '.*/archive'\? 2 split folders there \(test, train\)"):
+        scan_clips(tmp_path)
+
+
+def test_same_folders_in_all_classes_are_noted(tmp_path: Path) -> None:
+    make_files(tmp_path, *(f"{who}/{what}/1.mp4" for who in ("anna", "ben") for what in ("dip", "push up", "squat")))
+    scan = scan_clips(tmp_path)
+    assert {clip.label for clip in scan.clips} == {"anna", "ben"}
+    assert scan.notes == (
+        "the classes are the folders at the top (anna, ben), not those below them (dip, push up, squat); list the "
+        "classes with --labels FILE if it is the other way round",
+    )
+    make_files(tmp_path, "ben/row/1.mp4")
+    assert scan_clips(tmp_path).notes == ()
 
 
 def test_class_may_be_called_test(tmp_path: Path) -> None:

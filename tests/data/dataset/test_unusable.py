@@ -49,6 +49,14 @@ def test_pictures(tmp_path: Path) -> None:
     refused(tmp_path, "10 .jpg and 1 .png found, but this takes videos", "one sub-folder per class")
 
 
+def test_folders_without_videos_are_noted(tmp_path: Path) -> None:
+    make_files(tmp_path, "squat/1.mp4", "dip/2.mp4", "row/1.jpg", "row/2.jpg", "press/press.zip", "docs/read.me")
+    assert scan_clips(tmp_path).notes == (
+        "folder 'press' is not a class: 1 .zip found in it, but no videos",
+        "folder 'row' is not a class: 2 .jpg found in it, but no videos",
+    )
+
+
 def test_archives(tmp_path: Path) -> None:
     archive = tmp_path / "clips.zip"
     with zipfile.ZipFile(archive, "w") as file:

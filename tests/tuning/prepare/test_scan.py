@@ -61,6 +61,11 @@ def test_split_that_is_a_file_takes_no_settings_of_a_new_one(folder: Path) -> No
                 check_given_settings(config)
 
 
+def test_missing_split_file_is_refused_with_the_other_ways(folder: Path) -> None:
+    with pytest.raises(DataError, match="^no such split file: 'folder'; give a CSV, or .* one of folders, merge$"):
+        scan(data_config(folder, split="folder"))
+
+
 def test_labels_are_read_from_files(tmp_path: Path) -> None:
     root = make_files(tmp_path / "flat", *(f"{number}.mp4" for number in range(12)))
     labels = tmp_path / "labels.csv"
