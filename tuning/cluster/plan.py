@@ -72,7 +72,7 @@ def plan_sweep(
         slot=slot,
         max_concurrent=max_concurrent,
         trials=trials,
-        finalists=finals.top * finals.seeds if finals else 0,
+        finalists=min(finals.top, trials) * finals.seeds if finals else 0,
         nodes=tuple((node.address, workers) for node in nodes if (workers := count_workers(node, slot))),
         seconds=estimate_seconds(config, data, profile, slot, max_concurrent=max_concurrent, trials=trials),
         ends_early=config.search.stops_trials or config.train.patience is not None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from data.loading.frame_selection import FrameSelection
@@ -16,15 +15,6 @@ _S = TypeVar("_S", bound=Settings)
 
 _MOST_FRAMES = 1024
 """Frames per clip that a store can have."""
-
-_LIMITS = (
-    ("train.warmup_epochs", "train.epochs", False),
-    ("train.patience", "train.epochs", False),
-    ("train.unfreeze_every", "train.epochs", False),
-    ("search.asha.grace_epochs", "train.epochs", True),
-    ("train.micro_batch", "train.batch_size", False),
-)
-"""A setting, the setting that it must be below, and whether it may be equal to that."""
 
 
 def with_fitting_defaults(sweep: SweepConfig) -> SweepConfig:
@@ -56,7 +46,12 @@ def _fitting_seconds(data: DataConfig) -> DataConfig:
 def _fitting_warmup(train: TrainConfig) -> TrainConfig:
     if "warmup_epochs" in train.model_fields_set:
         return train
-    return _derive(train, warmup_epochs=min(train.warmup_epochs, train.epochs / 2))
+    return _derive(train, warmup_epochs=default_warmup(train.epochs))
+
+
+def default_warmup(epochs: int) -> float:
+    """Return the epochs of warm-up of trials that train for `epochs` epochs."""
+    return min(1.0, epochs / 2)
 
 
 def _fitting_grace(search: SearchConfig, epochs: int) -> SearchConfig:
@@ -78,38 +73,3 @@ def _fitting_frames(sweep: SweepConfig) -> SweepConfig:
     dense = [FrameSelection(count, "dense", stride=sweep.train.stride).span for count in counts]
     taken = max([*counts, *(dense if "dense" in space.selection else ())], default=0)
     return _derive(sweep, store=_derive(store, frames=min(_MOST_FRAMES, max(store.frames, taken))))
-
-
-def drop_outdated_limits(settings: Any, overridden: Iterable[str]) -> list[str]:
-    """Remove limits of a config file that an override has made ineffective, such as more warm-up epochs than epochs.
-
-    Args:
-        settings: nested plain values of the file and the overrides; changed in place.
-        overridden: dotted keys of the overrides.
-
-    Returns:
-        One line on each setting that was removed.
-    """
-    keys, notes = list(overridden), []
-    for key, limit, may_equal in _LIMITS:
-        value, largest = _find(settings, key), _find(settings, limit)
-        given = any(f"{key}.".startswith(f"{each}.") for each in keys)
-        if limit not in keys or given or not isinstance(value, int | float) or not isinstance(largest, int):
-            continue
-        if largest < 1:
-            continue  # Refused in any case.
-        if value > largest or (value == largest and not may_equal):
-            _section(settings, key).pop(key.rpartition(".")[2])
-            notes.append(f"{key}={value} of the config file is not used, because {limit} is {largest}")
-    return notes
-
-
-def _section(settings: Any, key: str) -> dict[str, Any]:
-    """Return the mapping that holds a dotted key; empty if there is none."""
-    for name in key.split(".")[:-1]:
-        settings = settings.get(name) if isinstance(settings, dict) else None
-    return settings if isinstance(settings, dict) else {}
-
-
-def _find(settings: Any, key: str) -> Any:
-    return _section(settings, key).get(key.rpartition(".")[2])

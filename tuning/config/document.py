@@ -30,7 +30,9 @@ python -m tuning sweep --config configs/small.yaml --data CLIPS train.epochs=30 
 ```
 
 A setting that is left out has its default. Before anything starts, the sweep refuses unknown names, values of the wrong
-type, and settings that have no effect. Each run folder keeps all its settings, including defaults, in `config.yaml`.
+type, and settings that have no effect. A setting of the file that has no effect because of an override, such as
+`train.patience=8` with `train.epochs=3`, is left out with a note. Each run folder keeps all its settings, including
+defaults, in `config.yaml`.
 
 Where the type allows `null`, the meaning says what `null` does. Where the type is a list, a single value counts as a
 list of one.

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from data.files import not_a_file
 from models.errors import ModelError
 from models.names import check_architecture_name
-from tuning.config.defaults import drop_outdated_limits, with_fitting_defaults
+from tuning.config.defaults import with_fitting_defaults
 from tuning.config.messages import validation_message
+from tuning.config.overruled import drop_overruled
 from tuning.config.suggestions import override_error
 from tuning.config.sweep_config import SweepConfig
 from tuning.errors import ConfigError
@@ -50,7 +51,7 @@ def read_config(
     """
     _check_overrides(overrides)
     settings = _read_yaml(file, overrides, texts)
-    for note in drop_outdated_limits(settings, [override.partition("=")[0] for override in overrides]):
+    for note in drop_overruled(settings, [*(override.partition("=")[0] for override in overrides), *texts]):
         print(f"note: {note}", flush=True)
     return _validate(settings)
 

@@ -5,6 +5,7 @@ Functions that need PyTorch import it, so that `check_given_settings` answers at
 
 from __future__ import annotations
 
+from tuning.config.defaults import default_warmup
 from tuning.config.messages import as_yaml
 from tuning.config.schema.space import TRAIN_PREFIX
 from tuning.config.schema.train import TrainConfig
@@ -37,7 +38,8 @@ def check_given_settings(config: SweepConfig) -> None:
     for name in ("lr", "num_frames"):
         if name in space.model_fields_set and all(getattr(each, name, None) is not None for each in own):
             raise ConfigError(
-                f"space.{name} has no effect: space.by_arch sets it for every architecture; leave one of them out"
+                f"space.{name} has no effect: space.by_arch sets it for every architecture; leave one of them out, or "
+                f"set {' and '.join(f'space.by_arch.{arch}.{name}' for arch in space.arch)}"
             )
 
 
@@ -51,6 +53,8 @@ def check_overridden_values(sweep: SweepConfig) -> None:
     for axis in subspaces[0].axes_with(TRAIN_PREFIX):
         name = axis.removeprefix(TRAIN_PREFIX)
         value = getattr(sweep.train, name)
+        if name == "warmup_epochs" and value == default_warmup(sweep.train.epochs):
+            continue
         if value != TrainConfig.model_fields[name].default and all(value not in s.values(axis) for s in subspaces):
             raise ValueError(
                 f"train.{name}={as_yaml(value)} has no effect: {subspaces[0].key}.train.{name} tries other values; add "

@@ -83,7 +83,7 @@ def _check_input(sweep: SweepConfig, subspace: Subspace) -> None:
         if num_frames > sweep.store.frames:
             raise ValueError(
                 f"{subspace.key}.num_frames {num_frames} is more than the {sweep.store.frames} frames stored per clip: "
-                f"set store.frames={num_frames}"
+                f"set store.frames={num_frames}, or lower it"
             )
 
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,11 +77,11 @@ def _checkpoint_sizes(config: SweepConfig, scanned: ScannedData) -> list[int]:
         trial.arch: _checkpoint_bytes(trial, scanned.num_classes) * max(1, folds) for trial in heaviest_trials(config)
     }
     if config.search.trials is None:
-        archs: Iterable[str] = [choice["arch"] for choice in config.choices() or ()]
+        archs = [choice["arch"] for choice in config.choices() or ()]
     else:
-        archs = itertools.islice(itertools.cycle(config.space.arch), config.search.trials)
+        archs = list(itertools.islice(itertools.cycle(config.space.arch), config.search.trials))
     finals = config.search.finalists
-    repeated = finals.top * finals.seeds if finals is not None else 0
+    repeated = min(finals.top, len(archs)) * finals.seeds if finals is not None else 0
     return [*(by_arch[arch] for arch in archs), *[max(by_arch.values())] * repeated]
 
 

@@ -38,6 +38,8 @@ def test_estimate_includes_drawn_trials_and_finalists() -> None:
     assert (final.trials, final.finalists) == (6, 6)
     assert "6 trials, then 6 of finalists, 2 concurrently on 1 node(s)" in final.text()
     assert "less if" not in final.text()
+    few = planned([LAPTOP], search={"asha": None, "finalists": {"top": 9, "seeds": 3}})
+    assert (few.trials, few.finalists) == (2, 6), "there are no more choices to repeat"
 
 
 def test_estimate_is_longer_once_trials_fill_the_gpu_that_they_share() -> None:

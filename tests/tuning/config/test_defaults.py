@@ -75,27 +75,6 @@ def test_derived_defaults_are_saved_and_read_as_they_are(tmp_path: Path) -> None
     assert load_config(tmp_path / "config.yaml") == config
 
 
-def test_limit_of_the_file_yields_to_fewer_epochs_on_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "long.yaml"
-    file.write_text(
-        "train: {epochs: 30, warmup_epochs: 5, patience: 8, micro_batch: 4}\nsearch: {asha: {grace_epochs: 3}}\n"
-    )
-    config = load_config(file, ["train.epochs=3", "train.batch_size=4"])
-    assert (config.train.warmup_epochs, config.train.patience, config.train.micro_batch) == (1.0, None, None)
-    assert config.search.asha is not None
-    assert config.search.asha.grace_epochs == 3
-    assert capsys.readouterr().out.splitlines() == [
-        "note: train.warmup_epochs=5 of the config file is not used, because train.epochs is 3",
-        "note: train.patience=8 of the config file is not used, because train.epochs is 3",
-        "note: train.micro_batch=4 of the config file is not used, because train.batch_size is 4",
-    ]
-
-
-@pytest.mark.parametrize(
-    "also", ["train.warmup_epochs=2", "search.asha.grace_epochs=2", "search.asha={grace_epochs: 2}"]
-)
-def test_limits_on_the_command_line_do_not_yield(also: str) -> None:
-    with pytest.raises(ConfigError, match="warmup_epochs|grace_epochs"):
-        load_config(CONFIGS / "quick.yaml", ["train.epochs=1", also])
+def test_derived_warm_up_is_not_refused_beside_an_axis_of_others() -> None:
+    config = parse_config({"train": {"epochs": 1}, "space": {"train": {"warmup_epochs": [0, 0.25]}}})
+    assert [train.warmup_epochs for train in config.train_configs(config.subspaces()[0])] == [0.0, 0.25]
