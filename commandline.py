@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import errno
+import locale
+import os
 import sys
 from typing import TypeAlias
 
@@ -25,11 +27,25 @@ _MACHINE_FAULTS = {
     errno.EACCES: "change its permissions, or choose another folder",
     errno.EPERM: "change its permissions, or choose another folder",
     errno.EIO: "check the disk",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "remove the links that lead to each other",
     errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
     errno.ENFILE: "close other programs",
     errno.ENOMEM: "close other programs",
 }
 """Errors of the machine that any access to a file can raise, and how to fix each."""
+
+
+def use_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode if the locale has another encoding.
+
+    In the POSIX locale with PYTHONUTF8=0, for example, Python neither reads the name of a clip with an umlaut nor
+    writes it to a file. To be called by a program that has done nothing yet.
+    """
+    encodings = {sys.getfilesystemencoding(), locale.getencoding()}
+    if {name.lower().replace("-", "") for name in encodings} == {"utf8"} or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from commandline import add_version, run_command
+from commandline import add_version, run_command, use_utf8
 from data.cli import audit, demo, groups, split
 from data.errors import DataError
 
@@ -25,4 +25,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    use_utf8()
     sys.exit(main())

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commandline import add_version, run_command
+from commandline import add_version, run_command, use_utf8
 from models.errors import ModelError
 
 
@@ -111,4 +111,5 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    use_utf8()
     sys.exit(main())

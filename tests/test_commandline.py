@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,24 @@ def test_fault_of_the_machine_is_one_line_and_exit_code_2(number: int, capsys: p
     output = capsys.readouterr()
     assert output.err.startswith(f"error: runs/first/split.csv: {os.strerror(number)}; ")
     assert (output.out, output.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("name", ["C", "POSIX"])
+def test_names_of_clips_are_read_in_every_locale(name: str, tmp_path: Path) -> None:
+    for label in ("Liegestütz", "スクワット"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            (tmp_path / label / f"{number}.mp4").write_text(f"{label} {number}")
+    done = subprocess.run(
+        [sys.executable, "-m", "data", "split", str(tmp_path), "--out", str(tmp_path / "split.csv")],
+        cwd=PROJECT,
+        env={**os.environ, "LC_ALL": name, "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Liegestütz" in done.stdout.decode()
+    assert "スクワット/0.mp4" in (tmp_path / "split.csv").read_text(encoding="utf-8")
 
 
 def test_other_errors_keep_their_traceback() -> None:

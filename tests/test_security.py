@@ -107,6 +107,7 @@ def test_servers_listen_on_this_machine_only_by_default() -> None:
         ("mssql+pyodbc:///?odbc_connect=PWD%3Dgeheim", "mssql+pyodbc:///"),
         ("http://host:5000", "http://host:5000"),
         ("sqlite:////home/a@b:c/mlflow.db", "sqlite:////home/a@b:c/mlflow.db"),
+        ("sqlite:////home/a&token=b/mlflow.db", "sqlite:////home/a&token=b/mlflow.db"),
     ],
 )
 def test_address_is_shown_without_its_secrets(uri: str, shown: str) -> None:

@@ -10,7 +10,7 @@ import gc
 import sys
 from collections.abc import Sequence
 
-from commandline import add_version, run_command
+from commandline import add_version, run_command, use_utf8
 from data.errors import DataError
 from models.errors import ModelError
 from proxies import bypass_proxies_for_this_machine
@@ -45,6 +45,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    use_utf8()
     code = main()
     # Without this the interpreter's last collection walks through all that PyTorch has imported, which takes seconds.
     gc.freeze()

@@ -10,6 +10,7 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from tests.helpers.sweep_runs import Workplace
+from tuning.tracking.local_database import database_uri
 
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "lr")
 
@@ -37,7 +38,7 @@ def read_leaderboard(place: Workplace, name: str) -> pd.DataFrame:
 
 def logged_metrics(place: Workplace, name: str) -> MetricHistories:
     """The metrics of each trial in MLflow; asserts one child run per trial and each epoch once and in order."""
-    uri = f"sqlite:///{place.folder / 'runs/mlflow.db'}"
+    uri = database_uri(place.folder / "runs/mlflow.db")
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     tracking = json.loads((place.folder / "runs" / name / "mlflow.json").read_text())
     of_parent = f"tags.mlflow.parentRunId = '{tracking['parent_run_id']}'"

@@ -22,6 +22,7 @@ from tuning.config.paths import absolute_paths
 from tuning.config.run_folder import RunFolder
 from tuning.config.schema.train import TrainConfig
 from tuning.inference.champion import Champion
+from tuning.tracking.local_database import database_uri
 from tuning.tracking.mlflow_setup import create_sweep_run
 from tuning.tracking.tracker import open_tracker
 from tuning.training.calibration import Calibration
@@ -67,7 +68,7 @@ def finished_run(
             "data": {"dir": str(folder / "clips")},
             "store": {"dir": str(folder / "store"), "frames": 8, "short_side": 56},
             "space": {"arch": "c3d", "num_frames": 8},
-            "tracking": {"uri": f"sqlite:///{folder}/{database}", "model_name": "exercises"},
+            "tracking": {"uri": database_uri(folder / database), "model_name": "exercises"},
         }
     )
     save_config(absolute_paths(config), run.config)

@@ -16,6 +16,7 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from tests.helpers.processes import LIMIT_SECONDS, PROJECT, BackgroundCommand, background_command
+from tuning.tracking.local_database import database_uri
 
 SMALL_CONFIG = """
 store: {frames: 8, short_side: 56}
@@ -86,7 +87,7 @@ def table(run: Path) -> pd.DataFrame:
 
 
 def client(place: Workplace) -> MlflowClient:
-    uri = f"sqlite:///{place.folder / 'runs/mlflow.db'}"
+    uri = database_uri(place.folder / "runs/mlflow.db")
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

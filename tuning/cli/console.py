@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
 
     test, best = outcome.test, outcome.champion
     low, high = test.accuracy_wilson_95
-    run = shown(outcome.run.path)
+    run = shlex.quote(shown(outcome.run.path))
     metric, seeds = config.search.metric, config.search.finalist_seeds
     print(f"\n{leaderboard_table([row for row in outcome.ranked if row.stage == 'search'])}\n")
     for row in outcome.ranked:
@@ -148,7 +149,7 @@ def _ui_hint(config: SweepConfig) -> str:
     uri = resolve_uri(config.tracking, Path(config.runs_dir))
     if uri.startswith("http"):
         return redact_uri(uri)
-    return f"python -m tuning ui --runs {shown(Path(config.runs_dir))}"
+    return f"python -m tuning ui --runs {shlex.quote(shown(Path(config.runs_dir)))}"
 
 
 def shown(path: Path) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from tuning.cli.console import print_nodes
 
@@ -54,8 +55,15 @@ def check_mlflow(config: SweepConfig) -> None:
     from tuning.tracking.mlflow_setup import check_accepts_sweep
 
     artifacts = check_accepts_sweep(config.tracking, Path(config.runs_dir))
-    if artifacts is not None:
-        check_folder_writable("the artifact folder of the MLflow experiment", artifacts)
+    if artifacts is None:
+        return
+    check_folder_writable("the artifact folder of the MLflow experiment", artifacts)
+    if unquote(str(artifacts)) != str(artifacts):
+        print(
+            f"note: MLflow decodes the % in {str(artifacts)!r}: to load a model from there give its load_model the "
+            "argument dst_path=DIR, or choose another runs_dir",
+            flush=True,
+        )
 
 
 def check_machines(scanned: ScannedData, config: SweepConfig, *, new: bool, on_cluster: bool) -> Slot:

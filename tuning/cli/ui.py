@@ -35,9 +35,9 @@ def execute(args: argparse.Namespace) -> int:
         print(f"MLFLOW_TRACKING_URI is a server already: open {redact_uri(uri)}")
         return 0
     check_port(args.host, args.port)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
-        raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
     database = database_file(uri)
+    if database is not None and not database.is_file():
+        raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
     if database is not None and needs_relocation(database):
         remedy = f"python -m tuning relocate --runs {shlex.quote(str(args.runs))}"
         print(f"note: artifacts are recorded where they were before the runs were moved or copied; run: {remedy}")

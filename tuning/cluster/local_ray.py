@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import tempfile
@@ -67,6 +68,8 @@ def _problem(folder: Path) -> str:
     """Return why Ray can't use a folder, which it creates if it does not exist; empty if it can."""
     if len(os.fsencode(folder / _SOCKET)) > _MAX_SOCKET_PATH:
         return f"is longer than the {_max_folder_bytes()} bytes that leave space for the names of its sockets"
+    if glob.escape(str(folder)) != str(folder):
+        return "has one of the characters *, ? and [, by which Ray would not find the state of a search again"
     reason = _write_problem(folder)
     return f"can't be written ({reason})" if reason else ""
 

@@ -65,6 +65,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
     for override in overrides:
         if not re.match(r"^[A-Za-z_][\w.]*=", override):
             raise ConfigError(override_error(override, overrides, SweepConfig))
+        if re.search(r"""=[^"'[{].*\s#""", override):
+            raise ConfigError(f"{override!r}: YAML ignores what follows a #; put the value in double quotes")
 
 
 def load_run_config(file: Path) -> SweepConfig:
@@ -73,7 +75,8 @@ def load_run_config(file: Path) -> SweepConfig:
     Raises:
         ConfigError: as for `load_config`; the run used population-based training, which was removed.
     """
-    settings = _read_yaml(file)
+    # Resolved before it was saved: a path may contain `${`.
+    settings = _read_yaml(file, resolve=False)
     search = settings.get("search") if isinstance(settings, dict) else None
     if isinstance(search, dict) and search.pop("pbt", None) is not None:
         raise ConfigError(
@@ -129,7 +132,11 @@ def save_config(config: SweepConfig, file: Path) -> None:
 
 
 def _read_yaml(
-    file: Path, overrides: Sequence[str] = (), texts: Mapping[str, str | list[str]] = MappingProxyType({})
+    file: Path,
+    overrides: Sequence[str] = (),
+    texts: Mapping[str, str | list[str]] = MappingProxyType({}),
+    *,
+    resolve: bool = True,
 ) -> Any:
     if not file.is_file():
         reason = not_a_file(file, "give a file of settings") if file.exists() else "give an existing one"
@@ -141,7 +148,12 @@ def _read_yaml(
             # Replace, don't merge: a range may replace a list.
             OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.from_dotlist([override]), key), merge=False)
         for key, text in texts.items():
-            OmegaConf.update(merged, key, text)
-        return OmegaConf.to_container(merged, resolve=True)
+            OmegaConf.update(merged, key, _literal(text))
+        return OmegaConf.to_container(merged, resolve=resolve)
     except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"can't read {file} with its overrides: {single_line(str(error))}") from None
+
+
+def _literal(text: str | list[str]) -> str | list[str]:
+    """Escape what OmegaConf would replace by another setting."""
+    return text.replace("${", r"\${") if isinstance(text, str) else [each.replace("${", r"\${") for each in text]

@@ -22,9 +22,10 @@ def redact_uri(uri: str) -> str:
     elif database := _DATABASE.fullmatch(uri):
         user = database["login"].partition(":")[0]
         uri = f"{database['scheme']}{user}{'@' if user else ''}{database['rest']}"
-    if not _IN_QUERY.search(uri):
+    address, mark, query = uri.partition("?")
+    if not _IN_QUERY.search(mark + query):
         return uri
-    address, _, query = _IN_QUERY.sub(lambda found: found["mark"], uri).partition("?")
+    query = _IN_QUERY.sub(lambda found: found["mark"], mark + query).removeprefix("?")
     remaining = "&".join(filter(None, query.split("&")))
     return f"{address}?{remaining}" if remaining else address
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,8 +114,9 @@ class RunFolder:
 
     @property
     def cli_name(self) -> str:
-        """The shortest name that a command accepts in the current directory: NAME under `runs/`, else the path."""
-        return self.path.name if self.path == Path("runs").absolute() / self.path.name else str(self.path)
+        """The shortest name that can be typed in the current directory: NAME under `runs/`, else the path, quoted."""
+        in_runs = self.path == Path("runs").absolute() / self.path.name
+        return shlex.quote(self.path.name if in_runs else str(self.path))
 
     def read_config(self) -> SweepConfig:
         """Read the settings of the sweep, with all paths as they are now if the run was moved or copied.

@@ -89,7 +89,7 @@ def _draw_probabilities(
         if index not in colours:
             axes.step(timeline.edges, values[:, index], where="post", color=_OTHER, linewidth=0.8)
     for index, colour in colours.items():
-        label = _escape_math(classes[index])
+        label = _legend_text(classes[index])
         axes.step(timeline.edges, values[:, index], where="post", color=colour, linewidth=1.8, label=label)
     if len(colours) < len(classes):
         axes.plot([], [], color=_OTHER, linewidth=0.8, label=_others_text(len(classes) - len(colours)))
@@ -108,6 +108,6 @@ def _others_text(count: int) -> str:
     return f"{count} other classes" if count > 1 else "1 other class"
 
 
-def _escape_math(name: str) -> str:
-    """Escape dollar signs, between which matplotlib would typeset a formula."""
-    return name.replace("$", r"\$")
+def _legend_text(name: str) -> str:
+    """Escape dollar signs, between which matplotlib would typeset a formula, and a first `_`, which hides a label."""
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")

@@ -15,12 +15,14 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlflow-artifacts"
 """Name of the folder of artifacts in the folder of the runs."""
 
-_SQLITE = "sqlite:///"
-
 
 def database_uri(file: Path) -> str:
     """Return the address of an SQLite database."""
-    return _SQLITE + str(file).replace("%", "%25").replace("?", "%3F")
+    path = str(file)
+    if "%" not in path and "?" not in path:
+        return f"sqlite:///{path}"
+    # SQLAlchemy decodes the path. With the plain `sqlite:` MLflow would create a folder of the encoded name.
+    return f"sqlite+pysqlite:///{path.replace('%', '%25').replace('?', '%3F')}"
 
 
 def local_path(location: str) -> Path | None:

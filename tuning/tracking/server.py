@@ -21,6 +21,7 @@ from proxies import proxy_for, without_login
 from tuning.config.redact import TRACKING_URI_VARIABLE, redact_message, redact_uri
 from tuning.config.schema.tracking import TrackingConfig
 from tuning.errors import TuningError
+from tuning.tracking.local_database import DATABASE, database_uri
 from tuning.tracking.outbox import LineRejected, ReceiverUnavailable
 
 _PERMANENT_ERRORS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
@@ -40,7 +41,7 @@ class TrackingError(TuningError):
 
 def resolve_uri(tracking: TrackingConfig, runs_dir: Path) -> str:
     """Return the configured address, else MLFLOW_TRACKING_URI, else that of an SQLite database in `runs_dir`."""
-    return tracking.uri or os.environ.get(TRACKING_URI_VARIABLE) or f"sqlite:///{runs_dir / 'mlflow.db'}"
+    return tracking.uri or os.environ.get(TRACKING_URI_VARIABLE) or database_uri(runs_dir / DATABASE)
 
 
 def check_reachable(uri: str) -> None:

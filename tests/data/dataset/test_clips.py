@@ -1,5 +1,7 @@
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from data.dataset.video_files import VIDEO_SUFFIXES
 from data.errors import DataError
 from tests.helpers.clip_folders import make_files
 from tests.helpers.messages import exactly
+from tests.helpers.processes import PROJECT
 
 
 def write(path: Path, text: str | bytes) -> str:
@@ -136,6 +139,21 @@ def test_name_that_is_not_utf8_raises(tmp_path: Path) -> None:
     expected = r"the name 'a/\udcff.mp4' has the byte 0xFF, which is not UTF-8, at position 3: rename it"
     with pytest.raises(DataError, match=exactly(expected)):
         scan_clips(tmp_path)
+
+
+def test_locale_that_cannot_represent_a_name_is_named(tmp_path: Path) -> None:
+    make_files(tmp_path, "Liegestütz/1.mp4", "b/2.mp4")
+    script = f"from pathlib import Path; from data.dataset.clips import scan_clips; scan_clips(Path({str(tmp_path)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert r"the name 'Liegest\xfctz' can't be read, since the encoding of this locale is ascii" in done.stderr
+    assert "set PYTHONUTF8=1" in done.stderr
 
 
 def test_name_may_be_a_joined_emoji(tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def test_folder_that_sockets_do_not_fit_into_is_replaced(
         assert list(path.iterdir()) == []
 
 
+@pytest.mark.parametrize("character", "[*?")
+def test_folder_that_ray_would_take_for_a_pattern_is_replaced(
+    character: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix=character) as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        assert ray_folder() == Path("/tmp/ray")
+    assert "(TMPDIR) has one of the characters *, ? and [" in capsys.readouterr().out
+
+
 def test_folder_that_can_not_be_written_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.tuning.config import CONFIGS
-from tuning.config.load import load_config, save_config
+from tuning.config.load import load_config, load_run_config, save_config
 from tuning.config.run_folder import RunFolder
 from tuning.config.schema.search import AshaConfig
 from tuning.config.schema.space import LogRange
@@ -31,6 +31,21 @@ def test_overrides_are_typed_and_a_single_value_is_a_list_of_one() -> None:
     assert config.options("c3d")["batch_norm"] is True
     assert config.search.asha is None
     assert config.data.dir == "a folder = with: signs"
+
+
+def test_value_that_yaml_would_cut_off_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'runs_dir=my #1 runs': YAML ignores what follows a #"):
+        load_config(CONFIGS / "demo.yaml", ["runs_dir=my #1 runs"])
+    assert load_config(CONFIGS / "demo.yaml", ['runs_dir="my #1 runs"']).runs_dir == "my #1 runs"
+    assert load_config(CONFIGS / "demo.yaml", ["runs_dir=my#1"]).runs_dir == "my#1"
+
+
+@pytest.mark.parametrize("name", ["${HOME}/clips", "a #1 ?[b]*&'ü: c", "%20"])
+def test_paths_are_kept_letter_by_letter(name: str, tmp_path: Path) -> None:
+    config = load_config(CONFIGS / "demo.yaml", [], {"data.dir": name})
+    assert config.data.dir == name
+    save_config(config, tmp_path / "config.yaml")
+    assert load_run_config(tmp_path / "config.yaml") == config
 
 
 def test_missing_or_broken_file_is_refused(tmp_path: Path) -> None:

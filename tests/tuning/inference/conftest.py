@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.awkward_names import AWKWARD_FOLDER
 from tests.helpers.champions import make_run
 from tuning.config.run_folder import RunFolder
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return make_run(tmp_path_factory.mktemp("place"), "my *best* run")
+    return make_run(tmp_path_factory.mktemp("place") / AWKWARD_FOLDER, "my *best* run")
 
 
 @pytest.fixture

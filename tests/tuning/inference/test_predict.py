@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,6 +27,8 @@ from tests.helpers.video_files import remux, truncate, write_video
 from tuning.config.run_folder import RunFolder
 from tuning.inference.champion import Champion
 from tuning.inference.clip_length import training_clip_seconds
+from tuning.inference.segments import PredictedTimeline, Segment
+from tuning.inference.timeline_plot import plot_timeline
 from tuning.training.calibration import Calibration
 
 __all__ = ["one_seed_one_thread"]
@@ -220,6 +224,21 @@ def test_plot_shows_the_segments(
     colours, counts = np.unique(band.reshape(-1, 3), axis=0, return_counts=True)
     bars = sorted(int(count) for colour, count in zip(colours, counts, strict=True) if colour.min() < 200)[-3:]
     np.testing.assert_allclose(np.array(bars) / sum(bars), np.array([8, 10, 12]) / 30, atol=0.06)
+
+
+def test_plot_names_classes_with_any_character(tmp_path: Path) -> None:
+    classes = ("_dip", "$x_1$ #1", "<b>&'ü %20")
+    probabilities = np.eye(3, dtype=np.float32)
+    timeline = PredictedTimeline(np.arange(4.0), probabilities, 1.0, "", {})
+    segments = [
+        Segment(float(second), second + 1.0, row, abstained=False, defects=())
+        for second, row in enumerate(probabilities)
+    ]
+    file = tmp_path / "100% #1?[a].svg"
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        plot_timeline(timeline, segments, classes, file, title="a_$b$.mp4", threshold=0.5)
+    texts = [element.text for element in ElementTree.parse(file).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a_$b$.mp4", *classes} <= {str(text).strip() for text in texts}
 
 
 def test_rotated_video_with_variable_frame_rate_is_cut_correctly(

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from data.dataset.splits import read_split
+from tests.helpers.awkward_names import AWKWARD_FOLDER
 from tests.helpers.champions import FPS, coloured_square, make_run
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.trial_results import trial_result
@@ -45,7 +46,7 @@ TABLES = {"leaderboard", "mistakes", "label_issues"}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """An evaluated run; one of its test clips shows another class than its label."""
-    run = make_run(tmp_path_factory.mktemp("place"))
+    run = make_run(tmp_path_factory.mktemp("place") / AWKWARD_FOLDER)
     mistaken = read_split(run.split).clips("test")[0]
     write_video(run.path.parents[1] / "clips" / mistaken.path, coloured_square("squat", 99), fps=FPS)
     evaluate_run(run, progress=False)

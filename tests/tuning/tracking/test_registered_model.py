@@ -17,6 +17,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+from tests.helpers.awkward_names import AWKWARD_FOLDER
 from tests.helpers.processes import LIMIT_SECONDS, wait_for
 from tests.helpers.registered_models import (
     CLASSES,
@@ -60,7 +61,7 @@ TOLERANCE = {"one": 1e-5, "folds": 1e-5, "bf16": 5e-3}
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     """Runs whose champions are registered and not tested: in fp32 with one fold and with two, and in bf16."""
-    folder = tmp_path_factory.mktemp("place")
+    folder = tmp_path_factory.mktemp("place") / AWKWARD_FOLDER
     runs = {
         "one": finished_run(folder, seed=1),
         "folds": finished_run(folder, seed=2, folds=2),

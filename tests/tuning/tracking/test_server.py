@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from tests.helpers.awkward_names import AWKWARD_FOLDER, ESCAPED_FOLDER
+from tuning.config.redact import redact_uri
 from tuning.config.schema.tracking import TrackingConfig
-from tuning.tracking.server import TrackingError, check_reachable, database_file, resolve_uri, ui_command
+from tuning.tracking.server import (
+    TrackingError,
+    check_reachable,
+    database_file,
+    mlflow_client,
+    resolve_uri,
+    ui_command,
+)
 
 
 def test_uri_is_the_setting_else_the_environment_else_a_local_database(
@@ -36,6 +45,27 @@ def test_uri_is_the_setting_else_the_environment_else_a_local_database(
 def test_database_file_is_the_one_that_sqlalchemy_opens(uri: str) -> None:
     opened = make_url(uri).database if uri.startswith("sqlite") else None
     assert database_file(uri) == (None if opened in (None, "", ":memory:") else Path(opened))
+
+
+def test_database_in_a_folder_with_any_name_is_where_it_should_be(tmp_path: Path) -> None:
+    for name in (AWKWARD_FOLDER, ESCAPED_FOLDER, "a b", "ü:@"):
+        runs = tmp_path / name / "runs"
+        uri = resolve_uri(TrackingConfig(), runs)
+        assert make_url(uri).database == str(runs / "mlflow.db")
+        assert database_file(uri) == runs / "mlflow.db"
+        assert redact_uri(uri) == uri
+
+
+def test_mlflow_writes_nothing_outside_a_folder_with_an_escaped_name(tmp_path: Path) -> None:
+    runs = tmp_path / ESCAPED_FOLDER / "runs"
+    runs.mkdir(parents=True)
+    client = mlflow_client(resolve_uri(TrackingConfig(), runs))
+    run = client.create_run(client.create_experiment("any", (runs / "artifacts").as_uri()))
+    client.log_text(run.info.run_id, "text", "below/file.txt")
+    assert [path.name for path in tmp_path.iterdir()] == [ESCAPED_FOLDER]
+    assert [path.name for path in (tmp_path / ESCAPED_FOLDER).iterdir()] == ["runs"]
+    assert (runs / "mlflow.db").is_file()
+    assert [path.read_text() for path in (runs / "artifacts").rglob("file.txt")] == ["text"]
 
 
 def test_unreachable_server_raises_with_its_address(tmp_path: Path) -> None:
