@@ -22,7 +22,7 @@ def working_dir_copy(path: Path) -> Path | None:
 def check_lasting_paths(config: SweepConfig, copy: Path | None) -> None:
     """Check that nothing that a sweep writes, or reads again on resume, is in a copy that Ray removes after the job.
 
-    Files that are read only once, when a sweep starts (its config, a split, groups), may be in the copy.
+    Files that are read only once, when a sweep starts (its config, a split, labels, groups), may be in the copy.
 
     Args:
         config: settings with absolute paths.

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.dataset.clips import read_groups, scan_clips
 from data.dataset.listed_paths import match_listed, with_nearest
@@ -39,6 +42,19 @@ PATHS = ["pull Up/day 1/2.mp4", "squat/1.mp4", COMPOSED]
 def test_listed_path_means_the_clip(listed: str, path: str | None) -> None:
     found, unmatched = match_listed({listed: "g"}, PATHS, Path("somewhere/clips"), "groups")
     assert (found, unmatched) == (({path: "g"}, ()) if path else ({}, (listed,)))
+
+
+names = st.text(st.characters(categories=("L", "N", "Zs", "M")), min_size=1, max_size=5).filter(str.strip)
+
+
+@given(st.lists(st.lists(names, min_size=2, max_size=3), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_any_spelling_means_the_clip(folders: list[list[str]], random: Random) -> None:
+    paths = {unicodedata.normalize("NFC", "/".join(parts)): None for parts in folders}
+    for path in paths:
+        written = unicodedata.normalize(random.choice(["NFC", "NFD"]), path)
+        written = random.choice(["", "./", "a folder/", "/a folder/", "data/a folder/./"]) + written
+        listed = written.replace("/", random.choice(["/", "\\", "//"]))
+        assert match_listed({listed: 1}, list(paths), Path("a folder"), "groups") == ({path: 1}, ())
 
 
 def test_exact_path_wins_and_ambiguous_path_means_none() -> None:
