@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from commandline import add_version, run_command, use_utf8
 from data.errors import DataError
@@ -21,7 +23,16 @@ from tuning.errors import TuningError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     bypass_proxies_for_this_machine()
+    _set_missing_home()
     return run_command(parse(argv), DataError, ModelError, TuningError)
+
+
+def _set_missing_home() -> None:
+    """Set HOME as containers do for a user whom the machine does not know: without it Ray can't be imported."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -25,15 +25,15 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
     """Create the run folder with its settings, split and MLflow run, atomically.
 
     Raises:
-        ConfigError: a run of this name exists.
+        ConfigError: a run of this name exists, or the folder can't be written.
         TrackingError: MLflow refuses the run.
     """
     refuse_existing(run)
     try:
         run.path.parent.mkdir(parents=True, exist_ok=True)
+        staging = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent)))
     except OSError as error:
         raise ConfigError(f"runs_dir {str(run.path.parent)!r} can't be created: {error.strerror}") from None
-    staging = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.path.name}-", dir=run.path.parent)))
     try:
         write_split(prepared.split, staging.split)
         save_config(config, staging.config)
@@ -43,12 +43,17 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
         create_sweep_run(run.path.name, config, _data_params(prepared), staging.config).save(staging.tracking)
         staging.path.chmod(0o755)
         staging.path.rename(run.path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             run.path.parent.rmdir()  # Only if nothing else is in it.
         # Another sweep may have taken the name while this one was decoding.
         refuse_existing(run)
+        if isinstance(error, OSError):
+            raise ConfigError(
+                f"runs_dir {str(run.path.parent)!r} can't be written ({error.strerror}): free space there, or give "
+                "another folder"
+            ) from None
         raise
 
 

@@ -19,6 +19,7 @@ from tuning.tracking.mlflow_sweep import NOTE_TAG, MlflowSweep
 from tuning.tracking.relocate import needs_relocation
 from tuning.tracking.server import (
     TrackingError,
+    create_database,
     database_file,
     first_line,
     is_database,
@@ -110,6 +111,7 @@ def create_sweep_run(name: str, config: SweepConfig, params: Mapping[str, Any], 
     runs_dir = Path(config.runs_dir)
     uri = resolve_uri(config.tracking, runs_dir)
     with _refusals(uri):
+        create_database(uri)
         client = mlflow_client(uri)
         experiment_id = _find_or_create_experiment(client, uri, config.tracking.experiment, runs_dir)
         run_id = client.create_run(experiment_id, run_name=name, tags={"sweep": name}).info.run_id

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from proxies import proxy_for, without_login
 from tuning.config.redact import TRACKING_URI_VARIABLE, redact_message, redact_uri
@@ -142,6 +142,28 @@ def mlflow_client(uri: str) -> Any:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def create_database(uri: str) -> None:
+    """Create the SQLite database of an address, unless it exists, with all tables or not at all.
+
+    MLflow can't use one of which it could create only a part, because a disk was full or a process was killed.
+    """
+    file = database_file(uri)
+    if file is None or file.exists():
+        return
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        mlflow_client(f"sqlite:///{quote(str(part))}")
+        try:
+            os.link(part, file)
+        except FileExistsError:
+            return  # Another sweep has created it in the meantime.
+        except OSError:
+            part.rename(file)  # The file system has no hard links.
+    finally:
+        for suffix in ("", "-journal"):
+            part.with_name(part.name + suffix).unlink(missing_ok=True)
+
+
 def initialise_store(uri: str, runs_dir: Path) -> None:
     """Import MLflow and open its store, which takes seconds for a database that does not exist yet.
 
@@ -152,6 +174,7 @@ def initialise_store(uri: str, runs_dir: Path) -> None:
 
     with suppress(MlflowException, SQLAlchemyError, OSError):
         runs_dir.mkdir(parents=True, exist_ok=True)
+        create_database(uri)
         mlflow_client(uri)
 
 

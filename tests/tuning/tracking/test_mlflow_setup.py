@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.helpers.processes import PROJECT
 from tuning.config.load import parse_config
 from tuning.config.schema.tracking import TrackingConfig
 from tuning.config.sweep_config import SweepConfig
 from tuning.tracking.mlflow_setup import check_accepts_sweep, create_sweep_run
 from tuning.tracking.mlflow_sweep import MlflowSweep
-from tuning.tracking.server import TrackingError
+from tuning.tracking.server import TrackingError, create_database
 
 
 def test_parent_run_has_every_setting(sweep: MlflowSweep, client: MlflowClient, config: SweepConfig) -> None:
@@ -103,3 +107,21 @@ def test_damaged_database_is_refused_by_the_check(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="^MLflow at sqlite:.*broken.db refuses the run: ") as caught:
         check_accepts_sweep(TrackingConfig(uri=f"sqlite:///{tmp_path}/broken.db"), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_database_is_created_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    limit = 300_000
+    code = (
+        "import resource, signal, sys; from tuning.tracking.server import create_database; "
+        f"signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, ({limit},) * 2); "
+        "create_database(sys.argv[1])"
+    )
+    uri = f"sqlite:///{quote(str(tmp_path))}/a%20b.db"
+    done = subprocess.run([sys.executable, "-c", code, uri], cwd=PROJECT, capture_output=True, text=True)
+    assert "OperationalError" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    create_database(uri)
+    assert [file.name for file in tmp_path.iterdir()] == ["a b.db"]
+    assert (tmp_path / "a b.db").stat().st_size > limit
+    assert MlflowClient(tracking_uri=uri).get_experiment_by_name("Default") is not None
