@@ -27,7 +27,7 @@ def check_run_outputs(run: RunFolder, config: SweepConfig, *, new: bool) -> None
         refuse_existing(run)
         # A resumed run has a file that keeps what MLflow misses.
         check_reachable(resolve_uri(config.tracking, Path(config.runs_dir)))
-    check_sweep_outputs(config)
+    check_sweep_outputs(config, new=new)
 
 
 def checked_ray_address(args: argparse.Namespace) -> str | None:

@@ -12,8 +12,12 @@ from tuning.errors import ConfigError
 from tuning.tracking.server import database_file, resolve_uri
 
 
-def check_sweep_outputs(config: SweepConfig) -> None:
+def check_sweep_outputs(config: SweepConfig, *, new: bool) -> None:
     """Check that every folder can be written that a sweep writes to; creates nothing.
+
+    Args:
+        config: the settings.
+        new: check MLflow's database too; a resumed run has a file that keeps what MLflow misses.
 
     Raises:
         ConfigError: one can't.
@@ -21,8 +25,10 @@ def check_sweep_outputs(config: SweepConfig) -> None:
     for setting, folder in _output_folders(config):
         check_folder_writable(setting, folder)
     database = database_file(resolve_uri(config.tracking, Path(config.runs_dir)))
-    if database is not None and database.exists() and not os.access(database, os.W_OK):
-        raise ConfigError(f"the MLflow database {str(database)!r} can't be written: you lack permission for it")
+    if database is not None and new:
+        check_folder_writable("the folder of the MLflow database", database.parent)
+        if database.exists() and not os.access(database, os.W_OK):
+            raise ConfigError(f"the MLflow database {str(database)!r} can't be written: you lack permission for it")
 
 
 def _output_folders(config: SweepConfig) -> Iterator[tuple[str, Path]]:
@@ -31,9 +37,6 @@ def _output_folders(config: SweepConfig) -> Iterator[tuple[str, Path]]:
         yield "store.dir", Path(config.store.dir)
     if config.store.local is not None:
         yield "store.local", Path(config.store.local)
-    database = database_file(resolve_uri(config.tracking, Path(config.runs_dir)))
-    if database is not None:
-        yield "the folder of the MLflow database", database.parent
     try:
         yield "TMPDIR", Path(tempfile.gettempdir())
     except FileNotFoundError as error:

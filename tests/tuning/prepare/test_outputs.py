@@ -30,18 +30,22 @@ def sweep(folder: Path, **settings: object) -> SweepConfig:
 )
 def test_output_that_cannot_be_written_is_refused(tmp_path: Path, settings: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_sweep_outputs(sweep(tmp_path, **settings))
+        check_sweep_outputs(sweep(tmp_path, **settings), new=True)
     assert str(caught.value).startswith(named)
     assert str(caught.value).endswith("give another folder")
+
+
+def test_resumed_run_needs_no_database(tmp_path: Path) -> None:
+    check_sweep_outputs(sweep(tmp_path, tracking={"uri": "sqlite:////proc/x/m.db"}), new=False)
 
 
 def test_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     for settings in ({"runs_dir": str(tmp_path / "taken/runs")}, {"store": {"dir": str(tmp_path / "taken")}}):
         with pytest.raises(ConfigError, match="can't be created: '.*taken' is a file; give another folder"):
-            check_sweep_outputs(sweep(tmp_path, **settings))
+            check_sweep_outputs(sweep(tmp_path, **settings), new=True)
 
 
 def test_check_of_outputs_creates_nothing(tmp_path: Path) -> None:
-    check_sweep_outputs(sweep(tmp_path))
+    check_sweep_outputs(sweep(tmp_path), new=True)
     assert list(tmp_path.rglob("*")) == []
