@@ -32,6 +32,9 @@ _MACHINE_FAULTS = {
     errno.EMFILE: "raise the limit of open files: ulimit -n 4096",
     errno.ENFILE: "close other programs",
     errno.ENOMEM: "close other programs",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "remove the link to itself",
+    errno.ESTALE: "check the network disk",
 }
 """Errors of the machine that any access to a file can raise, and how to fix each."""
 
@@ -70,11 +73,15 @@ def run_command(args: argparse.Namespace, *user_errors: type[Exception]) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except user_errors as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return _refuse(str(error))
     except OSError as error:
         if error.errno not in _MACHINE_FAULTS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}; {_MACHINE_FAULTS[error.errno]}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return _refuse(f"{where}{error.strerror}; {_MACHINE_FAULTS[error.errno]}")
+
+
+def _refuse(message: str) -> int:
+    # A name in the message may have line breaks.
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return EXIT_USER_ERROR

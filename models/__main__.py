@@ -47,6 +47,8 @@ def _list(args: argparse.Namespace) -> int:
     from models.registry import ARCHITECTURES
     from models.weight_files import weights_folder
 
+    if args.classes < 1:
+        raise ModelError(f"--classes {args.classes}: give 1 or more")
     header = ("name", "parameters", "GFLOPs per clip", "at", "frames", "sizes", "weights")
     rows = [
         (

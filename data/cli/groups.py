@@ -15,6 +15,7 @@ from data.cli.args import (
     open_frame_store,
     scan_folder,
 )
+from data.errors import DataError
 
 if TYPE_CHECKING:
     from data.dataset.clips import Scan
@@ -48,6 +49,8 @@ def execute(args: argparse.Namespace) -> int:
     scan = scan_folder(args)
     if truth is not None:
         truth, unmatched = match_groups(truth, scan.clips, args.dir)
+        if truth.keys().isdisjoint(clip.path for clip in scan.clips):
+            raise DataError(f"no path in {args.check!r} is a clip of '{args.dir}'; give paths relative to that folder")
         for note in unmatched:
             print(f"note: {note}")
 

@@ -42,6 +42,9 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[
 
 
 def _check_columns(path: Path, found: Sequence[str], needed: Sequence[str]) -> None:
+    twice = [column for column in needed if found.count(column) > 1]
+    if twice:
+        raise DataError(f"'{path}' has the column {twice[0]!r} twice; remove one of them")
     missing = [column for column in needed if column not in found]
     if not missing:
         return

@@ -160,7 +160,7 @@ def run_audit(
         DataError: the folder can't be used, a setting is out of range, or the store is not
             writable or keeps too few frames to show movement.
     """
-    _check_settings(store, workers, seconds_per_clip)
+    _check_frames(store)
     scan = scan or scan_clips(root)
     paths = [clip.path for clip in scan.clips]
     build = store.build(root, paths, workers=workers, seconds_per_clip=seconds_per_clip, progress=progress)
@@ -177,13 +177,9 @@ def run_audit(
     )
 
 
-def _check_settings(store: FrameStore, workers: int | None, seconds_per_clip: float) -> None:
+def _check_frames(store: FrameStore) -> None:
     if store.settings.frames < 2:
         raise DataError(f"{store.settings.frames} frame per clip shows no movement; keep 2 frames or more")
-    if workers is not None and workers < 1:
-        raise DataError(f"workers is {workers}; give 1 or more")
-    if not seconds_per_clip > 0:
-        raise DataError(f"the time limit for one clip is {seconds_per_clip:g} s; give more than 0 s")
 
 
 def _grouped(

@@ -36,9 +36,9 @@ def load_checked_clip(
     Raises:
         DataError: the file can't be read or decoded; the message is the reason, without the file's name.
     """
-    if not file.is_file():
-        raise DataError(not_a_file(file, "give video files"))
     try:
+        if not file.is_file():
+            raise DataError(not_a_file(file, "give video files"))
         decoded = decode_clip(file, decode)
     except OSError as error:
         raise DataError(f"it can't be opened ({error.strerror})") from None

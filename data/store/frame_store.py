@@ -147,8 +147,13 @@ class FrameStore:
             progress: show a progress bar.
 
         Raises:
-            DataError: the store's folder can't be written, or its disk is full; clips stored so far are not lost.
+            DataError: `workers` or `seconds_per_clip` is out of range, or the folder can't be written or is full;
+                clips stored so far are not lost.
         """
+        if workers is not None and workers < 1:
+            raise DataError(f"workers is {workers}; give 1 or more")
+        if not seconds_per_clip > 0:
+            raise DataError(f"the time limit for one clip is {seconds_per_clip:g} s; give more than 0 s")
         workers = max(1, min(workers or os.cpu_count() or 1, len(paths)))
         executor = partial(decode_locally, workers=workers, seconds=seconds_per_clip)
         return self.build_with(executor, data_dir, paths, verify=verify, rehash=rehash, progress=progress)

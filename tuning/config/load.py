@@ -150,7 +150,10 @@ def _read_yaml(
         for key, text in texts.items():
             OmegaConf.update(merged, key, _literal(text))
         return OmegaConf.to_container(merged, resolve=resolve)
-    except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError) as error:
+    except RecursionError:
+        raise ConfigError(f"can't read {file} with its overrides: it is nested too deeply") from None
+    # OmegaConf raises an OSError for a file that holds a single number.
+    except (OmegaConfBaseException, yaml.YAMLError, TypeError, ValueError, OSError) as error:
         raise ConfigError(f"can't read {file} with its overrides: {single_line(str(error))}") from None
 
 

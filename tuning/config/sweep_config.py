@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from tuning.config.messages import as_yaml
 from tuning.config.schema.base import Settings
 from tuning.config.schema.data import DataConfig
 from tuning.config.schema.evaluation import TestConfig
@@ -36,7 +37,7 @@ class SweepConfig(Settings):
 
     name: str | None = Field(None, max_length=100, pattern=RUN_NAME)
     """Name of the run folder. `null`: the name of the config file and the time. `--name` sets it."""
-    runs_dir: str = "runs"
+    runs_dir: str = Field("runs", min_length=1)
     """Folder of the run folders. On a cluster a folder that all nodes mount."""
     data: DataConfig = DataConfig()
     """The clips and their split."""
@@ -60,6 +61,14 @@ class SweepConfig(Settings):
     """What each trial takes of the machine or cluster."""
     tracking: TrackingConfig = TrackingConfig()
     """Where MLflow records runs and models."""
+
+    @field_validator("models")
+    @classmethod
+    def _weights_are_text(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for arch, settings in models.items():
+            if not isinstance(weights := settings.get("weights", "none"), str):
+                raise ValueError(f"{arch}.weights is {as_yaml(weights)}: give none, a name such as imagenet, or a path")
+        return models
 
     def weights(self, arch: str) -> str:
         """Return `models.ARCH.weights`, from which trials start unless `space.by_arch` says otherwise."""

@@ -66,6 +66,8 @@ def export_champion(best: Path, folder: Path) -> ExportResult:
     """
     check_export(folder)
     network, manifest = load_frames_to_logits(best)
+    calibration = Calibration.load(best)
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,12 +83,15 @@ def export_champion(best: Path, folder: Path) -> ExportResult:
                 f"a logit of the ONNX model differs from PyTorch's by {difference:.3g}, more than {TOLERANCE:g}; "
                 "use the registered model in MLflow instead"
             )
-        temporary[MODEL_SETTINGS_FILE].write_text(_settings_json(best, manifest, difference))
+        temporary[MODEL_SETTINGS_FILE].write_text(_settings_json(calibration, manifest, difference))
         for name, file in temporary.items():
             file.replace(folder / name)
     finally:
         for file in temporary.values():
             file.unlink(missing_ok=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # Only if nothing was exported.
     return ExportResult(folder, difference)
 
 
@@ -129,9 +134,9 @@ def _max_difference(network: FramesToLogits, manifest: Manifest, file: Path) -> 
     return float(torch.stack(differences).max())
 
 
-def _settings_json(best: Path, manifest: Manifest, difference: float) -> str:
+def _settings_json(calibration: Calibration, manifest: Manifest, difference: float) -> str:
     trial = manifest.trial
-    settings = inference_settings(manifest, Calibration.load(best))
+    settings = inference_settings(manifest, calibration)
     shape = ["B", trial.num_frames, 3, trial.train.size, trial.train.size]
     values = {
         **{key: value for key, value in settings.items() if key not in ("precision", "at_once")},

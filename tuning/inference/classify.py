@@ -77,7 +77,8 @@ class LongVideoOptions:
 def find_videos(paths: Iterable[Path]) -> Iterator[Path | UnreadableFile]:
     """Yield each file, and for each folder all videos below it in order, without hidden ones."""
     for path in paths:
-        if not path.is_dir():
+        # Path.is_dir raises for a name that is too long.
+        if not os.path.isdir(path):
             yield path
             continue
         videos = sorted(
@@ -137,7 +138,7 @@ def timeline_of_file(
         DataError: the file can't be read, or the length of window or hop is not valid.
     """
     assert long_videos.window is not None
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise DataError(not_a_file(file, "give one video file"))
     hop = long_videos.hop if long_videos.hop is not None else long_videos.window / 2
     return predict_timeline(champion, file, window=long_videos.window, hop=hop, batch_size=batch_size)

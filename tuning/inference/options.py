@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def check_options(options: PredictOptions) -> None:
         if count is not None and count < 1:
             raise ConfigError(f"--{name} {count}: give 1 or more")
     for name, seconds in (("window", options.window), ("hop", options.hop)):
-        if seconds is not None and seconds <= 0:
+        if seconds is not None and not 0 < seconds < math.inf:
             raise ConfigError(f"--{name} {seconds:g}: give a time above 0")
     _check_outputs(options)
     if options.plot is None:

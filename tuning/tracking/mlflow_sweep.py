@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuning.config.redact import redact_uri, restore_uri
-from tuning.tracking.server import mlflow_client
+from tuning.tracking.server import TrackingError, mlflow_client
 
 TRIAL_TAG = "trial_id"
 STATUS_TAG = "status"
@@ -33,9 +33,16 @@ class MlflowSweep:
 
     @classmethod
     def load(cls, file: Path) -> MlflowSweep:
-        """Read what `save` wrote; the password comes from MLFLOW_TRACKING_URI."""
-        values = json.loads(file.read_text())
-        return cls(**values | {"uri": restore_uri(values["uri"])})
+        """Read what `save` wrote; the password comes from MLFLOW_TRACKING_URI.
+
+        Raises:
+            TrackingError: the file is damaged.
+        """
+        try:
+            values = json.loads(file.read_text())
+            return cls(**values | {"uri": restore_uri(values["uri"])})
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise TrackingError(f"{file} is damaged: restore it, or remove it to continue without MLflow") from None
 
     def find_trial_runs(self, trial_id: str) -> list[Any]:
         """Return the child runs of a trial: none, one, or several if the server froze while one was created.

@@ -4,8 +4,9 @@ abstains."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,10 @@ class Calibration:
             CalibrationError: the file is damaged.
         """
         try:
-            return cls(**json.loads((folder / CALIBRATION_FILE).read_text()))
+            calibration = cls(**json.loads((folder / CALIBRATION_FILE).read_text()))
+            if not all(map(math.isfinite, astuple(calibration))) or calibration.temperature <= 0:
+                raise ValueError("a value is out of range")
+            return calibration
         except FileNotFoundError:
             return cls(temperature=1.0, threshold=0.0, max_risk=1.0, risk=1.0, coverage=1.0, clips=0)
         except (OSError, ValueError, TypeError) as error:

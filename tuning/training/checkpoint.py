@@ -38,6 +38,8 @@ MODEL_FILE = "model.pt"
 TRAINING_FILE = "training.pt"
 VALIDATION_FILE = "validation.pt"
 _EARLIER = "earlier"
+_FORMAT = 1
+"""Raised when older versions of the program can't read a manifest."""
 
 
 class CheckpointError(TuningError):
@@ -49,7 +51,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: int = 1
+    format: int = _FORMAT
     trial: TrialConfig
     classes: tuple[str, ...]
     split_sha256: str
@@ -119,11 +121,19 @@ def read_manifest(folder: Path) -> Manifest:
         CheckpointError: the manifest is missing or damaged.
     """
     try:
-        return Manifest.model_validate_json((folder / MANIFEST_FILE).read_text())
+        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_text())
     except OSError as error:
         raise CheckpointError(f"no checkpoint in {str(folder)!r} ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{folder / MANIFEST_FILE} is damaged: it is not text") from None
     except ValidationError as error:
         raise CheckpointError(f"{folder / MANIFEST_FILE} is damaged: {error.errors()[0]['msg']}") from None
+    if manifest.format != _FORMAT:
+        raise CheckpointError(
+            f"{folder / MANIFEST_FILE} has format {manifest.format}, not {_FORMAT}: use the version of this program "
+            "that wrote it"
+        )
+    return manifest
 
 
 def verify_checkpoint(folder: Path, *, training: bool = False) -> Manifest:
@@ -200,7 +210,11 @@ def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
         )
         for _ in range(manifest.folds)
     ]
-    _single_or_ensemble(models).load_state_dict(_load(folder / MODEL_FILE))
+    try:
+        _single_or_ensemble(models).load_state_dict(_load(folder / MODEL_FILE))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{folder / MANIFEST_FILE} does not fit the weights beside it: {reason}") from None
     return models, manifest
 
 

@@ -14,7 +14,7 @@ from tuning.config.schema.base import Settings
 class StoreConfig(Settings):
     """The frame store: each clip is decoded once, and all trials read the same frames."""
 
-    dir: str = "frame_store"
+    dir: str = Field("frame_store", min_length=1)
     """Folder of the decoded frames. On a cluster a folder that all nodes mount, or a bucket (`s3://BUCKET/PREFIX`)."""
     local: str | None = None
     """Folder on each node's own disk where the node keeps copies of the frames it reads. Required for a bucket, faster
