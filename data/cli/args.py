@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.dataset.layout import FOLDERS, MERGE
+
 if TYPE_CHECKING:
     from data.dataset.clips import Scan
     from data.store.frame_store import FrameStore
@@ -38,7 +40,7 @@ def add_layout_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--split",
-        choices=("folders", "merge"),
+        choices=(FOLDERS, MERGE),
         help="what to do with folders such as train, val and test above or below the class folders: use these splits, "
         "or ignore them",
     )

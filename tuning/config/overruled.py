@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from data.dataset.layout import FOLDERS
 from tuning.config.messages import as_yaml
 from tuning.config.schema.data import OWN_SPLITS
 
@@ -62,7 +63,9 @@ def _without_effect(settings: Any) -> Iterator[tuple[str, str]]:
     if _find(settings, "data.folds"):
         yield "data.val", "data.folds"
     split = _find(settings, "data.split")
-    if split is not None and split not in OWN_SPLITS:
+    if split == FOLDERS:
+        yield from ((key, "data.split") for key in ("data.folds", "data.test", "data.few_groups"))
+    elif split is not None and split not in OWN_SPLITS:
         yield from ((key, "data.split") for key in _OF_A_NEW_SPLIT)
     for name in ("lr", "num_frames"):
         if _every_architecture_sets(settings, name):

@@ -32,7 +32,7 @@ def change_paths(config: SweepConfig, change: ChangePath) -> SweepConfig:
         "data": data.model_copy(
             update={
                 "dir": change(data.dir) if data.dir else "",
-                "split": change(data.split_file) if data.split_file else data.split,
+                "split": change(data.split_file) if data.split_file else data.split or None,
                 "labels": tuple(map(change, data.labels)),
                 "groups": change(data.groups) if data.groups not in (None, AUTO_GROUPS) else data.groups,
             }

@@ -52,6 +52,8 @@ def test_one_architecture_of_a_config_with_many_can_be_tried(arch: str) -> None:
     ("file", "overrides", "texts", "dropped"),
     [
         ("compare", [], {"data.split": "split.csv"}, ["data.folds=3", "data.few_groups=train"]),
+        ("compare", [], {"data.split": "folders"}, ["data.folds=3", "data.few_groups=train"]),
+        ("compare", [], {"data.split": "merge"}, []),
         ("quick", ["train.trainable=head"], {}, ["train.backbone_lr=0.3"]),
         ("cluster", ["search.algorithm=grid", "space.lr=[0.1, 0.01]"], {}, ["search.trials=48"]),
     ],

@@ -6,12 +6,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from data.dataset.layout import FOLDERS, MERGE
 from data.quality.limits import Limits
 from tuning.config.schema.base import Listed, Settings
 
 AUTO_GROUPS = "auto"
 """Value of `data.groups` that finds the groups instead of reading them from a file."""
-OWN_SPLITS = ("folders", "merge")
+OWN_SPLITS = (FOLDERS, MERGE)
 """Values of `data.split` that say what to do with split folders instead of naming a file."""
 
 
@@ -54,7 +55,8 @@ class DataConfig(Settings):
     max_seconds: float = Field(60.0, gt=0)
     """A clip longer than this is reported as suspect, but used. If it is not set, it is above `min_seconds`."""
     copies: Literal["refuse", "allow"] = "refuse"
-    """What to do with files of identical bytes that are in two classes, or in two splits of a given split CSV."""
+    """What to do with files of identical bytes that are in two classes, or in two splits of a given split CSV
+    or of split folders."""
 
     @property
     def split_file(self) -> str | None:
