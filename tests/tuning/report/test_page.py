@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from data.dataset.splits import read_split
+from data.errors import DataError
 from tests.helpers.awkward_names import AWKWARD_FOLDER
 from tests.helpers.champions import FPS, coloured_square, make_run
 from tests.helpers.small_models import one_seed_one_thread
@@ -114,13 +115,44 @@ def test_plots_that_compare_trials_are_left_out_for_a_single_trial(run: RunFolde
     assert "No two trials differ in sampler alone" in page
 
 
-def test_a_clip_that_is_missing_is_named_without_its_frames(run: RunFolder, tmp_path: Path) -> None:
+def test_page_of_a_moved_project_is_the_same(run: RunFolder, page: str, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(run.path.parents[1], old)
+    config = old / "runs" / run.path.name / "config.yaml"
+    config.write_text(config.read_text().replace(str(run.path.parents[1]), str(old)))
+    old.rename(new)
+    moved = RunFolder(new / "runs" / run.path.name)
+    assert write_report(findings(moved, trials(moved))).read_text() == page
+    assert not old.exists()
+
+
+def test_pictures_come_from_the_frame_store_or_from_the_given_folder_when_the_clips_are_gone(
+    run: RunFolder, page: str
+) -> None:
+    clips = run.path.parents[1] / "clips"
+    hidden = clips.rename(clips.with_name("hidden"))
+    try:
+        assert write_report(findings(run, trials(run))).read_text() == page
+        assert write_report(findings(run, trials(run)), hidden).read_text() == page
+        with pytest.raises(DataError, match="clips that the report shows are not in '.*runs', the first is"):
+            write_report(findings(run, trials(run)), run.path.parent)
+        assert not clips.exists()
+    finally:
+        hidden.rename(clips)
+
+
+def test_clip_whose_frames_are_gone_is_named_without_them(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     moved = RunFolder(tmp_path / "moved")
     shutil.copytree(run.path, moved.path)
     moved.config.write_text(moved.config.read_text().replace("/clips", "/elsewhere"))
     page = write_report(findings(moved, trials(run))).read_text()
     assert "predicted <b>squat</b>" in page
     assert "<img" not in page
+    assert "1 clip without pictures, the first is" in page
+    assert "note: 1 clip without pictures, the first is 'dip/" in (printed := capsys.readouterr().out)
+    assert printed.endswith("have the frames; --data DIR gives the folder where they are now\n")
 
 
 def test_test_files_that_are_missing_or_of_another_champion_are_refused(run: RunFolder, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -34,6 +36,7 @@ from tuning.export.graph import inference_settings
 from tuning.export.pyfunc import ClipClassifier
 from tuning.ports import find_free_port
 from tuning.tracking.mlflow_sweep import MlflowSweep
+from tuning.tracking.relocate import relocate
 from tuning.training.calibration import Calibration
 from tuning.training.checkpoint import read_manifest
 
@@ -63,9 +66,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     """Runs whose champions are registered and not tested: in fp32 with one fold and with two, and in bf16."""
     folder = tmp_path_factory.mktemp("place") / AWKWARD_FOLDER
     runs = {
-        "one": finished_run(folder, seed=1),
-        "folds": finished_run(folder, seed=2, folds=2),
-        "bf16": finished_run(folder, seed=3, precision="bf16"),
+        "one": finished_run(folder, seed=1, database="runs/mlflow.db"),
+        "folds": finished_run(folder, seed=2, folds=2, database="runs/mlflow.db"),
+        "bf16": finished_run(folder, seed=3, precision="bf16", database="runs/mlflow.db"),
     }
     assert [register(run) for run in runs.values()] == ["1", "2", "3"]
     return runs
@@ -249,3 +252,20 @@ def test_model_served_by_mlflow_predicts_what_the_champion_predicts(
         assert (rows[3]["label"], rows[3]["probability"], rows[3]["error"]) == ("", None, "no such file")
     best = post(invocations, {"inputs": {"clip": clips[:1]}, "params": {"top_k": 1, "abstain": True}})
     assert best[0]["label_1"] == CLASSES[int(expected[0].argmax())]
+
+
+def test_model_of_a_copied_project_is_loaded_from_the_copy(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    run, copy = runs["one"], tmp_path / "a copy"
+    shutil.copytree(run.path.parents[1], copy)
+    relocate(copy / "runs")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{copy}/runs/mlflow.db")
+    try:
+        stored = mlflow.artifacts.download_artifacts("models:/exercises/1")
+        model = mlflow.pyfunc.load_model("models:/exercises/1")
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert stored.startswith(f"{copy}/runs/mlflow-artifacts/")
+    answers = model.predict({"clip": [str(file) for file in clip_files(run)]})
+    expected = champion_probabilities(run).max(1).values
+    assert torch.allclose(torch.tensor(answers["probability"].tolist()), expected, atol=TOLERANCE["one"])
