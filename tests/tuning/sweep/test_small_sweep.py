@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,25 @@ def test_report_command_writes_the_same_page_without_using_the_test(
     assert succeeded(tuning_here("report", "--run", "runs/asha")).stdout == "report in runs/asha/report/index.html\n"
     assert (run / "report/index.html").read_bytes() == before
     assert (run / "test_log.jsonl").read_bytes() == uses
+
+
+def test_report_of_a_copied_project_is_the_same_and_the_original_is_unchanged(
+    asha_run: tuple[Path, str],
+    place: Workplace,
+    tuning_here: TuningHere,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = asha_run[0]
+    shutil.copytree(place.folder, tmp_path / "copy")
+    before = {file: file.stat().st_mtime_ns for file in place.folder.rglob("*")}
+    monkeypatch.chdir(tmp_path / "copy")
+    done = succeeded(tuning_here("report", "--run", "runs/asha")).stdout
+    assert "python -m tuning relocate --runs" in done
+    assert (tmp_path / "copy/runs/asha/report/index.html").read_bytes() == (run / "report/index.html").read_bytes()
+    succeeded(tuning_here("relocate"))
+    assert succeeded(tuning_here("report", "--run", "asha")).stdout == "report in runs/asha/report/index.html\n"
+    assert {file: file.stat().st_mtime_ns for file in place.folder.rglob("*")} == before
 
 
 def test_resume_of_an_ended_sweep_does_nothing(asha_run: tuple[Path, str], tuning_here: TuningHere) -> None:
