@@ -18,6 +18,8 @@ from tests.helpers.champions import FPS, coloured_square, make_run
 from tests.helpers.small_models import one_seed_one_thread
 from tests.helpers.trial_results import trial_result
 from tests.helpers.video_files import write_video
+from tuning.config.load import save_config
+from tuning.config.paths import change_paths
 from tuning.config.run_folder import RunFolder
 from tuning.evaluation.evaluate import evaluate_run
 from tuning.report.findings import ReportError, SweepFindings
@@ -116,12 +118,13 @@ def test_plots_that_compare_trials_are_left_out_for_a_single_trial(run: RunFolde
 
 
 def test_page_of_a_moved_project_is_the_same(run: RunFolder, page: str, tmp_path: Path) -> None:
-    old, new = tmp_path / "old", tmp_path / "new"
-    shutil.copytree(run.path.parents[1], old)
-    config = old / "runs" / run.path.name / "config.yaml"
-    config.write_text(config.read_text().replace(str(run.path.parents[1]), str(old)))
+    project, old, new = run.path.parents[1], tmp_path / "old", tmp_path / "new"
+    shutil.copytree(project, old)
+    config = change_paths(run.read_config(), lambda path: path.replace(str(project), str(old)))
+    save_config(config, old / "runs" / run.path.name / "config.yaml")
     old.rename(new)
     moved = RunFolder(new / "runs" / run.path.name)
+    assert moved.read_recorded_config().data.dir == str(old / "clips")
     assert write_report(findings(moved, trials(moved))).read_text() == page
     assert not old.exists()
 
