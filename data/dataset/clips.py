@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.clip import Clip, check_printable
@@ -18,7 +18,6 @@ from data.dataset.layout import (
     Layout,
     check_split_choice,
     find_layout,
-    note_on_same_folders,
     split_level,
     split_of_folder,
 )
@@ -77,14 +76,7 @@ def scan_clips(
     check_folder(root)
     contents = list_folder(root)
     check_not_empty(root, contents)
-    notes: list[str] = []
-    if labels is None:
-        check_in_folders(root, contents.videos)
-        layout = find_layout(root, contents.videos, split)
-        check_two_classes(root, layout.labels.values(), contents.videos)
-        notes = [*notes_on_folders(contents), *note_on_same_folders(contents.videos)]
-    else:
-        layout, notes = _listed_layout(root, contents, labels, split)
+    layout = _folder_layout(root, contents, split) if labels is None else _listed_layout(root, contents, labels, split)
     names = merged_names(Counter(layout.labels.values()), merge=merge_classes)
     merged = [f"class {name!r} is taken as {use!r}" for name, use in sorted(names.items()) if name != use]
     classes = {path: names.get(label, label) for path, label in layout.labels.items()}
@@ -100,12 +92,24 @@ def scan_clips(
         unmatched,
         layout.splits,
         found is not None,
-        (*notes, *merged, *_counted("rows of the groups file are not clips of the folder", shown)),
+        (
+            *layout.notes,
+            *merged,
+            *_counted("rows of the groups file are not clips of the folder", shown),
+        ),
     )
 
 
-def _listed_layout(root: Path, contents: FolderContents, labels: Labels, split: str | None) -> tuple[Layout, list[str]]:
-    """Return the classes and splits of the videos that label files list, and notes on what doesn't match."""
+def _folder_layout(root: Path, contents: FolderContents, split: str | None) -> Layout:
+    """Return the classes and splits by folders, with notes on folders that are no classes."""
+    check_in_folders(root, contents.videos)
+    layout = find_layout(root, contents.videos, split)
+    check_two_classes(root, layout.labels.values(), contents.videos)
+    return replace(layout, notes=(*layout.notes, *notes_on_folders(contents)))
+
+
+def _listed_layout(root: Path, contents: FolderContents, labels: Labels, split: str | None) -> Layout:
+    """Return the classes and splits of the videos that label files list, with notes on what doesn't match."""
     rows, unmatched = match_listed(labels.rows, contents.videos, root, "labels")
     if not rows:
         shown = with_nearest(unmatched, contents.videos)[0]
@@ -119,13 +123,13 @@ def _listed_layout(root: Path, contents: FolderContents, labels: Labels, split: 
         check_split_choice(root, list(rows), level, split)
         splits = {path: split_of_folder(path.split("/")[level]) or "" for path in rows} if level is not None else None
     unlisted = [path for path in contents.videos if path not in rows]
-    notes = [
+    notes = (
         *labels.notes,
         *_counted("rows of the label file are not clips of the folder", with_nearest(unmatched, contents.videos)),
         *_counted("videos in the folder are not used, because the label file does not list them", unlisted),
-    ]
+    )
     classes = {path: row.label or "" for path, row in rows.items()}
-    return Layout(classes, None if split == MERGE else splits), notes
+    return Layout(classes, None if split == MERGE else splits, notes)
 
 
 def _counted(text: str, names: Sequence[str]) -> list[str]:

@@ -29,6 +29,8 @@ class Layout:
 
     labels: Mapping[str, str]
     splits: Mapping[str, str] | None
+    notes: tuple[str, ...] = ()
+    """What a user should know about it."""
 
 
 def split_of_folder(name: str) -> str | None:
@@ -80,7 +82,7 @@ def find_layout(root: Path, paths: Sequence[str], split: str | None) -> Layout:
     check_split_choice(root, paths, level, split)
     if level is None:
         _refuse_mixed(root, paths)
-        return Layout({path: path.partition("/")[0] for path in paths}, None)
+        return Layout({path: path.partition("/")[0] for path in paths}, None, _note_on_same_folders(paths))
     folders = {path: path.split("/")[:-1] for path in paths}
     loose = [path for path in paths if len(folders[path]) < 2]
     if loose:
@@ -96,16 +98,16 @@ def find_layout(root: Path, paths: Sequence[str], split: str | None) -> Layout:
     )
 
 
-def note_on_same_folders(paths: Sequence[str]) -> list[str]:
+def _note_on_same_folders(paths: Sequence[str]) -> tuple[str, ...]:
     """Return a note if the folders in all top folders have the same names, which may be the classes instead."""
     inside = _folders_inside(paths)
     names = set.intersection(*inside.values())
     if len(names) < 2 or "" in names or any(folders != names for folders in inside.values()):
-        return []
-    return [
+        return ()
+    return (
         f"the classes are the folders at the top ({_some(inside)}), not those below them ({_some(names)}); list the "
-        "classes with --labels FILE if it is the other way round"
-    ]
+        "classes with --labels FILE if it is the other way round",
+    )
 
 
 def _folders_inside(paths: Sequence[str]) -> dict[str, set[str]]:

@@ -58,6 +58,7 @@ def test_split_folders_are_used_or_ignored(tmp_path: Path) -> None:
         for label in ("push up", "squat")
     }
     assert merged.splits is None
+    assert used.notes == merged.notes == ()
     assert used.splits is not None
     assert {path.split("/")[0]: split for path, split in used.splits.items()} == {
         "train": "train",
