@@ -91,6 +91,8 @@ def _weights_column(name: str, weights_dir: Path | None) -> str:
 def _fetch(args: argparse.Namespace) -> int:
     from models.names import check_architecture_name
 
+    if args.weights_dir is not None and args.weights_dir.exists() and not args.weights_dir.is_dir():
+        raise ModelError(f"--weights-dir {str(args.weights_dir)!r} is not a folder; give a folder for the files")
     for name in args.names:
         check_architecture_name(name.partition(":")[0])
 

@@ -214,6 +214,6 @@ def _parse_spec(spec: str) -> tuple[Path, str]:
     file, colon, column = spec.rpartition(":")
     if colon and column and os.path.isfile(file):
         return Path(file), column
-    if os.path.exists(spec):
-        raise DataError(f"can't read the groups file {spec!r}: {not_a_file(Path(spec), 'give a CSV file')}")
+    for path in filter(os.path.exists, (spec, file)):
+        raise DataError(f"can't read the groups file {path!r}: {not_a_file(Path(path), 'give a CSV file')}")
     raise DataError(f"no such groups file: {spec!r}; give FILE.csv (columns path and group) or FILE.csv:COLUMN")

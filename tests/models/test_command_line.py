@@ -56,6 +56,13 @@ def test_fetch_prints_errors_on_one_line(
     assert err.count("\n") == 1
 
 
+def test_fetch_into_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, out, err = run(capsys, "fetch", "resnet18", "--weights-dir", str(tmp_path / "file"))
+    assert (code, out) == (2, "")
+    assert err == f"error: --weights-dir '{tmp_path}/file' is not a folder; give a folder for the files\n"
+
+
 def test_list_prints_cost_inputs_and_weights_of_each_architecture(
     hub: Path, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:

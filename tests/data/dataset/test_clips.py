@@ -206,6 +206,17 @@ def test_missing_groups_file_raises(tmp_path: Path, suffix: str) -> None:
         read_groups(spec)
 
 
+@pytest.mark.parametrize("suffix", ["", ":group"])
+def test_groups_in_a_pipe_or_a_folder_raise(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(
+        DataError, match=r"can't read the groups file '.*pipe\.csv': it is a pipe or a device; give a CSV"
+    ):
+        read_groups(f"{tmp_path}/pipe.csv{suffix}")
+    with pytest.raises(DataError, match=r"can't read the groups file '.*': it is a folder; give a CSV file"):
+        read_groups(f"{tmp_path}{suffix}")
+
+
 def test_missing_column_raises(tmp_path: Path) -> None:
     spec = write(tmp_path / "s.csv", "path,source_video,scene\n")
     expected = (

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -210,6 +211,9 @@ def test_file_that_is_not_a_split_raises(tmp_path: Path) -> None:
     path = tmp_path / "split.csv"
     with pytest.raises(DataError, match=exactly(f"can't read '{path}': No such file or directory")):
         read_split(path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match="can't read '.*pipe.csv': it is a pipe or a device; give a CSV file"):
+        read_split(tmp_path / "pipe.csv")
     path.write_text("path,group\n")
     expected = (
         f"'{path}' has no columns 'label' and 'split': it must have 'path', 'label', 'group' and 'split', its columns "

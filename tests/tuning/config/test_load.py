@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.messages import exactly
 from tests.tuning.config import CONFIGS
 from tuning.config.load import load_config, load_run_config, save_config
 from tuning.config.run_folder import RunFolder
@@ -33,6 +35,21 @@ def test_overrides_are_typed_and_a_single_value_is_a_list_of_one() -> None:
     assert config.data.dir == "a folder = with: signs"
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("name=a/b", "name is 'a/b': it can't contain '/'"),
+        ("name=.a", "name is '.a': it can't start with '.'"),
+        ("name=a ü", "name is 'a ü': it can't contain ' '"),
+        ('name=""', "name is '': it is empty, or ends in a line break"),
+        ("tracking.model_name='a:b'", "tracking.model_name is 'a:b': it can't contain ':'"),
+    ],
+)
+def test_refused_character_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=exactly(message)):
+        load_config(CONFIGS / "demo.yaml", [override])
+
+
 def test_value_that_yaml_would_cut_off_is_refused() -> None:
     with pytest.raises(ConfigError, match="'runs_dir=my #1 runs': YAML ignores what follows a #"):
         load_config(CONFIGS / "demo.yaml", ["runs_dir=my #1 runs"])
@@ -51,6 +68,9 @@ def test_paths_are_kept_letter_by_letter(name: str, tmp_path: Path) -> None:
 def test_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no config file"):
         load_config(tmp_path / "none.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match="pipe.yaml': it is a pipe or a device; give a file of settings"):
+        load_config(tmp_path / "pipe.yaml")
     (tmp_path / "broken.yaml").write_text("train: [1, 2\nspace: }")
     with pytest.raises(ConfigError, match="can't read") as caught:
         load_config(tmp_path / "broken.yaml")

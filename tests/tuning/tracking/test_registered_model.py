@@ -35,6 +35,7 @@ from tuning.config.run_folder import RunFolder
 from tuning.export.graph import inference_settings
 from tuning.export.pyfunc import ClipClassifier
 from tuning.ports import find_free_port
+from tuning.tracking.local_database import local_path
 from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.relocate import relocate
 from tuning.training.calibration import Calibration
@@ -165,7 +166,8 @@ def test_top_k_and_abstain(run: RunFolder, tables: Tables) -> None:
 def test_model_files_contain_renamed_code_and_no_pickle(runs: dict[str, RunFolder]) -> None:
     client = MlflowClient(MlflowSweep.load(runs["one"].tracking).uri)
     version = client.get_model_version("exercises", "1")
-    folder = Path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location[7:])
+    folder = local_path(client.get_logged_model(version.source.removeprefix("models:/")).artifact_location)
+    assert folder is not None
     requirements = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().splitlines()}
     assert requirements == {"mlflow", "torch", "torchvision", "av", "numpy", "pandas", "pillow"}
     (package,) = [path for path in (folder / "code").iterdir() if path.name != "__pycache__"]
