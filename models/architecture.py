@@ -88,6 +88,8 @@ class Architecture:
     `(B, C, T', H', W')`, or `(B*T, C, H', W')` if the network is applied to each frame."""
     head_prefix: str = "head."
     """Prefix of the parameters that depend on the classes or that no weights contain: they start at random."""
+    head_options: frozenset[str] = frozenset({"hidden", "dropout", "temporal", "temporal_width"})
+    """Options that change the head alone, so that models that differ in them have the same features."""
     weights: Mapping[str, DownloadableWeights | PackagedWeights] = field(default_factory=dict)
     """Pretrained weights by name; `fetch` takes the first by default. `none`, files and folders are always valid."""
     translate: Callable[[StateDict], Mapping[str, WeightEntry]] = keep_keys

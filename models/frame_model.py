@@ -66,10 +66,10 @@ class FrameModel(ClipModel):
         )
         self.head = classifier_head(pooling, width, options, num_classes)
 
-    def logits(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(B, T, 3, H, W)` to `(B, K)`."""
+    def run_backbone(self, frames: torch.Tensor) -> torch.Tensor:
+        """`(B, T, 3, H, W)` to `(B, T, D)`."""
         features = self.backbone(frames.flatten(0, 1))  # (B*T, D)
-        return self.head(features.unflatten(0, frames.shape[:2]))
+        return features.unflatten(0, frames.shape[:2])
 
 
 def classifier_head(pooling: nn.Module, width: int, options: HeadOptions, num_classes: int) -> nn.Sequential:

@@ -30,9 +30,9 @@ class VideoModel(ClipModel):
         self.backbone = use_padded_conv3d(backbone)
         self.head = nn.Sequential(nn.Dropout(options.dropout), nn.Linear(features, num_classes))
 
-    def logits(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(B, T, 3, H, W)` to `(B, K)`."""
-        return self.head(self.backbone(frames.transpose(1, 2)))
+    def run_backbone(self, frames: torch.Tensor) -> torch.Tensor:
+        """`(B, T, 3, H, W)` to `(B, D)`."""
+        return self.backbone(frames.transpose(1, 2))
 
 
 def video_resnet(name: str, options_type: type[VideoOptions], kinetics400: str) -> Architecture:

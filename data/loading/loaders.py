@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -21,20 +22,37 @@ BATCHES_AHEAD = 4
 
 
 class Batch(NamedTuple):
-    """A batch of B clips: frames uint8 `(B, T, 3, H, W)`, label int64 `(B,)`, clip ids."""
+    """A batch of B clips: frames uint8 `(B, T, 3, H, W)` or stored features float32, label int64 `(B,)`, clip ids."""
 
     frames: torch.Tensor
     label: torch.Tensor
     clip_id: list[str]
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
+    """A clip of a `Batch`."""
+
     frames: torch.Tensor
     label: int
     clip_id: str
 
 
-class TrainDataset(Dataset[_Sample]):
+class ClipDataset(Dataset[Sample]):
+    """Base class of datasets of labelled clips."""
+
+    clips: Sequence[LabelledFrames]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def first(self, number: int) -> Self:
+        """Return the dataset of the first `number` clips."""
+        part = copy.copy(self)
+        part.clips = self.clips[:number]
+        return part
+
+
+class TrainDataset(ClipDataset):
     """Training clips with random frames, crop and flip, which depend on the seed and the draw alone."""
 
     def __init__(
@@ -49,15 +67,15 @@ class TrainDataset(Dataset[_Sample]):
         self.clips, self.store, self.selection = clips, store, selection
         self.transform, self.seed = transform, seed
 
-    def __getitem__(self, draw: Draw) -> _Sample:
+    def __getitem__(self, draw: Draw) -> Sample:
         clip = self.clips[draw.clip]
         rng = np.random.default_rng(derived_seed(self.seed, draw.epoch, draw.position, draw.clip))
         stored = self.store.read(clip.digest)
         frames = select_frames(stored, self.selection.train_indices(len(stored), rng))
-        return _Sample(self.transform(frames, rng), clip.label, clip.clip_id)
+        return Sample(self.transform(frames, rng), clip.label, clip.clip_id)
 
 
-class EvalDataset(Dataset[_Sample]):
+class EvalDataset(ClipDataset):
     """Evaluation clips, with the fixed frames and crop of one view."""
 
     def __init__(
@@ -73,39 +91,36 @@ class EvalDataset(Dataset[_Sample]):
         self.clips, self.store, self.selection, self.transform = clips, store, selection, transform
         self.view, self.views = view, views
 
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> _Sample:
+    def __getitem__(self, index: int) -> Sample:
         clip = self.clips[index]
         frames = eval_frames(self.store.read(clip.digest), self.selection, self.transform, self.view, self.views)
-        return _Sample(frames, clip.label, clip.clip_id)
+        return Sample(frames, clip.label, clip.clip_id)
 
 
 def train_loader(
-    dataset: TrainDataset, sampler: EpochSampler, *, batch_size: int, workers: int, pin_memory: bool
-) -> DataLoader[_Sample]:
+    dataset: ClipDataset, sampler: EpochSampler, *, batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader[Sample]:
     """Return a loader of an epoch's draws in batches; call `sampler.set_epoch` before each epoch."""
     return _loader(dataset, sampler, batch_size, workers, pin_memory)
 
 
 def eval_loader(
-    dataset: EvalDataset,
+    dataset: ClipDataset,
     *,
     batch_size: int,
     workers: int,
     pin_memory: bool,
     rank: int = 0,
     world_size: int = 1,
-) -> DataLoader[_Sample]:
+) -> DataLoader[Sample]:
     """Return a loader of each clip once over all ranks, in order; ranks may have unequal numbers of clips."""
     part = Subset(dataset, range(rank, len(dataset), world_size))
     return _loader(part, SequentialSampler(part), batch_size, workers, pin_memory)
 
 
 def _loader(
-    dataset: Dataset[_Sample], sampler: Sampler[Any], batch_size: int, workers: int, pin_memory: bool
-) -> DataLoader[_Sample]:
+    dataset: Dataset[Sample], sampler: Sampler[Any], batch_size: int, workers: int, pin_memory: bool
+) -> DataLoader[Sample]:
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -120,7 +135,7 @@ def _loader(
     )
 
 
-def _collate(items: list[_Sample]) -> Batch:
+def _collate(items: list[Sample]) -> Batch:
     return Batch(
         torch.stack([item.frames for item in items]),
         torch.tensor([item.label for item in items]),

@@ -76,9 +76,9 @@ class C3D(ClipModel):
         self.apply(_initialise)
         self.register_load_state_dict_pre_hook(_rename_old_keys)
 
-    def logits(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(B, T, 3, H, W)` to `(B, K)`."""
-        return self.head(self.features(frames.transpose(1, 2)))
+    def run_backbone(self, frames: torch.Tensor) -> torch.Tensor:
+        """`(B, T, 3, H, W)` to `(B, C, T', H', W')`."""
+        return self.features(frames.transpose(1, 2))
 
 
 def _pool(number: int, shape: tuple[int, int, int]) -> tuple[nn.Module, tuple[int, int, int]]:
@@ -202,6 +202,7 @@ ARCHITECTURE = Architecture(
     std=KINETICS_MEAN_STD[1],
     stages=tuple(f"features.{number}." for number in range(len(_POOL_AFTER))),
     pool=lambda model: model.features[-1][-1],
+    head_options=frozenset({"dropout", "fc", "head"}),
     # The authors' weights, converted by MMAction2.
     weights={
         "sports1m": DownloadableWeights(

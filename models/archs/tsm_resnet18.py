@@ -39,8 +39,8 @@ class TSMResNet18(ClipModel):
                 block.conv1 = _ShiftedConv2d(block.get_submodule("conv1"), num_frames, options.shift)
         self.head = classifier_head(AveragePooling(), 512, options, num_classes)
 
-    def logits(self, frames: torch.Tensor) -> torch.Tensor:
-        """`(B, T, 3, H, W)` to `(B, K)`.
+    def run_backbone(self, frames: torch.Tensor) -> torch.Tensor:
+        """`(B, T, 3, H, W)` to `(B, T, 512)`.
 
         Raises:
             ModelError: the frame count is not the one that the network was built for. The shift would mix clips.
@@ -50,7 +50,7 @@ class TSMResNet18(ClipModel):
                 f"tsm_resnet18 was built for clips of {self.num_frames} frames and can't take {frames.shape[1]}"
             )
         features = self.backbone(frames.flatten(0, 1))  # (B*T, 512)
-        return self.head(features.unflatten(0, frames.shape[:2]))
+        return features.unflatten(0, frames.shape[:2])
 
 
 class _ShiftedConv2d(nn.Conv2d):

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuning.text import count_noun
+
 if TYPE_CHECKING:
     from data.store.build_report import BuildReport
     from models.weights import WeightsReport
+    from tuning.cluster.features import FeatureBuild
     from tuning.cluster.plan import SweepPlan
     from tuning.config.run_folder import RunFolder
     from tuning.config.sweep_config import SweepConfig
@@ -47,6 +50,13 @@ def print_weights(reports: Mapping[tuple[str, str], WeightsReport]) -> None:
             print(f"note: {report.note}")
         _print_named("values of the weights file are not used", report.unexpected)
         _print_named("values of the model start from random numbers", (*report.missing, *report.mismatched))
+
+
+def print_features(build: FeatureBuild) -> None:
+    """Print how many clips the frozen backbones were run on."""
+    if build.specs:
+        backbones = count_noun(build.specs, "frozen backbone")
+        print(f"features: {build.computed} clips computed by {backbones}, {build.found} already stored", flush=True)
 
 
 def print_nodes(checked: int, *, more_expected: bool) -> None:

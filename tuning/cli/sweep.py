@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commandline import EXIT_INTERRUPTED, Subcommands
-from tuning.cli.console import print_build, print_dry_run, print_outcome, print_scan, print_weights, shown
+from tuning.cli.console import (
+    print_build,
+    print_dry_run,
+    print_features,
+    print_outcome,
+    print_scan,
+    print_weights,
+    shown,
+)
 from tuning.cli.sweep_checks import (
     check_machines,
     check_mlflow,
@@ -212,7 +220,8 @@ def _report_ended(run: RunFolder) -> int:
 def _prepare(
     args: argparse.Namespace, run: RunFolder, config: SweepConfig, scanned: ScannedData, slot: Slot
 ) -> tuple[PreparedData, SweepPlan]:
-    """Decode the clips, profile the trials, create the run folder, and plan how the trials fit."""
+    """Decode the clips, run frozen backbones, profile trials, create the run folder, plan how the trials fit."""
+    from tuning.cluster.features import build_features
     from tuning.cluster.placement import alive_nodes
     from tuning.cluster.plan import plan_sweep
     from tuning.cluster.profile_task import save_profile
@@ -225,6 +234,7 @@ def _prepare(
     seconds_decoding = time.monotonic() - started
     print_build(prepared, run)
     data = prepared.trial_data()
+    print_features(build_features(config, data, gpu=slot.gpus > 0, progress=True))
     profile = _profile(run, config, data, slot, new=not args.resume)
     if not args.resume:
         new_run(run, config, prepared)
@@ -237,11 +247,13 @@ def _prepare(
 
 
 def _plan_without_decoding(run: RunFolder, config: SweepConfig, scanned: ScannedData, slot: Slot) -> SweepPlan:
+    from tuning.cluster.features import build_features
     from tuning.cluster.placement import alive_nodes
     from tuning.cluster.plan import plan_sweep
     from tuning.prepare.dry_run import undecoded_data
 
     with undecoded_data(scanned, config) as data:
+        build_features(config, data, gpu=slot.gpus > 0, progress=False)
         return plan_sweep(config, data, _profile(run, config, data, slot, new=False), alive_nodes())
 
 

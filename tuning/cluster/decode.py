@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-
-import ray
-from ray.exceptions import RayError, RayTaskError
 
 from data.store.build_report import BuildReport
 from data.store.frame_store import FrameStore
 from data.store.store_clip import ClipResult, PendingClip, StoreClip, decode_locally
-from tuning.cluster.address import ClusterError
-
-MAX_CLIPS_PER_TASK = 32
-"""A compromise: starting a task's decoding process takes seconds, and a lost node loses its tasks' clips."""
-
-TASK_RETRIES = 5
-"""For a task whose process or node dies."""
+from tuning.cluster.chunk_tasks import run_in_chunks
 
 
 def build_on_cluster(
@@ -56,43 +46,17 @@ def build_on_cluster(
     # Absolute, since workers have another working directory.
     root = store.root if "://" in str(store.root) else Path(store.root).absolute()
     store = replace(store, root=root, local=store.local.absolute() if store.local is not None else None)
-    cpus = max(1, int(ray.cluster_resources().get("CPU", 0)))
-    clips_per_task = max(1, min(MAX_CLIPS_PER_TASK, len(paths) // (4 * cpus)))
-    decode = partial(_decode_on_nodes, seconds=seconds_per_clip, clips_per_task=clips_per_task, max_tasks=2 * cpus)
+    decode = partial(_decode_on_nodes, seconds=seconds_per_clip, count=len(paths))
     return store.build_with(decode, data_dir.absolute(), paths, verify=verify, rehash=rehash, progress=progress)
 
 
 def _decode_on_nodes(
-    store_clip: StoreClip, jobs: Iterable[PendingClip], *, seconds: float, clips_per_task: int, max_tasks: int
+    store_clip: StoreClip, clips: Iterable[PendingClip], *, seconds: float, count: int
 ) -> Generator[ClipResult, None, None]:
-    task = ray.remote(num_cpus=1, max_retries=TASK_RETRIES, scheduling_strategy="SPREAD")(_decode_chunk)
-    chunks, running = _chunks(jobs, clips_per_task), list[ray.ObjectRef]()
-    try:
-        while True:
-            running += [task.remote(store_clip, chunk, seconds) for chunk in islice(chunks, max_tasks - len(running))]
-            if not running:
-                return
-            (done,), running = ray.wait(running, num_returns=1)
-            yield from ray.get(done)
-    except RayTaskError as error:
-        # The original exception, without the wrapper that holds its remote traceback.
-        raise error.cause from None
-    except RayError as error:
-        raise ClusterError(
-            f"the frame store could not be completed: {' '.join(str(error).split())[:300]}; run the command again to "
-            "decode the clips that are missing"
-        ) from None
-    finally:
-        for task_ref in running:
-            ray.cancel(task_ref, force=True)
+    decode = partial(_decode_chunk, store_clip, seconds)
+    yield from run_in_chunks(decode, clips, count=count, purpose="the frame store")
 
 
-def _chunks(jobs: Iterable[PendingClip], size: int) -> Iterator[list[PendingClip]]:
-    source = iter(jobs)
-    while chunk := list(islice(source, size)):
-        yield chunk
-
-
-def _decode_chunk(store_clip: StoreClip, chunk: list[PendingClip], seconds: float) -> list[ClipResult]:
+def _decode_chunk(store_clip: StoreClip, seconds: float, chunk: list[PendingClip]) -> list[ClipResult]:
     """Decode on a node, in one process that is replaced when a clip crashes it."""
     return list(decode_locally(store_clip, chunk, workers=1, seconds=seconds))

@@ -29,6 +29,7 @@ def check_consistent(sweep: SweepConfig) -> None:
     check_frozen_statistics(sweep)
     _check_search(sweep)
     _check_balance(sweep)
+    _check_stored_views(sweep)
 
 
 def _check_names(sweep: SweepConfig) -> None:
@@ -109,4 +110,12 @@ def _check_balance(sweep: SweepConfig) -> None:
         raise ValueError(
             "space.balanced_and_weighted=leave-out does not work with search.algorithm=optuna: list one loss or one "
             "sampler, or set it to try"
+        )
+
+
+def _check_stored_views(sweep: SweepConfig) -> None:
+    stored = any(train.stored_views for subspace in sweep.subspaces() for train in sweep.train_configs(subspace))
+    if stored and "://" in sweep.store.dir:
+        raise ValueError(
+            "train.stored_views can't keep features in a bucket: set store.dir to a folder that all nodes mount"
         )

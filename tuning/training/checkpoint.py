@@ -25,6 +25,7 @@ from torch import nn
 
 from data.files import file_sha256
 from data.video.decode import DecodeSettings
+from models.clip_model import ClipModel
 from models.ensemble import Ensemble
 from models.registry import build_model
 from tuning.config.trial_config import TrialConfig
@@ -193,14 +194,14 @@ def load_model(folder: Path) -> tuple[nn.Module, Manifest]:
     return model, manifest
 
 
-def load_models(folder: Path) -> tuple[list[nn.Module], Manifest]:
+def load_models(folder: Path) -> tuple[list[ClipModel], Manifest]:
     """Rebuild the model of each fold on the CPU, and return them with the manifest.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
     """
     manifest = verify_checkpoint(folder)
-    models: list[nn.Module] = [
+    models = [
         build_model(
             manifest.trial.arch,
             manifest.trial.options,

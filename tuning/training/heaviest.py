@@ -30,14 +30,23 @@ def heaviest_trials(sweep: SweepConfig) -> list[TrialConfig]:
 def _estimate(sweep: SweepConfig, subspace: Subspace, train: TrainConfig) -> tuple[float, TrialConfig]:
     """Return the largest trial of a subspace with these training settings, and its load relative to others."""
     choice = {axis: _largest(values) for axis, values in subspace.axes.items() if not axis.startswith(TRAIN_PREFIX)}
-    choice |= {"weights": "none", "sampler": "imbalanced", "loss": "plain", "lr": 1e-6}
+    # Weights change neither memory nor time, but stored features are those of one set of weights.
+    weights = "none" if train.stored_views is None else choice["weights"]
+    choice |= {"weights": weights, "sampler": "imbalanced", "loss": "plain", "lr": 1e-6}
     # Compiling takes minutes.
     uncompiled = train.model_copy(update={"compile": False})
     trial = TrialConfig.from_choice(sweep, choice).model_copy(update={"train": uncompiled})
     pixels = trial.train.max_micro_batch * trial.num_frames * trial.train.size**2
-    # A frozen backbone saves no activations for the backward pass.
-    saved = 1.0 if train.trainable == "all" or train.unfreeze_every else 0.2 if train.trainable == "head" else 0.5
-    return pixels * saved * (0.4 if train.checkpoint_activations else 1.0), trial
+    return pixels * _activation_share(train), trial
+
+
+def _activation_share(train: TrainConfig) -> float:
+    """Return roughly which share of a forward pass's activations the backward pass needs."""
+    if train.stored_views is not None:
+        return 0.001
+    # A frozen backbone saves no activations.
+    share = 1.0 if train.trainable == "all" or train.unfreeze_every else 0.2 if train.trainable == "head" else 0.5
+    return share * (0.4 if train.checkpoint_activations else 1.0)
 
 
 def _largest(values: Sequence[_T] | LogRange) -> _T | float:

@@ -7,16 +7,14 @@ import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
+from torch.utils.data import Subset
 
-from data.loading.augment import Augment
-from data.loading.loaders import BATCHES_AHEAD, Batch, EvalDataset, TrainDataset, eval_loader, train_loader
+from data.loading.loaders import BATCHES_AHEAD, Batch, ClipDataset, eval_loader, train_loader
 from data.loading.sampling import EpochSampler
-from data.loading.transforms import Normalise
 from data.store.build_report import LabelledFrames
-from models.registry import ARCHITECTURES
 from tuning.config.trial_config import TrialConfig
 from tuning.training.epoch import predict, train_one_epoch
-from tuning.training.fold import FoldTraining, augmentation_settings, build_fold, initial_model, num_loader_workers
+from tuning.training.fold import FoldTraining, batch_transforms, build_fold, initial_model, num_loader_workers
 from tuning.training.precision import choose_precision
 from tuning.training.process_memory import private_memory
 from tuning.training.trial_data import FoldClips, TrialData
@@ -42,15 +40,13 @@ class ProfileTrainer:
         self.loader_workers = num_loader_workers(trial.train, device, cpus)
         self.loader_memory = 0
         """Most bytes that a loader process has added so far."""
-        arch = ARCHITECTURES[trial.arch]
-        self.normalise = Normalise(arch.mean, arch.std).to(device)
-        self.augment = Augment(self.normalise, len(data.classes), augmentation_settings(trial.train))
+        self.normalise, self.augment = batch_transforms(trial, len(data.classes), device)
         self.folds = [
             build_fold(
                 trial,
                 data,
                 fold,
-                initial_model(trial, data, fold).to(device),
+                initial_model(trial, data, fold),
                 device=device,
                 precision=self.precision,
                 loader_workers=self.loader_workers,
@@ -78,21 +74,18 @@ class ProfileTrainer:
         """Train one step of `clips` clips."""
         training = self.folds[fold]
         dataset = training.train_batches.dataset
-        assert isinstance(dataset, TrainDataset)
-        sampler = EpochSampler([clip.label for clip in dataset.clips[:clips]], "imbalanced", seed=0)
-        batches = train_loader(dataset, sampler, batch_size=clips, workers=0, pin_memory=False)
+        assert isinstance(dataset, ClipDataset)
+        few = dataset.first(clips)
+        sampler = EpochSampler([clip.label for clip in few.clips], "imbalanced", seed=0)
+        batches = train_loader(few, sampler, batch_size=clips, workers=0, pin_memory=False)
         self._train(training, batches, clips)
 
     def validate_clips(self, clips: int) -> None:
         """Validate the first fold on `clips` clips in one batch."""
-        full_dataset = self.folds[0].val_batches.dataset
-        dataset = EvalDataset(
-            self.data.folds[0].val[:clips],
-            self.data.store(),
-            selection=self.trial.frame_selection(),
-            transform=full_dataset.dataset.transform,  # type: ignore[attr-defined]
-        )
-        self._predict(eval_loader(dataset, batch_size=clips, workers=0, pin_memory=False))
+        part = self.folds[0].val_batches.dataset
+        assert isinstance(part, Subset)
+        assert isinstance(part.dataset, ClipDataset)
+        self._predict(eval_loader(part.dataset.first(clips), batch_size=clips, workers=0, pin_memory=False))
 
     def _train(self, training: FoldTraining, batches: Iterable[Batch], micro_batch: int) -> int:
         # In the last epoch every stage trains that ever does.

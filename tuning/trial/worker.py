@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,6 @@ from torch import nn
 
 from data.loading.augment import Augment
 from data.loading.sampling import derived_seed
-from data.loading.transforms import Normalise
-from models.registry import ARCHITECTURES
 from tuning.config.trial_config import TrialConfig
 from tuning.training.checkpoint import (
     Manifest,
@@ -35,7 +34,7 @@ from tuning.training.epoch import DivergenceError, EpochTotals, predict, to_devi
 from tuning.training.epoch_metrics import epoch_metrics
 from tuning.training.fold import (
     FoldTraining,
-    augmentation_settings,
+    batch_transforms,
     build_fold,
     configure_torch,
     initial_model,
@@ -147,23 +146,23 @@ def _prepare(trial: TrialConfig, data: TrialData, cpus: int, checkpoint: Path | 
         models = load_models(checkpoint)[0]
     else:
         models = [initial_model(trial, data, fold) for fold in range(len(data.folds))]
-    arch = ARCHITECTURES[trial.arch]
-    normalise = Normalise(arch.mean, arch.std).to(device)
+    normalise, augment = batch_transforms(trial, len(data.classes), device)
     state = _TrialState(
         trial=trial,
         data=data,
         device=device,
         precision=precision,
         normalise=normalise,
-        augment=Augment(normalise, len(data.classes), augmentation_settings(trial.train)),
+        augment=augment,
         micro_batch=trial.train.max_micro_batch,
         folds=[
             build_fold(
                 trial,
                 data,
                 fold,
+                model,
                 # Not wrapped in DDP: the training loop averages the gradients of all workers itself.
-                ray.train.torch.prepare_model(model, parallel_strategy=None),
+                place=partial(ray.train.torch.prepare_model, parallel_strategy=None),
                 device=device,
                 precision=precision,
                 loader_workers=num_loader_workers(trial.train, device, cpus),
@@ -282,7 +281,7 @@ def _save(state: _TrialState, folder: Path) -> None:
     save_checkpoint(
         folder,
         manifest,
-        [learner.eval_model for learner in learners],
+        [fold.checkpoint_model() for fold in state.folds],
         [learner.state() for learner in learners],
         state.validation,
         state.earlier,

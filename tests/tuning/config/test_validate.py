@@ -108,6 +108,9 @@ def test_balanced_sampler_with_weighted_loss_needs_balanced_and_weighted() -> No
         (["train.trainable=head", "train.frozen_statistics=true"], "frozen_statistics has no effect if only the head"),
         (["train.trainable=head", "train.checkpoint_activations=true"], "checkpoint_activations has no effect"),
         (["train.trainable=head", "train.unfreeze_every=14"], "unfreeze_every (14) has no effect on trials of 14"),
+        (["train.stored_views=4"], "stored_views needs a backbone that stays frozen: set trainable to head"),
+        (["train.trainable=head", "train.unfreeze_every=2", "train.stored_views=4"], "stored_views needs a backbone"),
+        (["train.trainable=head", "train.stored_views=4", "train.mixup=0.2"], "mixup mixes frames, which stored_views"),
         (["train.batch_size=1", "train.mixup=0.2"], "mixup has no effect on batches of one clip"),
         (["train.batch_size=1", "train.cutmix=1"], "cutmix has no effect on batches of one clip"),
         (["train.min_span=0.5", "space.selection=dense"], "train.min_span has no effect on dense frames"),
@@ -224,3 +227,14 @@ def test_dense_window_must_fit_into_the_stored_frames() -> None:
         ConfigError, match="16 dense frames at train.stride=2 span 31 stored frames.*set store.frames=31"
     ):
         load_config(CONFIGS / "demo.yaml", [*dense, "train.stride=2"])
+
+
+def test_features_in_a_bucket_are_refused() -> None:
+    settings = {
+        "models": {"c3d": {"weights": "c3d.pt"}},
+        "space": {"arch": "c3d"},
+        "train": {"trainable": "head", "stored_views": 2},
+        "store": {"dir": "s3://bucket/frames", "local": "frames"},
+    }
+    with pytest.raises(ConfigError, match="stored_views can't keep features in a bucket: set store.dir to a folder"):
+        parse_config(settings)

@@ -29,6 +29,10 @@ class TrainConfig(Settings):
     unfreeze_every: int | None = Field(None, ge=1)
     """Unfreeze one more stage every this many epochs, the last stage first (gradual unfreezing, arXiv 1801.06146).
     `null`: what is frozen stays frozen."""
+    stored_views: int | None = Field(None, ge=1)
+    """Compute the features of a frozen backbone once, before the trials, for this many augmented views of each clip and
+    one view for validation. Each epoch draws one of them per training clip. All trials share the features, also those
+    of later sweeps. Only with `trainable: head`. `null`: compute them in each epoch, with new augmentation."""
     backbone_lr: float = Field(1.0, gt=0)
     """Learning rate of the backbone as a multiple of the head's, which is `space.lr`."""
     frozen_statistics: bool = False
@@ -122,6 +126,19 @@ class TrainConfig(Settings):
                         f"{name} has no effect if only the head trains: set trainable to all or to a number of "
                         "stages, set unfreeze_every, or leave it out"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _features_can_be_stored(self) -> TrainConfig:
+        if self.stored_views is None:
+            return self
+        if self.trainable != "head" or self.unfreeze_every is not None:
+            raise ValueError(
+                "stored_views needs a backbone that stays frozen: set trainable to head and leave unfreeze_every out"
+            )
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name):
+                raise ValueError(f"{name} mixes frames, which stored_views doesn't keep: leave one of them out")
         return self
 
     @model_validator(mode="after")
