@@ -76,9 +76,11 @@ def _no_trial_fits(slot: Slot, nodes: Sequence[NodeResources]) -> str:
     if slot.memory is not None:
         largest_memory = f" and {max(node.memory for node in nodes) / 1e9:.3g} GB for workers"
         memory_setting = ", resources.memory"
+    no_gpu = slot.gpus > 0 and not any(node.gpus for node in nodes)
+    without_gpu = "set resources.gpus=0 to train without a GPU, " if no_gpu else ""
     return (
         f"no trial fits: it takes {slot.summary}, the largest node has {max(node.cpus for node in nodes):g} CPU and "
-        f"{max(node.gpus for node in nodes):g} GPU{largest_memory}; lower resources.cpus, resources.gpus"
+        f"{max(node.gpus for node in nodes):g} GPU{largest_memory}; {without_gpu}lower resources.cpus, resources.gpus"
         f"{memory_setting} or resources.workers, or set resources.max_concurrent if more nodes will join"
     )
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ import torch
 
 from data.store.estimate import estimate_stored_bytes
 from models.registry import build_model
+from tuning.config.schema.train import TrainConfig
 from tuning.config.sweep_config import SweepConfig
-from tuning.config.trial_config import TrialConfig
 from tuning.errors import ConfigError
 from tuning.prepare.clips import ScannedData
 from tuning.prepare.outputs import nearest_folder
@@ -24,6 +24,8 @@ from tuning.training.heaviest import heaviest_trials
 
 _KEPT_CHECKPOINTS = 3
 """Checkpoints that a trial leaves: the best two and the latest."""
+_CHAMPION_COPIES = 4
+"""Copies of its weights, at most: in the run folder, and in MLflow as a checkpoint and as an exported graph."""
 _BYTES_PER_VALUE = 4
 
 
@@ -48,13 +50,16 @@ def disk_needs(scanned: ScannedData, config: SweepConfig, max_concurrent: int) -
         config: the settings.
         max_concurrent: trials that run concurrently, each of which writes a checkpoint to a temporary folder first.
     """
-    sizes = _checkpoint_sizes(config, scanned)
+    weights = _weight_bytes(config, scanned)
+    sizes = _checkpoint_sizes(config, weights)
     kept = min(_KEPT_CHECKPOINTS, config.train.epochs)
+    runs_dir = Path(config.runs_dir)
     checkpoints = f"checkpoints of {count_noun(len(sizes), 'trial')}"
     being_written = max(sizes) * min(max_concurrent, len(sizes))
     return [
         *_frame_needs(scanned, config),
-        DiskNeed(checkpoints, "runs_dir", Path(config.runs_dir), sum(sizes) // 2, kept * sum(sizes)),
+        DiskNeed(checkpoints, "runs_dir", runs_dir, sum(sizes) // 2, kept * sum(sizes)),
+        DiskNeed("the champion", "runs_dir", runs_dir, 0, _CHAMPION_COPIES * max(weights.values())),
         DiskNeed("checkpoints being written", "TMPDIR", Path(tempfile.gettempdir()), max(sizes) // 2, being_written),
     ]
 
@@ -70,12 +75,21 @@ def _frame_needs(scanned: ScannedData, config: SweepConfig) -> list[DiskNeed]:
     return [*root, DiskNeed(f"copies of the {what}", "store.local", Path(config.store.local), frames // 2, frames)]
 
 
-def _checkpoint_sizes(config: SweepConfig, scanned: ScannedData) -> list[int]:
-    """Return the bytes of one checkpoint of each trial, taking the largest trial of its architecture."""
-    folds = scanned.split.folds if scanned.split is not None else config.data.folds
-    by_arch = {
-        trial.arch: _checkpoint_bytes(trial, scanned.num_classes) * max(1, folds) for trial in heaviest_trials(config)
-    }
+def _weight_bytes(config: SweepConfig, scanned: ScannedData) -> dict[str, int]:
+    """Return for each architecture the bytes of the weights of all folds of its largest trial."""
+    folds = max(1, scanned.split.folds if scanned.split is not None else config.data.folds)
+    found = {}
+    for trial in heaviest_trials(config):
+        sizes = {"num_frames": trial.num_frames, "size": trial.train.size}
+        with torch.device("meta"):
+            model = build_model(trial.arch, trial.options, num_classes=scanned.num_classes, **sizes)
+        found[trial.arch] = folds * _BYTES_PER_VALUE * sum(parameter.numel() for parameter in model.parameters())
+    return found
+
+
+def _checkpoint_sizes(config: SweepConfig, weights: Mapping[str, int]) -> list[int]:
+    """Return the bytes of one checkpoint of each trial, from those of the weights of its architecture."""
+    by_arch = {trial.arch: _copies(trial.train) * weights[trial.arch] for trial in heaviest_trials(config)}
     if config.search.trials is None:
         archs = [choice["arch"] for choice in config.choices() or ()]
     else:
@@ -85,16 +99,11 @@ def _checkpoint_sizes(config: SweepConfig, scanned: ScannedData) -> list[int]:
     return [*(by_arch[arch] for arch in archs), *[max(by_arch.values())] * repeated]
 
 
-def _checkpoint_bytes(trial: TrialConfig, num_classes: int) -> int:
-    train = trial.train
-    with torch.device("meta"):
-        model = build_model(
-            trial.arch, trial.options, num_classes=num_classes, num_frames=trial.num_frames, size=train.size
-        )
+def _copies(train: TrainConfig) -> int:
+    """Return how many values a checkpoint has for each weight."""
     trains_all = train.trainable == "all" or train.unfreeze_every is not None
     # AdamW keeps two moments of each value that it trains; with an average the trained weights are saved besides it.
-    copies = 1 + (2 if trains_all else 0) + (train.ema is not None)
-    return copies * _BYTES_PER_VALUE * sum(parameter.numel() for parameter in model.parameters())
+    return 1 + (2 if trains_all else 0) + (train.ema is not None)
 
 
 def check_disk_space(needs: Sequence[DiskNeed]) -> list[str]:

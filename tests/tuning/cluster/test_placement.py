@@ -57,7 +57,8 @@ def test_max_concurrent_trials_is_the_number_that_fits(
 
 @pytest.mark.parametrize("resources", [{"cpus": 4}, {"gpus": 1}, {"workers": 3}])
 def test_trial_that_fits_on_no_node_is_refused(resources: dict[str, float]) -> None:
-    with pytest.raises(ClusterError, match="^no trial fits: .* the largest node has 2 CPU and 0 GPU; lower"):
+    remedy = "set resources.gpus=0 to train without a GPU, lower" if resources.get("gpus") else "lower"
+    with pytest.raises(ClusterError, match=f"^no trial fits: .* the largest node has 2 CPU and 0 GPU; {remedy}"):
         slots([LAPTOP], **resources)
 
 
