@@ -2,19 +2,22 @@
 
     python -m benchmarks.refusals
 
-Each command runs in a process of its own, in several rounds after one that isn't counted. The ratio is to `python -c
-pass` in the same round. tests/tuning/test_refusals.py checks that none of the large packages is imported.
+Each command runs in a process of its own, in several rounds after one that isn't counted. CPU time hardly depends on
+what else runs on the machine; the ratio is to `python -c pass` in the same round. tests/tuning/test_refusals.py checks
+that none of the large packages is imported.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.helpers.command_line import argument_parser
 from benchmarks.helpers.tables import markdown_table, ratios, spread
@@ -62,6 +65,13 @@ def make_place(folder: Path) -> None:
         (folder / name).touch()
 
 
+class RefusalTime(NamedTuple):
+    """How long a command takes, and how long it computes."""
+
+    wall: float
+    cpu: float
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a Markdown table with a row per command."""
     parser = argument_parser(__doc__)
@@ -69,32 +79,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         make_place(Path(folder))
-        bare: list[float] = []
-        seconds: dict[tuple[str, ...], list[float]] = {command: [] for command in REFUSED_COMMANDS}
-        for number in range(args.rounds + 1):
-            start = _seconds(["-c", "pass"], folder, code=0)
-            times = {command: _seconds(["-m", *command], folder, code=2) for command in REFUSED_COMMANDS}
-            if number:
-                bare.append(start)
-                for command, value in times.items():
-                    seconds[command].append(value)
+        rounds = [_round(folder) for _ in range(args.rounds + 1)][1:]
+    bare, *commands = zip(*rounds, strict=True)
     rows = [
-        [
-            " ".join(command).replace(f"{PROJECT_FOLDER}/", ""),
-            spread(values, ".2f", "s"),
-            spread(ratios(values, bare), ".0f"),
-        ]
-        for command, values in seconds.items()
+        _row("`python -c pass`", bare, bare),
+        *(_row(" ".join(command), times, bare) for command, times in zip(REFUSED_COMMANDS, commands, strict=True)),
     ]
-    print(markdown_table([["`python -c pass`", spread(bare, ".3f", "s"), "1"], *rows], ["command", "time", "ratio"]))
+    print(markdown_table(rows, ["command", "time", "CPU time", "CPU time / `python -c pass`"]))
 
 
-def _seconds(arguments: Sequence[str], folder: str, *, code: int) -> float:
+def _round(folder: str) -> list[RefusalTime]:
+    refused = [_measure(["-m", *command], folder, code=2) for command in REFUSED_COMMANDS]
+    return [_measure(["-c", "pass"], folder, code=0), *refused]
+
+
+def _row(command: str, times: Sequence[RefusalTime], bare: Sequence[RefusalTime]) -> list[str]:
+    cpu = [each.cpu for each in times]
+    return [
+        command.replace(f"{PROJECT_FOLDER}/", ""),
+        spread([each.wall for each in times], ".2f", "s"),
+        spread(cpu, ".2f", "s"),
+        spread(ratios(cpu, [each.cpu for each in bare]), ".0f"),
+    ]
+
+
+def _measure(arguments: Sequence[str], folder: str, *, code: int) -> RefusalTime:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT_FOLDER)}
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _cpu_of_children()
     done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
     assert done.returncode == code, (arguments, done.stderr.decode())
-    return time.perf_counter() - started
+    return RefusalTime(time.perf_counter() - started, _cpu_of_children() - before)
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

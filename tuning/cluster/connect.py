@@ -50,6 +50,10 @@ def connected(address: str | None, *, verbose: bool, state_api: bool = False) ->
     Raises:
         ClusterError: Ray can't be started or connected to, or the State API does not answer.
     """
+    if address is None and os.pathsep in str(PROJECT):
+        raise ClusterError(
+            f"{str(PROJECT)!r}, the folder of this project, has a {os.pathsep!r}, which splits PYTHONPATH: rename it"
+        )
     options, env = _local_options(state_api) if address is None else ({}, _remote_env(address, state_api))
     try:
         ray.init(

@@ -13,6 +13,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config  # noqa: TID251  Ray has no public check of these files.
 
 from tests.helpers.processes import PROJECT, call_in_new_process
+from tuning.cluster import connect
 from tuning.cluster.address import ClusterError, check_address, use_token_if_required
 from tuning.cluster.connect import connected
 
@@ -21,6 +22,15 @@ from tuning.cluster.connect import connected
 def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(ClusterError, match=address.replace("ray://", "")):
         check_address(address)
+
+
+def test_project_in_a_folder_with_a_colon_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "PROJECT", Path("/home/me/a:b"))
+    with (
+        pytest.raises(ClusterError, match="'/home/me/a:b', the folder of this project, has a ':'"),
+        connected(None, verbose=False),
+    ):
+        pytest.fail("Ray was started")
 
 
 @pytest.fixture

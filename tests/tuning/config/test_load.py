@@ -43,6 +43,7 @@ def test_overrides_are_typed_and_a_single_value_is_a_list_of_one() -> None:
         ("name=a ü", "name is 'a ü': it can't contain ' '"),
         ('name=""', "name is '': it is empty, or ends in a line break"),
         ("tracking.model_name='a:b'", "tracking.model_name is 'a:b': it can't contain ':'"),
+        ("tracking.model_name=a?b", "tracking.model_name is 'a?b': it can't contain '?'"),
     ],
 )
 def test_refused_character_is_named(override: str, message: str) -> None:

@@ -10,8 +10,9 @@ from tuning.config.redact import TRACKING_URI_VARIABLE, redact_uri
 from tuning.config.schema.base import Settings
 
 _ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
-_MODEL_NAME = r"^[^/:\\'\"`\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
-"""What MLflow accepts, without the quotes that would end a name in its search filters."""
+_MODEL_NAME = r"^[^/:?\\'\"`\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
+"""What MLflow accepts, without the quotes that would end a name in its search filters, and the `?` that would end it
+in `models:/NAME/VERSION`."""
 
 
 class TrackingConfig(Settings):
