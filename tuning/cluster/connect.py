@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from tuning.cluster.address import ClusterError
-from tuning.cluster.local_ray import provide_token, ray_folder
+from tuning.cluster.local_ray import local_address, provide_token, ray_folder
 from tuning.cluster.submitted_job import working_dir_copy
 from tuning.errors import error_line
 from tuning.ports import find_free_port
@@ -79,6 +79,7 @@ def _local_options(state_api: bool) -> tuple[dict[str, Any], dict[str, str]]:
     options = {
         "include_dashboard": state_api,
         "_temp_dir": str(ray_folder()),
+        "_node_ip_address": local_address(ray.util.get_node_ip_address()),
         "_system_config": {"worker_maximum_startup_concurrency": 32},
     }
     provide_token()

@@ -1,10 +1,11 @@
-"""What Ray needs to start on this machine: a folder that its sockets fit into, and a token."""
+"""What Ray needs to start on this machine: a folder that its sockets fit into, an address, and a token."""
 
 from __future__ import annotations
 
 import glob
 import os
 import secrets
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,8 @@ _MAX_SOCKET_PATH = 107
 """Bytes of a socket's path that Linux allows."""
 _SOCKET = f"session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
 """A path as long as the longest of Ray's sockets in its folder."""
+_LOOPBACK = "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the address that it has found."""
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -40,6 +43,28 @@ def ray_folder() -> Path:
         f"Ray can't be started here: {wanted!r}, the folder for its sockets, {problem}; set RAY_TMPDIR to a folder "
         f"that you can write and whose path has at most {_max_folder_bytes()} bytes"
     )
+
+
+def local_address(found: str) -> str | None:
+    """Return the IP address for Ray's processes on this machine; None if Ray's own choice works.
+
+    Args:
+        found: the address that Ray has found. If it is one of IPv6, its processes don't find each other there.
+
+    Raises:
+        ClusterError: the machine has no IPv4 address, not even 127.0.0.1.
+    """
+    if ":" not in found:
+        return None
+    with socket.socket() as probe:
+        try:
+            probe.bind((_LOOPBACK, 0))
+        except OSError:
+            raise ClusterError(
+                "Ray can't be started here: it needs an IPv4 loopback address, and this machine has none; add it by: "
+                "ip address add 127.0.0.1/8 dev lo"
+            ) from None
+    return _LOOPBACK
 
 
 def provide_token() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tuning.cluster import local_ray
 from tuning.cluster.address import ClusterError
-from tuning.cluster.local_ray import provide_token, ray_folder
+from tuning.cluster.local_ray import local_address, provide_token, ray_folder
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +107,8 @@ def test_token_is_not_provided_where_ray_has_or_stores_one(monkeypatch: pytest.M
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert not token_set()
+
+
+def test_processes_find_each_other_by_ipv4_where_ray_finds_an_ipv6_address() -> None:
+    assert local_address("192.0.2.2") is None
+    assert local_address("fd00::5") == local_address("::1") == "127.0.0.2"
