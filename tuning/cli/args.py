@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from data.errors import DataError
+
 _RUN_HELP = "run folder, such as runs/NAME, or `latest`"
 
 
@@ -21,6 +23,17 @@ def add_data_option(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the run's clips; default: where the sweep read them, or where they were moved to with the run",
     )
+
+
+def check_data_option(data: Path | None) -> None:
+    """Check that `--data` is a folder, before anything that takes seconds to import.
+
+    Raises:
+        DataError: it is not.
+    """
+    if data is not None and not data.is_dir():
+        problem = f"'{data}' is not a folder" if data.exists() else f"no such folder: '{data}'"
+        raise DataError(f"{problem}; give --data DIR, the folder that has the run's clips, one sub-folder per class")
 
 
 def add_champion_options(command: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commandline import Subcommands
-from tuning.cli.args import add_data_option, add_run_option
+from tuning.cli.args import add_data_option, add_run_option, check_data_option
 from tuning.cli.console import averaged_text, shown
 
 
@@ -22,6 +22,7 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.config.run_folder import find_run
 
     run = find_run(str(args.run))
+    check_data_option(args.data)
 
     # These take seconds to import.
     from tuning.evaluation.evaluate import evaluate_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from commandline import Subcommands
-from tuning.cli.args import add_data_option, add_run_option
+from tuning.cli.args import add_data_option, add_run_option, check_data_option
 from tuning.cli.console import shown
 
 
@@ -24,6 +24,7 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.config.run_folder import find_run
 
     run = find_run(str(args.run))
+    check_data_option(args.data)
 
     # This takes seconds to import.
     from tuning.finish import rebuild_report

@@ -38,7 +38,7 @@ def execute(args: argparse.Namespace) -> int:
     database = database_file(uri)
     if database is not None and not database.is_file():
         raise ConfigError(f"no runs in {str(args.runs)!r} yet: run a sweep first, or give --runs DIR")
-    if database is not None and needs_relocation(database):
+    if database is not None and needs_relocation(database, runs):
         remedy = f"python -m tuning relocate --runs {shlex.quote(str(args.runs))}"
         print(f"note: artifacts are recorded where they were before the runs were moved or copied; run: {remedy}")
     print(f"MLflow at {page_address(args.host, args.port)} (Ctrl-C ends it)", flush=True)

@@ -28,7 +28,7 @@ class Move:
         It is the move of the topmost folder that can have been moved: `/a/project/runs/x`, now `/b/runs/x`, was moved
         with `/a/project`, which is now `/b`.
         """
-        if recorded == present or _is_same(recorded, present):
+        if is_same_path(recorded, present):
             return None
         old, new = recorded, present
         while old.name == new.name and len(old.parts) > 2 and len(new.parts) > 2:
@@ -80,6 +80,7 @@ def _folder_of_clips(recorded: str, move: Move, split: Path) -> str:
     return move.locate(recorded)
 
 
-def _is_same(recorded: Path, present: Path) -> bool:
-    # The folder of another user, to which this one has no access, is not the same.
-    return os.path.exists(recorded) and os.path.exists(present) and os.path.samefile(recorded, present)
+def is_same_path(one: Path, other: Path) -> bool:
+    """Whether two paths are the same or lead to the same file or folder."""
+    # A folder of another user, to which this one has no access, does not exist for it.
+    return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))

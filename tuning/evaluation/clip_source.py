@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +51,6 @@ class ClipSource:
         present = self.present(paths)
         if present and (len(present) == len(paths) or not self.given):
             return
-        if self.given and not self.folder.is_dir():
-            raise DataError(f"no such folder: '{self.folder}'; give the folder that has the run's clips now")
         missing = next(path for path in paths if path not in set(present))
         recorded = f" nor in '{self.recorded}'" if self.moved and not self.given else ""
         raise DataError(
@@ -109,19 +107,20 @@ def open_clip_source(
     """
     recorded = run.read_recorded_config()
     source = Path(data).absolute() if data is not None else Path(config.data.dir)
-    with tempfile.TemporaryDirectory(prefix="frames-") as temporary:
-        settings = _usable_store(run, config.store, recorded.store, temporary)
-        store = settings.open(decode)
-        yield ClipSource(source, Path(recorded.data.dir), data is not None, store, settings)
+    with ExitStack() as stack:
+        settings = _usable_store(run, config.store, recorded.store)
+        if settings is None:
+            print(f"note: the frame store {config.store.dir!r} is gone: frames are decoded into a temporary folder")
+            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="frames-"))
+            settings = config.store.model_copy(update={"dir": temporary, "local": None})
+        yield ClipSource(source, Path(recorded.data.dir), data is not None, settings.open(decode), settings)
 
 
-def _usable_store(run: RunFolder, present: StoreConfig, recorded: StoreConfig, temporary: str) -> StoreConfig:
-    """Return the settings of the frame store: in a temporary folder if the run was moved away and the store is gone."""
+def _usable_store(run: RunFolder, present: StoreConfig, recorded: StoreConfig) -> StoreConfig | None:
+    """Return the settings of the frame store; None if the run was moved away from it and it is gone."""
     if present.in_bucket or run.find_move() is None:
         return present
-    gone = present.dir == recorded.dir and not Path(present.dir).is_dir()
-    if gone:
-        print(f"note: the frame store {present.dir!r} is gone: frames are decoded into a temporary folder", flush=True)
-        return present.model_copy(update={"dir": temporary, "local": None})
+    if present.dir == recorded.dir and not Path(present.dir).is_dir():
+        return None
     has_local = present.local is not None and Path(present.local).is_dir()
     return present.model_copy(update={"local": present.local if has_local else None})

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from tuning.config.move import is_same_path
 from tuning.config.run_folder import RunFolder
 
 DATABASE = "mlflow.db"
@@ -32,6 +33,23 @@ def local_path(location: str) -> Path | None:
     return Path(location) if location.startswith("/") else None
 
 
+def present_database(run: RunFolder, recorded: Path) -> Path | None:
+    """Return where the database of a run is now; None if the run is a copy without a database of its own.
+
+    Args:
+        run: the run.
+        recorded: where the database was when the sweep started.
+    """
+    move = run.find_move()
+    if move is None:
+        return recorded
+    moved = move.apply(recorded)
+    if os.path.exists(move.undo(run.path) / run.config.name):
+        return moved if moved != recorded and moved.is_file() else None
+    # A run that was moved alone was moved away from its database.
+    return moved if moved.is_file() else recorded
+
+
 def artifact_folder(database: Path, run_id: str) -> Path | None:
     """Return the folder with the artifacts of an MLflow run's experiment; None if they are not on a local disk.
 
@@ -48,14 +66,15 @@ def artifact_folder(database: Path, run_id: str) -> Path | None:
     return None if path is None else path.parent.parent
 
 
-def former_places(database: Path, seconds_to_wait: float = 5.0) -> list[Path]:
-    """Return the folders of runs from which the runs beside a database were moved or copied, by its records.
+def former_places(database: Path, runs_dir: Path, seconds_to_wait: float = 5.0) -> list[Path]:
+    """Return the folders from which the runs of a folder were moved or copied, by the records of their database.
 
     The database may have artifacts of other folders of runs too: a former place is one whose artifacts are here now, or
     one that is gone and that a run here names.
 
     Args:
         database: the file.
+        runs_dir: the folder in which the runs are now.
         seconds_to_wait: how long to wait for another process that writes to it.
 
     Raises:
@@ -68,10 +87,10 @@ def former_places(database: Path, seconds_to_wait: float = 5.0) -> list[Path]:
         [path for (location,) in rows if location and (path := local_path(location)) is not None]
         for rows in (experiments, runs)
     )
-    here, named = database.parent / ARTIFACTS, _places_in_settings(database.parent)
+    here, named = runs_dir / ARTIFACTS, _places_in_settings(runs_dir)
     found = []
     for folder in folders:
-        if folder.name != ARTIFACTS or is_same_folder(folder, here):
+        if folder.name != ARTIFACTS or is_same_path(folder, here):
             continue
         below = [path.relative_to(folder) for path in of_runs if path.is_relative_to(folder)]
         gone = not os.path.exists(folder) and folder.parent in named
@@ -84,11 +103,6 @@ def _places_in_settings(runs_dir: Path) -> set[Path]:
     """Return the folders in which the runs of a folder were when their sweeps ran, if that was elsewhere."""
     runs = [RunFolder(file.parent) for file in runs_dir.glob("*/config.yaml")]
     return {move.undo(run.path).parent for run in runs if (move := run.find_move()) is not None}
-
-
-def is_same_folder(one: Path, other: Path) -> bool:
-    """Whether two paths are the same or lead to the same folder."""
-    return one == other or (os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
 
 
 def _open_for_reading(database: Path, seconds_to_wait: float = 5.0) -> sqlite3.Connection:

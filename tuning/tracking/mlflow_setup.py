@@ -48,8 +48,8 @@ def check_accepts_sweep(tracking: TrackingConfig, runs_dir: Path) -> Path | None
     file = database_file(uri)
     if file is not None and not (file.exists() and file.stat().st_size):
         return _artifact_folder(runs_dir)
-    if file is not None and needs_relocation(file):
-        remedy = f"python -m tuning relocate --runs {shlex.quote(str(file.parent))}"
+    if file is not None and needs_relocation(file, runs_dir):
+        remedy = f"python -m tuning relocate --runs {shlex.quote(str(runs_dir))}"
         raise TrackingError(
             f"{file} records artifacts where they were before the runs were moved or copied, and a sweep would write "
             f"there; run: {remedy}"

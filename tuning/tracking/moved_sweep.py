@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+from tuning.config.move import is_same_path
 from tuning.config.run_folder import RunFolder
-from tuning.tracking.local_database import ARTIFACTS, artifact_folder, database_uri, is_same_folder
+from tuning.tracking.local_database import ARTIFACTS, artifact_folder, database_uri, present_database
 from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.server import database_file
 
@@ -21,17 +21,13 @@ def load_sweep(run: RunFolder) -> tuple[MlflowSweep, str]:
     created if it is gone, and it is not written if that would write to what the run was copied from, or into the
     folder from which the artifacts were moved.
     """
-    sweep, move = MlflowSweep.load(run.tracking), run.find_move()
+    sweep = MlflowSweep.load(run.tracking)
     recorded = database_file(sweep.uri)
     if recorded is None:
         return sweep, ""
-    database = recorded if move is None else move.apply(recorded)
-    original = None if move is None else move.undo(run.path)
-    if original is not None and os.path.exists(original / run.config.name):
-        if database == recorded or not database.is_file():
-            return sweep, f"the run is a copy of {str(original)!r}, whose records stay as they are"
-    elif not database.is_file():
-        database = recorded  # The run was moved away from its database.
+    database = present_database(run, recorded)
+    if database is None:
+        return sweep, "the run is a copy, and the records of the original stay as they are"
     if database != recorded:
         sweep = replace(sweep, uri=database_uri(database))
     return sweep, _why_not_writable(database, sweep.parent_run_id, run, moved=database != recorded)
@@ -47,9 +43,9 @@ def _why_not_writable(database: Path, run_id: str, run: RunFolder, *, moved: boo
     except sqlite3.Error as error:
         return f"it can't be read: {error}"
     here = (run.path.parent / ARTIFACTS, database.parent / ARTIFACTS)
-    if artifacts is None or any(is_same_folder(artifacts, folder) for folder in here):
+    if artifacts is None or any(is_same_path(artifacts, folder) for folder in here):
         return ""
     if not moved and artifacts.is_dir():
         return ""
-    remedy = f"python -m tuning relocate --runs {shlex.quote(str(database.parent))}"
+    remedy = f"python -m tuning relocate --runs {shlex.quote(str(run.path.parent))}"
     return f"its artifacts are recorded in {str(artifacts)!r}, from where the run was moved or copied; run: {remedy}"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from tuning.config.move import Move
 from tuning.config.run_folder import RunFolder
-from tuning.tracking.local_database import DATABASE, former_places, local_path
+from tuning.tracking.local_database import DATABASE, former_places, local_path, present_database
+from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.outbox import Outbox
-from tuning.tracking.server import TrackingError
+from tuning.tracking.server import TrackingError, database_file
 
 _LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -21,7 +22,6 @@ _LOCATIONS = (
     ("logged_models", "artifact_location"),
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
-    ("trace_tags", "value"),
 )
 """Tables and columns in which MLflow keeps where artifacts are. A model's source is a location or another model."""
 
@@ -39,7 +39,7 @@ class Relocation:
 
 
 def relocate(runs_dir: Path, seconds_to_wait: float = 5.0) -> Relocation:
-    """Make the records of artifacts in `mlflow.db` point to the folder in which the database is, all or none of them.
+    """Make the records of artifacts in the database of runs point to the folder in which the runs are, all or none.
 
     Only records of artifacts below the folder that was moved are changed, and not those of artifacts that are still
     there and not here. Parameters and the clips' dataset stay: they say how a run was made.
@@ -52,17 +52,19 @@ def relocate(runs_dir: Path, seconds_to_wait: float = 5.0) -> Relocation:
         OutboxLocked: a process works on one of the runs.
         TrackingError: there is no such database, or it can't be written or is in use.
     """
-    database = Path(os.path.abspath(runs_dir)) / DATABASE
-    if not database.is_file():
+    place = Path(os.path.abspath(runs_dir))
+    runs = [RunFolder(file.parent) for file in sorted(place.glob("*/mlflow.json"))]
+    database = _find_database(place, runs)
+    if database is None:
         raise TrackingError(
             f"no {DATABASE} in {str(runs_dir)!r}: give --runs DIR, the folder of the runs (those that a server records "
             "need no relocation)"
         )
     try:
         with ExitStack() as locks:
-            for file in sorted(database.parent.glob("*/mlflow.json")):
-                locks.enter_context(Outbox(RunFolder(file.parent).outbox).lock())
-            return _relocate(database, seconds_to_wait)
+            for run in runs:
+                locks.enter_context(Outbox(run.outbox).lock())
+            return _relocate(database, place, seconds_to_wait)
     except (sqlite3.Error, OSError) as error:
         raise TrackingError(
             f"{database} can't be changed ({error}): end every process that uses it, such as a sweep or the MLflow UI, "
@@ -70,9 +72,21 @@ def relocate(runs_dir: Path, seconds_to_wait: float = 5.0) -> Relocation:
         ) from None
 
 
-def _relocate(database: Path, seconds_to_wait: float) -> Relocation:
-    places = former_places(database, seconds_to_wait)
-    moves = [move for place in places if (move := Move.between(place, database.parent)) is not None]
+def _find_database(runs_dir: Path, runs: Sequence[RunFolder]) -> Path | None:
+    """Return the database beside the runs or, if there is none, the one that their settings named."""
+    if (runs_dir / DATABASE).is_file():
+        return runs_dir / DATABASE
+    for run in runs:
+        recorded = database_file(MlflowSweep.load(run.tracking).uri)
+        database = None if recorded is None else present_database(run, recorded)
+        if database is not None and database.is_file():
+            return database
+    return None
+
+
+def _relocate(database: Path, runs_dir: Path, seconds_to_wait: float) -> Relocation:
+    places = former_places(database, runs_dir, seconds_to_wait)
+    moves = [move for place in places if (move := Move.between(place, runs_dir)) is not None]
     changed, left = 0, list[Path]()
     with closing(sqlite3.connect(database, timeout=seconds_to_wait, isolation_level=None)) as connection:
         # Closing the connection before the commit undoes everything.
@@ -102,9 +116,9 @@ def _moved_locations(locations: Sequence[str], moves: Sequence[Move]) -> Iterato
             yield location, old, new
 
 
-def needs_relocation(database: Path) -> bool:
-    """Whether a database records artifacts where they were before the runs were moved or copied."""
+def needs_relocation(database: Path, runs_dir: Path) -> bool:
+    """Whether a database records artifacts where they were before the runs were moved or copied to a folder."""
     try:
-        return bool(former_places(database))
+        return bool(former_places(database, runs_dir))
     except sqlite3.Error:
         return False

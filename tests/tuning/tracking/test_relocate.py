@@ -14,8 +14,12 @@ from mlflow.tracking._tracking_service import utils as mlflow_utils
 from tests.helpers.registered_models import finished_run
 from tests.helpers.small_models import one_seed_one_thread
 from tuning.__main__ import main
+from tuning.config.load import save_config
+from tuning.config.paths import change_paths
 from tuning.config.run_folder import RunFolder
+from tuning.config.schema.tracking import TrackingConfig
 from tuning.errors import TuningError
+from tuning.tracking.mlflow_setup import check_accepts_sweep
 from tuning.tracking.mlflow_sweep import MlflowSweep
 from tuning.tracking.outbox import Outbox
 from tuning.tracking.relocate import needs_relocation, relocate
@@ -40,8 +44,10 @@ def copy(original: RunFolder, tmp_path: Path) -> RunFolder:
 
 def as_written_here(run: RunFolder, original: RunFolder) -> None:
     """Make a copied run one that its sweep wrote where it is."""
-    for file in (run.config, run.tracking):
-        file.write_text(file.read_text().replace(str(original.path.parents[1]), str(run.path.parents[1])))
+    before, after = str(original.path.parents[1]), str(run.path.parents[1])
+    config = change_paths(run.read_recorded_config(), lambda path: path.replace(before, after))
+    save_config(config, run.config)
+    run.tracking.write_text(run.tracking.read_text().replace(before, after))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -77,10 +83,10 @@ def test_copy_waits_for_relocate_and_then_writes_to_itself_alone(original: RunFo
     unsent = send(copy)
     assert unsent.startswith("1 events of mlflow.jsonl are not sent to MLflow at sqlite:///")
     assert f"run: python -m tuning relocate --runs '{copy.path.parent}'" in unsent
-    assert needs_relocation(database)
+    assert needs_relocation(database, copy.path.parent)
     done = relocate(copy.path.parent)
     assert (done.places, done.changed, done.left) == ((original.path.parent,), 2, ())
-    assert not needs_relocation(database)
+    assert not needs_relocation(database, copy.path.parent)
     assert relocate(copy.path.parent).changed == 0
     artifacts, default = copy.path.parent / "mlflow-artifacts", Path.cwd() / "mlruns/0"
     assert {name for name in locations(copy) if not name.startswith(artifacts.as_uri())} <= {str(default)}
@@ -114,9 +120,44 @@ def test_copy_of_a_run_alone_does_not_write_to_the_database_of_the_original(
 ) -> None:
     before = contents(original.path.parents[1])
     run = RunFolder(shutil.copytree(original.path, tmp_path / "runs" / original.path.name))
-    assert f"the run is a copy of {str(original.path)!r}, whose records stay as they are" in send(run)
+    assert "the run is a copy, and the records of the original stay as they are" in send(run)
     assert contents(original.path.parents[1]) == before
     assert not (tmp_path / "runs/mlflow.db").exists()
+
+
+def test_new_sweep_waits_for_relocate(copy: RunFolder, original: RunFolder) -> None:
+    runs = copy.path.parent
+    with pytest.raises(TrackingError, match="a sweep would write there; run: python -m tuning relocate"):
+        check_accepts_sweep(TrackingConfig(), runs)
+    relocate(runs)
+    assert check_accepts_sweep(TrackingConfig(), runs) == runs / "mlflow-artifacts"
+
+
+def test_database_elsewhere_is_found_by_the_settings_of_the_runs(original: RunFolder, copy: RunFolder) -> None:
+    relocate(copy.path.parent)
+    database = (copy.path.parent / "mlflow.db").rename(copy.path.parents[1] / "records.db")
+    as_written_here(copy, original)
+    sweep = MlflowSweep.load(copy.tracking)
+    replace(sweep, uri=f"sqlite:///{database}").save(copy.tracking)
+    run = RunFolder(copy.path.parent.rename(copy.path.parents[1] / "results") / copy.path.name)
+    assert f"relocate --runs '{run.path.parent}'" in send(run)
+    assert relocate(run.path.parent).changed == 2
+    assert send(run) == ""
+    assert not copy.path.parent.exists()
+
+
+def test_database_that_a_copy_shares_with_the_original_is_not_changed(
+    original: RunFolder, copy: RunFolder, tmp_path: Path
+) -> None:
+    database = (copy.path.parent / "mlflow.db").rename(tmp_path / "shared.db")
+    as_written_here(copy, original)
+    replace(MlflowSweep.load(copy.tracking), uri=f"sqlite:///{database}").save(copy.tracking)
+    again = RunFolder(shutil.copytree(copy.path.parent, tmp_path / "again/runs") / copy.path.name)
+    before = database.read_bytes()
+    with pytest.raises(TrackingError, match="no mlflow.db in"):
+        relocate(again.path.parent)
+    assert "the run is a copy" in send(again)
+    assert database.read_bytes() == before
 
 
 def test_database_that_is_gone_is_not_created_again(original: RunFolder, copy: RunFolder) -> None:
