@@ -205,7 +205,8 @@ def active_run(uri: str, run_id: str) -> Iterator[None]:
     """
     import mlflow
 
-    before = mlflow.get_tracking_uri()
+    # None removes MLFLOW_TRACKING_URI again, which MLflow sets: a later sweep of this process would be recorded there.
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     client = mlflow_client(uri)
     status = client.get_run(run_id).info.status
     mlflow.set_tracking_uri(uri)

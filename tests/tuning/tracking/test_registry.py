@@ -71,6 +71,7 @@ def test_champion_is_registered_silently_and_its_graph_equals_its_checkpoint(
     assert tuple(capfd.readouterr()) == ("", "")
     assert not [str(warning.message) for warning in caught if "tensor" in str(warning.message)]
     assert "MLFLOW_REGISTRY_URI" not in os.environ, "processes started later would look for models there"
+    assert "MLFLOW_TRACKING_URI" not in os.environ, "sweeps of this process would be recorded there"
 
     version = client.get_model_version_by_alias("silent", "candidate")
     assert (str(version.version), version.run_id) == ("1", sweep.find_trial_runs("lstm")[0].info.run_id)
