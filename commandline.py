@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import locale
 import os
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -56,17 +59,23 @@ def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=f"workout-clips {VERSION}")
 
 
-def run_command(args: argparse.Namespace, *user_errors: type[Exception]) -> int:
+def run_command(args: argparse.Namespace, *user_errors: type[Exception], words: Sequence[str] | None = None) -> int:
     """Run `args.command(args)` and return the exit code.
 
     Args:
         args: the parsed arguments; `args.command` takes them and returns an exit code.
         user_errors: exceptions that the user can fix. Their message is printed on one line, without a traceback.
+        words: what was parsed; default: the arguments of this process.
 
     Returns:
-        The command's own exit code, 2 after one of `user_errors` or a fault of the machine such as a full disk, or 130
-        after Ctrl-C.
+        The command's own exit code, 2 after one of `user_errors`, a fault of the machine such as a full disk or for an
+        empty argument, or 130 after Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Python escapes what is not UTF-8, such as the name of a file, on stderr only.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if empty := _empty_argument(sys.argv[1:] if words is None else words):
+        return _refuse(f"{empty} is empty; is a variable of the shell not set?")
     try:
         return args.command(args)
     except KeyboardInterrupt:
@@ -79,6 +88,19 @@ def run_command(args: argparse.Namespace, *user_errors: type[Exception]) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _refuse(f"{where}{error.strerror}; {_MACHINE_FAULTS[error.errno]}")
+
+
+def _empty_argument(words: Sequence[str]) -> str:
+    """Return the name of the first argument that is empty; empty if none is.
+
+    An empty path would stand for the current folder, and an empty option for its default.
+    """
+    for before, word in pairwise(["", *words]):
+        if not word:
+            return before if before.startswith("--") else "an argument"
+        if word.startswith("--") and word.endswith("=") and word.count("=") == 1:
+            return word[:-1]
+    return ""
 
 
 def _refuse(message: str) -> int:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (demo, audit, groups, split):
         command.add_parser(commands)
-    return run_command(parser.parse_args(argv), DataError)
+    return run_command(parser.parse_args(argv), DataError, words=argv)
 
 
 if __name__ == "__main__":

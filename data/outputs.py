@@ -43,7 +43,7 @@ def check_outputs(outputs: Sequence[OutputFile], inputs: Iterable[str | Path | N
         try:
             _check_output(output, read)
             _check_writable(output.path)
-            if any(output.path.resolve() == other.path.resolve() for other in outputs[:number]):
+            if any(os.path.realpath(output.path) == os.path.realpath(other.path) for other in outputs[:number]):
                 raise DataError(f"two outputs have the path '{output.path}': give each its own")
         except OSError as error:
             raise DataError(f"can't write '{output.path}': {error.strerror}; give another name") from None
@@ -55,7 +55,7 @@ def check_output_folder(folder: Path, outputs: Sequence[OutputFile], inputs: Ite
     Raises:
         DataError: the folder is a file, is that of a run or can't be written, or `check_outputs` refuses a file.
     """
-    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise DataError(f"can't write to '{folder}'; give another folder")
     if _is_run(folder):
@@ -71,6 +71,8 @@ def _check_output(output: OutputFile, inputs: Sequence[Path]) -> None:
         raise DataError(f"'{path}' has the name of a video; give another name for {output.what}")
     if any(_same_file(path, other) for other in inputs):
         raise DataError(f"'{path}' is also an input of this command; give another name for {output.what}")
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"'{path}' is a link that leads nowhere; give another name, or remove it")
     if not path.exists():
         return
     if not path.is_file():
@@ -86,7 +88,7 @@ def _check_output(output: OutputFile, inputs: Sequence[Path]) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
         raise DataError(f"can't write '{path}': '{folder}' is a file")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -13,7 +13,7 @@ from models.errors import ModelError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    return run_command(_parser().parse_args(argv), ModelError)
+    return run_command(_parser().parse_args(argv), ModelError, words=argv)
 
 
 def _parser() -> argparse.ArgumentParser:

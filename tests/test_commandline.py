@@ -44,6 +44,21 @@ def test_user_error_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "error: lr is 0; give a positive number\n")
 
 
+def test_empty_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    args = argparse.Namespace(command=lambda _: 0)
+    for words, name in [(["split", ""], "an argument"), (["--out", ""], "--out"), (["--out="], "--out")]:
+        assert run_command(args, words=words) == 2
+        assert capsys.readouterr().err == f"error: {name} is empty; is a variable of the shell not set?\n"
+    assert run_command(args, words=["train.epochs=3", "--out=a", "--x", "="]) == 0
+
+
+def test_name_that_is_not_utf8_is_printed() -> None:
+    printing = "from commandline import run_command; from argparse import Namespace as N; run_command(N(command=print))"
+    code = printing.replace("print)", "lambda _: print(chr(0xDCFF)) or 0)")
+    done = subprocess.run([sys.executable, "-X", "utf8", "-c", code], cwd=PROJECT, capture_output=True, check=True)
+    assert done.stdout == b"\\udcff\n"
+
+
 def test_interrupt_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_raising(KeyboardInterrupt()) == 130
     assert capsys.readouterr() == ("", "interrupted\n")

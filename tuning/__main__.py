@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     bypass_proxies_for_this_machine()
     _set_missing_home()
-    return run_command(parse(argv), DataError, ModelError, TuningError)
+    return run_command(parse(argv), DataError, ModelError, TuningError, words=argv)
 
 
 def _set_missing_home() -> None:

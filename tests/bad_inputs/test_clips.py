@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
+import io
+import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -213,3 +216,46 @@ def test_predict_refuses_the_option(
     console: Console, finished_run: RunFolder, good: Path, options: list[str], message: str
 ) -> None:
     console.refuses(message, "tuning", "predict", "--run", finished_run.path, good, *options)
+
+
+NAMES = {
+    "not UTF-8": b"a\xff.mp4",
+    "line break": b"a\nb.mp4",
+    "escape": b"\x1b[31m.mp4",
+    "quotes": b"\"a\",'b'.mp4",
+    "comma": b"a,b;c.mp4",
+    "percent": b"a%20b.mp4",
+    "option": b"-rf.mp4",
+    "letters of Japan": "腕立て伏せ.mp4".encode(),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [*((name, "csv") for name in NAMES), ("not UTF-8", "table"), ("not UTF-8", "json"), ("line break", "json")],
+)
+def test_clip_with_an_odd_name_is_answered(
+    console: Console, finished_run: RunFolder, tmp_path: Path, good: Path, name: str, form: str
+) -> None:
+    file = tmp_path / os.fsdecode(NAMES[name])
+    file.write_bytes(good.read_bytes())
+    words = ["tuning", "predict", "--run", finished_run.path, file, f"--format={form}"]
+    console.accepts(*words, "--out=out")
+    text = Path("out").read_text()
+    console.accepts(*words)
+    if form == "json":
+        (answer,) = json.loads(text)
+        assert os.fsencode(answer["clip"]) == os.fsencode(file)
+        assert answer["label"] == "dip"
+    elif form == "csv":
+        assert [row["label"] for row in csv.DictReader(io.StringIO(text, newline=""))] == ["dip"]
+    else:
+        assert " dip " in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_clip_with_an_odd_name_is_one_line(
+    console: Console, finished_run: RunFolder, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / os.fsdecode(NAMES[name])
+    console.refuses("no such file", "tuning", "predict", "--run", finished_run.path, file)

@@ -239,7 +239,7 @@ def test_missing_weights_folder_is_refused(place: Workplace, refused: Refused) -
         [*command, "nowhere"], f"weights_dir '{place.folder}/nowhere' does not exist: give a folder, which 'python -m"
     )
     refused([*command, "small.yaml"], "small.yaml' is a file: give a folder")
-    refused([*command, ""], "weights_dir is ''")
+    refused([*command, ""], "--weights-dir is empty")
     unused = "weights_dir has no effect: no trial starts from weights that are downloaded"
     refused(place.sweep_command("bad", "--weights-dir", "."), unused)
 

@@ -119,7 +119,8 @@ class _Messages:
 
 
 def _print_error(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    # A path may have line breaks.
+    print(" ".join(text.splitlines()), file=sys.stderr, flush=True)
 
 
 def _long_video_options(run: RunFolder | None, options: PredictOptions) -> LongVideoOptions:
@@ -153,7 +154,8 @@ def _open_output(out: Path | None) -> Iterator[TextIO]:
         return
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        # A path that is not UTF-8 is escaped, which JSON readers undo.
+        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             yield stream
         temporary.replace(out)
     except OSError as error:

@@ -21,7 +21,7 @@ class DataConfig(Settings):
 
     dir: str = ""
     """Folder of clips with one sub-folder per class. `--data` sets it."""
-    split: str | None = None
+    split: str | None = Field(None, min_length=1)
     """Split CSV to use unchanged, as `python -m data split` writes it. `null`: make a new split. Where the clips are in
     split folders such as train, val and test: `folders` to use these splits (without val, groups are cut from train for
     it), `merge` to ignore them; else they are refused. `--split` sets it."""
@@ -31,7 +31,7 @@ class DataConfig(Settings):
     merge_classes: bool = False
     """Make one class of classes whose names differ only in case, spaces, hyphens, underscores or the coding of accents;
     `false` refuses them. `--merge-classes` sets it."""
-    groups: str | None = None
+    groups: str | None = Field(None, min_length=1)
     """Which clips belong to one group (one source video or recording): a CSV as `FILE.csv` or `FILE.csv:COLUMN`, or
     `auto` to find groups from pictures and file names. Clips of one group never land in two splits. `null`: every clip
     is a group of its own. `--groups` sets it."""
