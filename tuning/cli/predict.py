@@ -50,7 +50,7 @@ def add_parser(commands: Subcommands) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     from tuning.inference.champion_folder import find_champion
-    from tuning.inference.options import PredictOptions, check_options
+    from tuning.inference.options import PredictOptions, check_options, check_paths
 
     options = PredictOptions(
         paths=args.paths,
@@ -66,6 +66,7 @@ def execute(args: argparse.Namespace) -> int:
     )
     check_options(options)
     find_champion(args.run, args.model)
+    check_paths(args.paths)
 
     # This takes seconds to import: only once the options are known to be valid.
     from tuning.inference.predict import predict_files

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data.files import not_a_file
 from data.outputs import OutputFile, check_outputs
 from tuning.errors import ConfigError
 
@@ -68,6 +70,19 @@ def check_options(options: PredictOptions) -> None:
         raise ConfigError(f"--plot {options.plot}: give a name that ends in {' or '.join(PLOT_SUFFIXES)}")
     if len(options.paths) > 1 or options.paths[0].is_dir():
         raise ConfigError("--plot shows one video: give one file")
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Check that there is something to classify; a path that is missing beside others does not stop them.
+
+    Raises:
+        ConfigError: none of the paths exists.
+    """
+    if any(map(os.path.exists, paths)):
+        return
+    if len(paths) == 1:
+        raise ConfigError(f"{paths[0]}: {not_a_file(paths[0], 'give video files')}")
+    raise ConfigError(f"none of the {len(paths)} paths exists, the first is {str(paths[0])!r}")
 
 
 def _check_outputs(options: PredictOptions) -> None:

@@ -333,6 +333,19 @@ def test_output_replaces_earlier_answers_only(predict: Predict, run: RunFolder, 
         assert predict(clip, f"--out={answers}", f"--plot={plot}", "--top=2").code == 0
 
 
+def test_missing_files_are_refused_at_once(predict: Predict, tmp_path: Path) -> None:
+    (tmp_path / "link.mp4").symlink_to("nowhere")
+    out = tmp_path / "answers.csv"
+    for paths, message in [
+        ([tmp_path / "none.mp4"], f"{tmp_path}/none.mp4: no such file"),
+        ([tmp_path / "link.mp4"], f"{tmp_path}/link.mp4: it is a link to a file that does not exist"),
+        ([tmp_path / "a", tmp_path / "b"], f"none of the 2 paths exists, the first is '{tmp_path}/a'"),
+    ]:
+        output = predict(*paths, f"--out={out}", "--format=csv")
+        assert (output.code, output.out, output.err) == (2, "", f"error: {message}\n")
+    assert not out.exists()
+
+
 def test_pipe_is_named_as_such(predict: Predict, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "clip.mp4")
     output = predict(tmp_path / "clip.mp4")
