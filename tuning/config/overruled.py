@@ -58,6 +58,10 @@ def _without_effect(settings: Any) -> Iterator[tuple[str, str]]:
             yield key, limit
     if _find(settings, "train.trainable") == "head" and _find(settings, "train.unfreeze_every") is None:
         yield from ((key, "train.trainable") for key in _OF_A_BACKBONE)
+    if _find(settings, "train.trainable") not in (None, "head"):
+        yield "train.stored_views", "train.trainable"
+    if _find(settings, "train.trainable") == "all":
+        yield "train.unfreeze_every", "train.trainable"
     if _find(settings, "search.algorithm") == "grid":
         yield "search.trials", "search.algorithm"
     if _find(settings, "data.folds"):

@@ -65,6 +65,21 @@ def test_setting_of_the_file_without_effect_is_dropped_with_a_note(
     assert [note.split(" of the config file is not used")[0] for note in notes(capsys)] == dropped
 
 
+def test_settings_of_a_frozen_backbone_yield_when_all_of_it_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for setting in ("unfreeze_every: 3", "stored_views: 4"):
+        (tmp_path / "head.yaml").write_text(
+            f"train: {{trainable: head, {setting}}}\nmodels: {{resnet18: {{weights: imagenet}}}}\n"
+            "space: {arch: resnet18}\n"
+        )
+        load_config(tmp_path / "head.yaml")
+        assert notes(capsys) == []
+        load_config(tmp_path / "head.yaml", ["train.trainable=all"])
+        (note,) = notes(capsys)
+        assert note.endswith(" of the config file is not used, because train.trainable is all")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
