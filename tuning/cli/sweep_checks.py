@@ -81,5 +81,5 @@ def check_machines(scanned: ScannedData, config: SweepConfig, *, new: bool, on_c
         for warning in machine_warnings(config, slot, at_once):
             print(f"warning: {warning}", flush=True)
     if new:
-        print("\n".join(check_disk_space(disk_needs(scanned, config, at_once))), flush=True)
+        print("\n".join(check_disk_space(disk_needs(scanned, config, 0 if on_cluster else at_once))), flush=True)
     return slot

@@ -48,19 +48,21 @@ def disk_needs(scanned: ScannedData, config: SweepConfig, max_concurrent: int) -
     Args:
         scanned: the clips.
         config: the settings.
-        max_concurrent: trials that run concurrently, each of which writes a checkpoint to a temporary folder first.
+        max_concurrent: trials that run concurrently on this machine, each of which writes a checkpoint to a temporary
+            folder first.
     """
     weights = _weight_bytes(config, scanned)
     sizes = _checkpoint_sizes(config, weights)
     kept = min(_KEPT_CHECKPOINTS, config.train.epochs)
     runs_dir = Path(config.runs_dir)
     checkpoints = f"checkpoints of {count_noun(len(sizes), 'trial')}"
-    being_written = max(sizes) * min(max_concurrent, len(sizes))
+    being_written = [max(sizes)] * min(max_concurrent, len(sizes))
+    temporary = Path(tempfile.gettempdir())
     return [
         *_frame_needs(scanned, config),
         DiskNeed(checkpoints, "runs_dir", runs_dir, sum(sizes) // 2, kept * sum(sizes)),
         DiskNeed("the champion", "runs_dir", runs_dir, 0, _CHAMPION_COPIES * max(weights.values())),
-        DiskNeed("checkpoints being written", "TMPDIR", Path(tempfile.gettempdir()), max(sizes) // 2, being_written),
+        DiskNeed("checkpoints being written", "TMPDIR", temporary, sum(being_written[:1]) // 2, sum(being_written)),
     ]
 
 
@@ -72,7 +74,8 @@ def _frame_needs(scanned: ScannedData, config: SweepConfig) -> list[DiskNeed]:
     root = [] if config.store.in_bucket else [DiskNeed(what, "store.dir", Path(config.store.dir), frames // 2, frames)]
     if config.store.local is None:
         return root
-    return [*root, DiskNeed(f"copies of the {what}", "store.local", Path(config.store.local), frames // 2, frames)]
+    # Each node copies only what it reads.
+    return [*root, DiskNeed(f"copies of the {what}", "store.local", Path(config.store.local), 0, frames)]
 
 
 def _weight_bytes(config: SweepConfig, scanned: ScannedData) -> dict[str, int]:
@@ -116,7 +119,7 @@ def check_disk_space(needs: Sequence[DiskNeed]) -> list[str]:
         ConfigError: a disk has plainly too little.
     """
     by_disk: dict[int, list[DiskNeed]] = {}
-    for need in needs:
+    for need in [need for need in needs if need.most]:
         by_disk.setdefault(os.stat(nearest_folder(need.folder)).st_dev, []).append(need)
     return [_check_disk(own) for own in by_disk.values()]
 
@@ -125,8 +128,8 @@ def _check_disk(needs: Sequence[DiskNeed]) -> str:
     folder = nearest_folder(needs[0].folder)
     free = shutil.disk_usage(folder).free
     least, most = sum(need.least for need in needs), sum(need.most for need in needs)
-    settings = " or ".join(dict.fromkeys(need.setting for need in needs if need.most))
-    parts = ", ".join(f"{format_bytes(need.most)} for {need.what}" for need in needs if need.most)
+    settings = " or ".join(dict.fromkeys(need.setting for need in needs))
+    parts = ", ".join(f"{format_bytes(need.most)} for {need.what}" for need in needs)
     if least > free:
         raise ConfigError(
             f"too little disk space at {str(folder)!r}: {format_bytes(free)} are free, and at least "

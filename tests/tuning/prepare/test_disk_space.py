@@ -93,6 +93,7 @@ def test_concurrent_trials_write_their_checkpoints_to_the_temporary_folder_first
     config = sweep(clips, space={"lr": [0.1, 0.01, 0.001]})
     assert needs(config, 2)["TMPDIR"].most == 2 * needs(config, 1)["TMPDIR"].most
     assert needs(config, 9)["TMPDIR"].most == 3 * needs(config, 1)["TMPDIR"].most
+    assert (needs(config, 0)["TMPDIR"].least, needs(config, 0)["TMPDIR"].most) == (0, 0)
 
 
 def test_copies_on_a_local_disk_are_counted_too(clips: Path) -> None:
@@ -118,6 +119,7 @@ def test_space_that_may_run_out_is_a_warning_and_enough_space_a_line(tmp_path: P
     (line,) = check_disk_space([perhaps])
     assert line.startswith("warning: disk space may run out: ")
     assert line.endswith("free space, or set store.dir to another disk")
+    assert check_disk_space([DiskNeed("frames of 0 clips", "store.dir", tmp_path, 0, 0)]) == []
     small = DiskNeed("frames of 9 clips", "store.dir", tmp_path, 1, 2_000_000)
     (line,) = check_disk_space([small, small])
     assert line.startswith("disk: ")
