@@ -24,11 +24,13 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.inference.champion_folder import find_champion
     from tuning.ports import check_port
 
-    find_champion(args.run, args.model)
+    _, found = find_champion(args.run, args.model)
+    # `latest` is settled once: another run may start meanwhile.
+    run = found.path if args.run is not None and found is not None else None
     check_port(args.host, args.port)
 
     # This takes seconds to import.
     from tuning.inference.app.server import serve
 
-    serve(args.run, args.model, host=args.host, port=args.port)
+    serve(run, args.model, host=args.host, port=args.port)
     return 0

@@ -65,10 +65,12 @@ def execute(args: argparse.Namespace) -> int:
         plot=args.plot,
     )
     check_options(options)
-    find_champion(args.run, args.model)
+    _, found = find_champion(args.run, args.model)
+    # `latest` is settled once: another run may start meanwhile.
+    run = found.path if args.run is not None and found is not None else None
     check_paths(args.paths)
 
     # This takes seconds to import: only once the options are known to be valid.
     from tuning.inference.predict import predict_files
 
-    return EXIT_USER_ERROR if predict_files(args.run, args.model, options) else 0
+    return EXIT_USER_ERROR if predict_files(run, args.model, options) else 0

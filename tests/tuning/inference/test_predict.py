@@ -110,6 +110,17 @@ def test_table_and_json_by_run_and_by_model_agree(predict: Predict, run: RunFold
     assert sum(each["probability"] for each in found[0]["top"]) == pytest.approx(1, abs=1e-5)
 
 
+def test_latest_run_is_named_once(
+    predict: Predict, run: RunFolder, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.path.parents[1])
+    clip = next(clips.rglob("*.mp4"))
+    latest = predict(clip, "--format=csv", champion=("--run", Path("latest")))
+    assert latest.code == 0
+    assert latest.err.count(f"latest run: {run.cli_name}\n") == 1
+    assert latest.rows == predict(clip, "--format=csv").rows
+
+
 def test_champion_abstains_below_its_threshold(
     predict: Predict, clips: Path, threshold: Callable[[float], None]
 ) -> None:
