@@ -291,7 +291,13 @@ def test_deleted_experiment_is_refused_before_decoding(place: Workplace, refused
 
 
 def test_too_little_disk_space_is_refused_before_decoding(place: Workplace, refused: Refused) -> None:
-    huge = ["store.frames=1024", "space.arch=c3d", "space.num_frames=16", "models.c3d.head=fc", "models.c3d.width=4000"]
+    huge = [
+        "store.frames=1024",
+        "space.arch=c3d",
+        "space.num_frames=16",
+        "models.c3d.head=fc",
+        "models.c3d.width=400000",
+    ]
     refused(place.sweep_command("bad", *huge), "too little disk space at")
     assert not (place.folder / "frame_store").exists()
 
