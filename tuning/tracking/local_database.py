@@ -106,4 +106,5 @@ def _places_in_settings(runs_dir: Path) -> set[Path]:
 
 
 def _open_for_reading(database: Path, seconds_to_wait: float = 5.0) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", timeout=seconds_to_wait, uri=True)
+    # Not as read-only: SQLite could not undo then what a killed process left half-written. It is never created.
+    return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=rw", timeout=seconds_to_wait, uri=True)

@@ -41,7 +41,8 @@ def _why_not_writable(database: Path, run_id: str, run: RunFolder, *, moved: boo
     except LookupError:
         return "this database does not have the run"
     except sqlite3.Error as error:
-        return f"it can't be read: {error}"
+        # MLflow says what is wrong with a database that is where it was, and may get through later.
+        return f"it can't be read: {error}" if moved else ""
     here = (run.path.parent / ARTIFACTS, database.parent / ARTIFACTS)
     if artifacts is None or any(is_same_path(artifacts, folder) for folder in here):
         return ""
