@@ -28,7 +28,7 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.tracking.relocate import needs_relocation
     from tuning.tracking.server import check_reachable, database_file, resolve_uri, ui_command
 
-    runs = args.runs.resolve()
+    runs = Path(os.path.realpath(args.runs))
     uri = resolve_uri(TrackingConfig(), runs)
     check_reachable(uri)
     if uri.startswith("http"):

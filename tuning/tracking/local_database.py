@@ -105,6 +105,22 @@ def _places_in_settings(runs_dir: Path) -> set[Path]:
     return {move.undo(run.path).parent for run in runs if (move := run.find_move()) is not None}
 
 
+def database_problem(database: Path) -> str:
+    """Return why a file is not MLflow's database; empty if it is, is empty, or does not exist yet."""
+    if not os.path.exists(database):
+        return ""
+    if not database.is_file():
+        return "is not a file"
+    try:
+        with closing(_open_for_reading(database)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.OperationalError:
+        return ""  # Another process writes to it.
+    except sqlite3.DatabaseError:
+        return "is not a database"
+    return "is a database of something else than MLflow" if tables and "alembic_version" not in tables else ""
+
+
 def _open_for_reading(database: Path, seconds_to_wait: float = 5.0) -> sqlite3.Connection:
     # Not as read-only: SQLite could not undo then what a killed process left half-written. It is never created.
     return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=rw", timeout=seconds_to_wait, uri=True)

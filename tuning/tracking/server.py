@@ -21,7 +21,7 @@ from proxies import proxy_for, without_login
 from tuning.config.redact import TRACKING_URI_VARIABLE, redact_message, redact_uri
 from tuning.config.schema.tracking import TrackingConfig
 from tuning.errors import TuningError
-from tuning.tracking.local_database import DATABASE, database_uri
+from tuning.tracking.local_database import DATABASE, database_problem, database_uri
 from tuning.tracking.outbox import LineRejected, ReceiverUnavailable
 
 _PERMANENT_ERRORS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
@@ -45,11 +45,13 @@ def resolve_uri(tracking: TrackingConfig, runs_dir: Path) -> str:
 
 
 def check_reachable(uri: str) -> None:
-    """Check once that the server responds: MLflow's own client retries for minutes.
+    """Check once that the server responds, or that the file is a database: MLflow's own client retries for minutes.
 
     Raises:
-        TrackingError: the server does not respond.
+        TrackingError: the server does not respond, or the file is something else.
     """
+    if (file := database_file(uri)) is not None and (problem := database_problem(file)):
+        raise TrackingError(f"{str(file)!r} {problem}; move it away, or set tracking.uri or runs_dir to another place")
     reason = unreachable_reason(uri)
     if reason:
         raise TrackingError(
