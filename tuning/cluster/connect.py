@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from tuning.cluster.address import ClusterError
-from tuning.cluster.local_ray import local_address, provide_token, ray_folder
+from tuning.cluster.local_ray import local_address, provide_token, ray_folder, short_tmpdir
 from tuning.cluster.submitted_job import working_dir_copy
 from tuning.errors import error_line
 from tuning.ports import find_free_port
@@ -76,17 +76,19 @@ def connected(address: str | None, *, verbose: bool, state_api: bool = False) ->
 def _local_options(state_api: bool) -> tuple[dict[str, Any], dict[str, str]]:
     """Return options to start Ray on this machine, and environment variables of its workers."""
     # Ray warns of more than one process per core that starts; each trial starts three.
+    folder = ray_folder()
+    env = short_tmpdir(folder)
     options = {
         "include_dashboard": state_api,
-        "_temp_dir": str(ray_folder()),
+        "_temp_dir": str(folder),
         "_node_ip_address": local_address(ray.util.get_node_ip_address()),
         "_system_config": {"worker_maximum_startup_concurrency": 32},
     }
     provide_token()
     if not state_api:
-        return options, {}
+        return options, env
     port = find_free_port()
-    return options | {"dashboard_port": port}, {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
+    return options | {"dashboard_port": port}, env | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{port}"}
 
 
 def _remote_env(address: str, state_api: bool) -> dict[str, str]:

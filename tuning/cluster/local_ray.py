@@ -17,6 +17,7 @@ _MAX_SOCKET_PATH = 107
 """Bytes of a socket's path that Linux allows."""
 _SOCKET = f"session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
 """A path as long as the longest of Ray's sockets in its folder."""
+_LOADER_SOCKET = "/pymp-12345678/listener-12345678"
 _LOOPBACK = "127.0.0.2"
 """Ray replaces 127.0.0.1 by the address that it has found."""
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -43,6 +44,18 @@ def ray_folder() -> Path:
         f"Ray can't be started here: {wanted!r}, the folder for its sockets, {problem}; set RAY_TMPDIR to a folder "
         f"that you can write and whose path has at most {_max_folder_bytes()} bytes"
     )
+
+
+def short_tmpdir(ray: Path) -> dict[str, str]:
+    """Return TMPDIR for the workers if the one of this process is too long for the sockets of loader processes.
+
+    They pass batches through these, and their worker would wait for the first batch forever.
+
+    Args:
+        ray: the result of `ray_folder`.
+    """
+    is_long = len(os.fsencode(os.environ.get("TMPDIR", ""))) > _MAX_SOCKET_PATH - len(_LOADER_SOCKET)
+    return {"TMPDIR": str(ray.parent)} if is_long else {}
 
 
 def local_address(found: str) -> str | None:

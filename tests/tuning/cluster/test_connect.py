@@ -11,8 +11,9 @@ import pytest
 import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config  # noqa: TID251  Ray has no public check of these files.
+from torch.utils.data import DataLoader
 
-from tests.helpers.processes import PROJECT, call_in_new_process
+from tests.helpers.processes import LIMIT_SECONDS, PROJECT, call_in_new_process
 from tuning.cluster import connect
 from tuning.cluster.address import ClusterError, check_address, use_token_if_required
 from tuning.cluster.connect import connected
@@ -78,14 +79,18 @@ def test_local_ray_serves_its_own_state_api(ray_address: str) -> None:
     assert call_in_new_process(connect_with_state_api) == "the State API answers\n"
 
 
-def print_sum() -> None:
-    """Start Ray as a notebook's cell does, inside a running event loop, and run a task."""
+def batches_of_a_loader() -> int:
+    return len(list(DataLoader(range(3), num_workers=1, timeout=LIMIT_SECONDS)))  # type: ignore[arg-type]
+
+
+def print_batches() -> None:
+    """Start Ray as a notebook's cell does, inside a running event loop, and run a task with a loader process."""
     # Of the cluster that other tests use.
     os.environ.pop("RAY_AUTH_TOKEN", None)
 
     async def cell() -> int:
         with connected(None, verbose=False):
-            return ray.get(ray.remote(lambda: 3).remote())
+            return ray.get(ray.remote(batches_of_a_loader).remote())
 
     print(asyncio.run(cell()))
 
@@ -95,7 +100,7 @@ def test_local_ray_starts_in_an_odd_environment(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 90)
     folder.mkdir()
     dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    output = call_in_new_process(print_sum, TMPDIR=str(folder), HOME="/proc", no_proxy="", **dead)
+    output = call_in_new_process(print_batches, TMPDIR=str(folder), HOME="/proc", no_proxy="", **dead)
     assert output.splitlines()[-1] == "3"
     assert "note: Ray's files go to " in output
 

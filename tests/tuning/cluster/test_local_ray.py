@@ -10,7 +10,7 @@ import pytest
 
 from tuning.cluster import local_ray
 from tuning.cluster.address import ClusterError
-from tuning.cluster.local_ray import local_address, provide_token, ray_folder
+from tuning.cluster.local_ray import local_address, provide_token, ray_folder, short_tmpdir
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +76,14 @@ def test_no_usable_folder_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) as caught:
         ray_folder()
     assert "\n" not in str(caught.value)
+
+
+def test_workers_get_a_temporary_folder_that_loader_sockets_fit_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert short_tmpdir(Path("/tmp/ray")) == {}
+    socket_path = "/pymp-2w9wn5e1/listener-q0m3c4hd"
+    for length, expected in ((107, {}), (108, {"TMPDIR": "/tmp"})):
+        monkeypatch.setenv("TMPDIR", "/" + "x" * (length - len(socket_path) - 1))
+        assert short_tmpdir(Path("/tmp/ray")) == expected
 
 
 def token_set() -> bool:
