@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.awkward_names import AWKWARD_FOLDER
 from tests.helpers.processes import succeeded
 from tests.helpers.sweep_runs import Workplace
 from tuning.__main__ import main
@@ -15,7 +16,9 @@ from tuning.__main__ import main
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory, demo_clips: Path) -> Workplace:
-    return Workplace(tmp_path_factory.mktemp("place"), demo_clips)
+    folder = tmp_path_factory.mktemp("place") / AWKWARD_FOLDER
+    folder.mkdir()
+    return Workplace(folder, demo_clips)
 
 
 @pytest.fixture(scope="session")

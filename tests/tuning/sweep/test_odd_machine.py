@@ -8,10 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from tests.helpers.processes import succeeded
-from tests.helpers.sweep_runs import Workplace, table
+from tests.helpers.sweep_runs import Workplace, client, table
 
 pytestmark = pytest.mark.slow
 
@@ -74,8 +73,7 @@ def test_sweep_on_an_odd_machine(place: Workplace, tmp_path: Path) -> None:
     assert "note: Ray's files go to " in output
     (trial,) = table(place.folder / "runs/odd").to_dict("records")
     assert trial["status"] == "done"
-    uri = f"sqlite:///{place.folder / 'runs/mlflow.db'}"
-    found = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client(place)
     assert found.get_experiment_by_name("another") is None
     registered = [found.get_run(version.run_id) for version in found.search_model_versions("name = 'test'")]
     assert trial["id"] in {run.data.tags["trial_id"] for run in registered}
