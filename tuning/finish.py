@@ -12,9 +12,10 @@ from tuning.evaluation.evaluate import Contender, evaluate_run
 from tuning.report.findings import ReportError
 from tuning.report.gather import gather_findings
 from tuning.report.page import write_report
-from tuning.search.leaderboard import rank_trials, select_champion
+from tuning.search.leaderboard import rank_trials, select_champion, write_leaderboard
 from tuning.search.trial_result import TrialResult, is_usable
 from tuning.search.tune_results import read_trials
+from tuning.text import count_noun
 from tuning.tracking.tracker import open_tracker
 from tuning.training.checkpoint import copy_champion
 from tuning.training.evaluation_metrics import EvaluationMetrics
@@ -63,6 +64,24 @@ def finish(run: RunFolder, config: SweepConfig, results: list[TrialResult]) -> O
         tracker.events.log_sweep_end("FINISHED")
         unsent = tracker.send(0 if unsent else patience)
         return Outcome(run, ranked, winner, test, page, tracker.writer.model_version, tracker.writer.promotion, unsent)
+
+
+def finish_early(run: RunFolder) -> Outcome:
+    """End a stopped sweep with the champion of the trials that are done; without finished finalists, of the search.
+
+    Raises:
+        ConfigError: the folder is not a run.
+        NoChampionError: no trial is done.
+        OutboxLocked: the sweep is still running.
+    """
+    config = run.read_config()
+    with open_tracker(run) as tracker:
+        results = read_trials(run, config)
+        done = sum(map(is_usable, results))
+        print(f"{run.path.name} ends with {done} of the {count_noun(len(results), 'trial')} that started", flush=True)
+        write_leaderboard(rank_trials(results, config.search.metric), run.results)
+        tracker.events.log_trial_ends(results)
+    return finish(run, config, results)
 
 
 def rebuild_report(run: RunFolder, data: Path | None = None) -> Path:

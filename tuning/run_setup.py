@@ -57,7 +57,7 @@ def new_run(run: RunFolder, config: SweepConfig, prepared: PreparedData) -> None
         raise
 
 
-def has_ended(run: RunFolder) -> bool:
+def has_written_report(run: RunFolder) -> bool:
     """Return whether a sweep has written its report, so that nothing is left to resume."""
     return run.outbox.exists() and EventLog(Outbox(run.outbox)).finished
 

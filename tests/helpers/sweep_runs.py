@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from tests.helpers.processes import LIMIT_SECONDS, PROJECT, BackgroundCommand, background_command
 from tuning.tracking.local_database import database_uri
@@ -91,16 +92,18 @@ def client(place: Workplace) -> MlflowClient:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def trial_runs(place: Workplace, run: str) -> list[Run]:
+    """Return MLflow's runs of the trials of a sweep."""
+    tracking = json.loads((place.folder / "runs" / run / "mlflow.json").read_text())
+    parent = f"tags.mlflow.parentRunId = '{tracking['parent_run_id']}'"
+    return list(client(place).search_runs([tracking["experiment_id"]], parent))
+
+
 def logged_epochs(place: Workplace, run: str, trial: str) -> dict[tuple[str, int], float]:
     """Every figure that MLflow has of a trial, except times."""
-    mlflow_client = client(place)
-    tracking = json.loads((place.folder / "runs" / run / "mlflow.json").read_text())
-    found = mlflow_client.search_runs(
-        [tracking["experiment_id"]],
-        f"tags.trial_id = '{trial}' and tags.mlflow.parentRunId = '{tracking['parent_run_id']}'",
-    )
+    found = [each for each in trial_runs(place, run) if each.data.tags["trial_id"] == trial]
     assert len(found) == 1, "one child run a trial"
     keys = ("train_loss", "train_accuracy", "val_loss", "val_macro_f1", "lr")
-    history = {key: mlflow_client.get_metric_history(found[0].info.run_id, key) for key in keys}
+    history = {key: client(place).get_metric_history(found[0].info.run_id, key) for key in keys}
     assert all(len({point.step for point in points}) == len(points) for points in history.values()), "logged once"
     return {(key, point.step): point.value for key, points in history.items() for point in points}

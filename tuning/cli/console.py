@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tuning.text import count_noun
 
 if TYPE_CHECKING:
-    from data.store.build_report import BuildReport
     from models.weights import WeightsReport
     from tuning.cluster.features import FeatureBuild
     from tuning.cluster.plan import SweepPlan
@@ -110,9 +109,10 @@ def _print_defects(prepared: PreparedData, run: RunFolder) -> None:
         print(f"note: {shown(run.defects)} says why", flush=True)
 
 
-def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> None:
+def print_outcome(outcome: Outcome, config: SweepConfig) -> None:
     """Print the leaderboard, the champion with its test scores, and the commands to use next."""
     from tuning.cli.tables import finals_table, leaderboard_table
+    from tuning.report.gather import read_failed_clips
     from tuning.search.leaderboard import rank_finalists
 
     test, best = outcome.test, outcome.champion
@@ -123,17 +123,18 @@ def print_outcome(outcome: Outcome, config: SweepConfig, build: BuildReport) -> 
     for row in outcome.ranked:
         if row.reason:
             print(f"{row.status:<10} {row.id}: {row.reason}")
-    if seeds is not None:
+    if seeds is not None and best.stage == "final":
         print(f"finalists, each with {seeds} seeds that the search did not use\n")
         print(f"{finals_table(rank_finalists(outcome.ranked, metric, seeds), metric)}\n")
-    why = f"by {metric}" if seeds is None else f"by mean {metric} over seeds; the median of its {seeds} trials"
+    why = f"by {metric}" if best.stage == "search" else f"by mean {metric} over seeds; the median of its {seeds} trials"
     print(f"champion   {best.title} (trial {best.id}, epoch {best.best_epoch}, {why})")
     print(f"test       accuracy {test.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}, by clip)")
     print(f"           macro-F1 {test.macro_f1:.3f}, {test.num_clips} clips")
     if test.averaged:
         print(f"           {averaged_text(test.averaged)}")
-    if build.failed:
-        print(f"left out   {len(build.failed)} clips that can't be decoded: {run}/defects.csv")
+    failed = read_failed_clips(outcome.run)
+    if failed:
+        print(f"left out   {len(failed)} clips that can't be decoded: {run}/defects.csv")
     print(f"report     {shown(outcome.page)}")
     if outcome.model_version:
         print(f"model      models:/{config.tracking.model_name}/{outcome.model_version}")

@@ -16,8 +16,8 @@ from tuning.cli.console import (
     print_outcome,
     print_scan,
     print_weights,
-    shown,
 )
+from tuning.cli.stopped_sweep import finish_stopped, has_ended, report_ended
 from tuning.cli.sweep_checks import (
     check_machines,
     check_mlflow,
@@ -25,6 +25,7 @@ from tuning.cli.sweep_checks import (
     check_settings,
     checked_ray_address,
 )
+from tuning.cli.sweep_settings import new_config, resumed_config
 
 if TYPE_CHECKING:
     from tuning.cluster.plan import SweepPlan
@@ -86,6 +87,11 @@ def add_parser(commands: Subcommands) -> None:
     command.add_argument("--name", help="name of the run folder; default: name of the config and the time")
     command.add_argument("--resume", metavar="NAME", help="resume a stopped run; takes no other setting")
     command.add_argument(
+        "--finish",
+        metavar="NAME",
+        help="end a stopped run with the champion of the trials that are done; takes no other setting",
+    )
+    command.add_argument(
         "--address", metavar="HOST:PORT", help="Ray cluster to run on (or RAY_ADDRESS); default: this machine"
     )
     command.add_argument(
@@ -104,11 +110,13 @@ def execute(args: argparse.Namespace) -> int:
     from tuning.prepare.clips import scan
 
     # In the order of the time that each takes: a typing error is refused before PyTorch and Ray are imported.
-    config = _resumed_config(args) if args.resume else _new_config(args)
+    if args.finish:
+        return finish_stopped(args)
+    config = resumed_config(args) if args.resume else new_config(args)
     assert config.name is not None
     run = RunFolder(Path(config.runs_dir) / config.name)
-    if args.resume and _has_ended(run):
-        return _report_ended(run)
+    if args.resume and has_ended(run):
+        return report_ended(run)
     check_run_outputs(run, config, new=not args.resume)
     address = checked_ray_address(args)
     scanned = scan(config.data, resumed=bool(args.resume))
@@ -135,85 +143,11 @@ def execute(args: argparse.Namespace) -> int:
             results = _run_trials(run, config, prepared, plan, verbose=args.verbose)
         except Interrupted:
             print(f"\nstopped before all trials ended; {_resume_hint(run)}")
+            print(f"or end it with the trials that are done: python -m tuning sweep --finish {run.cli_name}")
             return EXIT_INTERRUPTED
         seconds = time.monotonic() - started
     end_process(run.provenance, seconds, plan.max_concurrent)
-    print_outcome(finish(run, config, results), config, prepared.build)
-    return 0
-
-
-def _new_config(args: argparse.Namespace) -> SweepConfig:
-    from tuning.cluster.submitted_job import check_lasting_paths, working_dir_copy
-    from tuning.config.load import read_config
-    from tuning.config.paths import absolute_paths
-    from tuning.config.unused import check_given_settings
-    from tuning.errors import ConfigError
-
-    if args.config is None:
-        raise ConfigError("no settings: give --config FILE, such as configs/demo.yaml, or --resume NAME")
-    flags = {
-        "name": args.name,
-        "data.dir": args.data,
-        "data.split": args.split,
-        "data.labels": args.labels,
-        "data.groups": args.groups,
-        "data.few_groups": args.few_groups,
-        "weights_dir": args.weights_dir,
-    }
-    overrides = [*args.overrides, *([f"data.folds={args.folds}"] if args.folds is not None else [])]
-    overrides += ["data.merge_classes=true"] if args.merge_classes else []
-    config = read_config(args.config, overrides, {k: v for k, v in flags.items() if v is not None})
-    check_given_settings(config)
-    name = config.name or f"{args.config.stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    config = absolute_paths(config.model_copy(update={"name": name}))
-    check_lasting_paths(config, working_dir_copy(Path.cwd()))
-    return config
-
-
-def _resumed_config(args: argparse.Namespace) -> SweepConfig:
-    """Return the run's own settings with its own split; other settings would mix two sweeps in one folder."""
-    from tuning.config.run_folder import find_run
-    from tuning.errors import ConfigError
-
-    settings = (
-        "config",
-        "data",
-        "split",
-        "labels",
-        "merge_classes",
-        "groups",
-        "folds",
-        "few_groups",
-        "weights_dir",
-        "name",
-    )
-    given = [name for name in settings if getattr(args, name)]
-    if given or args.overrides or args.dry_run:
-        given += ["dry_run"] if args.dry_run else []
-        extra = [*(f"--{name.replace('_', '-')}" for name in given), *args.overrides]
-        raise ConfigError(f"--resume uses the run's own settings: leave out {' '.join(extra)}")
-    run = find_run(args.resume)
-    config = run.read_config()
-    data = config.data.model_copy(update={"split": str(run.split), "groups": None, "labels": ()})
-    return config.model_copy(update={"data": data})
-
-
-def _has_ended(run: RunFolder) -> bool:
-    from tuning.run_setup import has_ended
-
-    return has_ended(run)
-
-
-def _report_ended(run: RunFolder) -> int:
-    """Print that nothing is left to resume; the test split is not used again unless the user says so."""
-    from tuning.tracking.tracker import open_tracker
-
-    with open_tracker(run) as tracker:
-        unsent = tracker.send(patience=0)
-    print(f"{run.path.name} has ended: report in {shown(run.report)}; nothing was done")
-    print(f"to test its champion again, which is counted: python -m tuning evaluate --run {run.cli_name}")
-    if unsent:
-        print(f"note: {unsent}")
+    print_outcome(finish(run, config, results), config)
     return 0
 
 

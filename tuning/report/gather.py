@@ -92,11 +92,16 @@ def _train_clips(split: Split, classes: Sequence[str]) -> dict[str, int]:
 
 def _left_out(run: RunFolder, split: Split) -> list[tuple[str, str]]:
     few = [(row.clip.path, "its class has fewer than three groups") for row in split.rows if row.split == LEFT_OUT]
+    return [*few, *read_failed_clips(run)]
+
+
+def read_failed_clips(run: RunFolder) -> list[tuple[str, str]]:
+    """Return the clips of a run that could not be decoded, each with the reason."""
     if not run.defects.is_file():
-        return few
+        return []
     with run.defects.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["what"] == "left out"]
-    return [*few, *((row["path"], f"{row['defect']}: {row['detail']}") for row in rows)]
+    return [(row["path"], f"{row['defect']}: {row['detail']}") for row in rows]
 
 
 def _uncalibrated(predicted: Predictions, calibration: Calibration) -> Predictions:

@@ -68,6 +68,8 @@ def rank_finalists(results: Sequence[TrialResult], metric: str, seeds: int) -> l
 def select_champion(results: Sequence[TrialResult], metric: str, seeds: int | None = None) -> TrialResult:
     """Return the usable trial with the best validation score; with finalists, the median trial of the best one.
 
+    The finalists of a sweep that was stopped before one of them was done do not count.
+
     Args:
         results: all trials.
         metric: the validation metric that decides.
@@ -78,13 +80,19 @@ def select_champion(results: Sequence[TrialResult], metric: str, seeds: int | No
     """
     if seeds is not None:
         best = rank_finalists(results, metric, seeds)
-        if not best:
+        if best:
+            return best[0].median_trial
+        if not _stopped_early(results):
             raise NoChampionError(f"no finalist has a usable model for each of its {seeds} seeds: {_counts(results)}")
-        return best[0].median_trial
-    candidates = [row for row in results if is_usable(row)]
+    candidates = [row for row in results if is_usable(row) and (seeds is None or row.stage == "search")]
     if not candidates:
         raise NoChampionError(f"no trial has a usable model: {_counts(results)}")
     return rank_trials(candidates, metric)[0]
+
+
+def _stopped_early(results: Sequence[TrialResult]) -> bool:
+    """Whether the sweep was stopped before its finals, or in them."""
+    return all(row.stage == "search" for row in results) or any(row.status == "unfinished" for row in results)
 
 
 def _counts(results: Sequence[TrialResult]) -> str:

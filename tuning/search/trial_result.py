@@ -93,7 +93,9 @@ def summarise_trial(
     best = max(by_epoch, key=lambda item: (item[1].metrics[sweep.search.metric], item[1].epoch), default=None)
     history = by_epoch[-1][1].history if by_epoch else ()
     epochs = max(len(history), int(last["epoch"]) if last else 0)
-    status = _status(tune_status, last, epochs, sweep.train.epochs)
+    # Of a killed sweep Tune may not know that a trial has trained all its epochs.
+    ended = tune_status == "TERMINATED" or (tune_status != "ERROR" and len(history) == sweep.train.epochs)
+    status = _status("TERMINATED" if ended else tune_status, last, epochs, sweep.train.epochs)
     seconds = max(history[-1]["seconds"] if history else 0.0, float(last["seconds"]) if last else 0.0)
     return TrialResult(
         id=trial_id,

@@ -161,7 +161,12 @@ class EventLog:
             self._append(EpochDone(trial=trial, epoch=epoch, metrics=present))
 
     def log_trial_ends(self, results: Sequence[TrialResult]) -> None:
-        """Log how each trial ended, and the epochs that a killed sweep missed."""
+        """Log how each trial ended, and the epochs that a killed sweep missed.
+
+        A trial that started but is not among the results was killed before Tune saved that it exists.
+        """
+        for trial in sorted(self._epochs.keys() - self._ended.keys() - {row.id for row in results}):
+            self._append(TrialEnded(trial=trial, status="unfinished", best={}))
         for row in results:
             if row.id not in self._epochs:
                 if not row.history:
