@@ -35,8 +35,8 @@ def check_outputs(outputs: Sequence[OutputFile], inputs: Iterable[str | Path | N
         inputs: files that the command reads; None and paths that do not exist are ignored.
 
     Raises:
-        DataError: an output is an input, has the name of a video, is a folder, a pipe or a device, belongs to a run, is
-            a file that the command did not write, or can't be written; or two outputs have the same path.
+        DataError: an output is an input, has the name of a video, is a link, a folder, a pipe or a device, belongs to a
+            run, is a file that the command did not write, or can't be written; or two outputs have the same path.
     """
     read = [Path(path) for path in inputs if path]
     for number, output in enumerate(outputs):
@@ -71,8 +71,9 @@ def _check_output(output: OutputFile, inputs: Sequence[Path]) -> None:
         raise DataError(f"'{path}' has the name of a video; give another name for {output.what}")
     if any(_same_file(path, other) for other in inputs):
         raise DataError(f"'{path}' is also an input of this command; give another name for {output.what}")
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"'{path}' is a link that leads nowhere; give another name, or remove it")
+    if path.is_symlink():
+        # Writing replaces the link; /dev/stdout is one.
+        raise DataError(f"'{path}' is a link; give the name of a file for {output.what}")
     if not path.exists():
         return
     if not path.is_file():

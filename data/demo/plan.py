@@ -25,6 +25,9 @@ class DemoClip:
     """One person in one room; all clips of a group show one class."""
 
 
+_MOST_CLIPS = 100_000
+
+
 def plan_demo(classes: int, clips_per_class: int, seed: int) -> list[DemoClip]:
     """Return the clips that `write_demo` generates for these parameters.
 
@@ -38,8 +41,8 @@ def plan_demo(classes: int, clips_per_class: int, seed: int) -> list[DemoClip]:
     if not len(TIME_PAIR) <= classes <= len(EXERCISES):
         most = len(EXERCISES)
         raise DataError(f"classes is {classes}, but there are {most} demo classes; give 2 to {most}")
-    if clips_per_class < 3:
-        raise DataError(f"clips per class is {clips_per_class}; three splits need 3 or more")
+    if not 3 <= clips_per_class <= _MOST_CLIPS:
+        raise DataError(f"clips per class is {clips_per_class}; give 3, for three splits, to {_MOST_CLIPS}")
     if seed < 0:
         raise DataError(f"seed is {seed}; give 0 or more")
     fewest_groups = 4 if clips_per_class >= 12 else 3

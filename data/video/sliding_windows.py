@@ -63,7 +63,7 @@ class SlidingWindows:
             short_side: maximum short side of a frame in pixels.
 
         Raises:
-            DataError: `seconds` or `hop` is not positive, or `hop` is longer than a window.
+            DataError: `seconds` or `hop` is not positive, or `hop` is longer than a window or shorter than a frame.
             UnusableClipError: the file is not a video.
             OSError: the file can't be opened.
         """
@@ -82,6 +82,8 @@ class SlidingWindows:
         """Always false: the video is decoded from its first to its last window."""
         self.seconds = min(seconds, self.duration)
         """Length of a window."""
+        if hop < self.duration / max(1, self.frames):
+            raise DataError(f"can't read windows with a hop of {hop:g} s, which is shorter than a frame; raise the hop")
         count = int(np.ceil((self.duration - self.seconds) / hop - 1e-6)) + 1
         self.starts = np.minimum(np.arange(count) * hop, self.duration - self.seconds)
         """float64 `(N,)`: seconds from the first frame."""

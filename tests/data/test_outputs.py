@@ -34,6 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "run" / name).write_text("clip,label\n")
     (tmp_path / "notes.csv").write_text("my notes")
     (tmp_path / "link.csv").symlink_to("clips/squat/1.mp4")
+    (tmp_path / "dangling.csv").symlink_to("nowhere.csv")
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -49,6 +50,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("./clips/../groups.csv", "is also an input of this command"),
         ("clips", "'clips' is a folder; give the name of a file for a table"),
         ("pipe", "'pipe' is a pipe or a device"),
+        ("dangling.csv", "'dangling.csv' is a link; give the name of a file for a table"),
+        ("/dev/stdout", "'/dev/stdout' is a link"),
         ("/dev/null", "'/dev/null' is a pipe or a device"),
         ("run/split.csv", "'run/split.csv' belongs to a run"),
         ("notes.csv", "'notes.csv' exists and is not a table; give another name, or remove it"),

@@ -22,9 +22,12 @@ def new_config(args: argparse.Namespace) -> SweepConfig:
     from tuning.cluster.submitted_job import check_lasting_paths, working_dir_copy
     from tuning.config.load import read_config
     from tuning.config.paths import absolute_paths
+    from tuning.config.run_folder import LATEST
     from tuning.config.unused import check_given_settings
     from tuning.errors import ConfigError
 
+    if args.name == LATEST:
+        raise ConfigError(f"a run can't be called {LATEST!r}, which stands for the newest run: give another --name")
     if args.config is None:
         raise ConfigError("no settings: give --config FILE, such as configs/demo.yaml, or --resume NAME")
     flags = {

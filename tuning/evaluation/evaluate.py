@@ -52,7 +52,7 @@ def evaluate_run(
     config = run.read_config()
     champion = Champion(run.best)
     split = read_split(run.split)
-    _check_split(champion.manifest, split.sha256, run)
+    check_own_split(champion.manifest, split.sha256, run)
     with open_clip_source(run, config, champion.manifest.decode, data) as source:
         clips = _decode_test_clips(source, champion.manifest, split, progress)
         return _evaluate(run, split, champion, clips, others, config.test)
@@ -146,7 +146,12 @@ def _averaged_metrics(champion: Champion, clips: _TestClips, test: TestConfig) -
     return AveragedMetrics.of(score_predictions(predictions, champion.classes), test.views, test.crops)
 
 
-def _check_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
+def check_own_split(manifest: Manifest, sha256: str, run: RunFolder) -> None:
+    """Check that the run's split file is the one that its champion was trained on.
+
+    Raises:
+        CheckpointError: it is another one.
+    """
     if manifest.split_sha256 != sha256:
         raise CheckpointError(
             f"the checkpoint {run.best} was trained on split {manifest.split_sha256[:12]}, but {run.split} is "

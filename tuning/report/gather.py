@@ -17,6 +17,7 @@ from tuning.config.run_folder import RunFolder
 from tuning.config.sweep_config import SweepConfig
 from tuning.config.trial_config import TrialConfig
 from tuning.evaluation.artifacts import CalibratedPredictions, read_frame_order, read_predictions
+from tuning.evaluation.evaluate import check_own_split
 from tuning.evaluation.importance import axis_importance
 from tuning.evaluation.label_issues import label_issues
 from tuning.evaluation.paired import PairedComparison, class_counts, compare_pairs, rare_classes
@@ -39,12 +40,13 @@ def gather_findings(run: RunFolder, trials: Sequence[TrialResult], champion: Tri
         champion: one of the trials.
 
     Raises:
-        CheckpointError: a checkpoint is missing or damaged.
+        CheckpointError: a checkpoint is missing or damaged, or the split is not the one that the champion has.
         ConfigError: the folder is not a run.
         EvaluationError: the files in `test/` are missing or damaged.
         ReportError: the files in `test/` are of another champion.
     """
     config, split, manifest = run.read_config(), read_split(run.split), read_manifest(run.best)
+    check_own_split(manifest, split.sha256, run)
     classes, metric = manifest.classes, config.search.metric
     test = _read_test_metrics(run, manifest)
     predicted, calibration = read_predictions(run.test, classes), Calibration.load(run.best)

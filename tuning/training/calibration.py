@@ -73,7 +73,8 @@ class Calibration:
             return cls(temperature=1.0, threshold=0.0, max_risk=1.0, risk=1.0, coverage=1.0, clips=0)
         except (OSError, ValueError, TypeError) as error:
             raise CalibrationError(
-                f"{folder / CALIBRATION_FILE} can't be read ({error}): choose the champion again with sweep --resume"
+                f"{folder / CALIBRATION_FILE} can't be read ({error}): restore it from MLflow, where it is "
+                "among the artifacts of the champion's run, in checkpoint/"
             ) from None
 
 

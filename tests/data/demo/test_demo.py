@@ -97,7 +97,8 @@ def test_plan_depends_on_the_parameters_alone() -> None:
     [
         (1, 30, 0, "classes is 1, but there are 10 demo classes; give 2 to 10"),
         (11, 30, 0, "classes is 11, but there are 10 demo classes; give 2 to 10"),
-        (6, 2, 0, "clips per class is 2; three splits need 3 or more"),
+        (6, 2, 0, "clips per class is 2; give 3, for three splits, to 100000"),
+        (6, 10**20, 0, "clips per class is 100000000000000000000; give 3, for three splits, to 100000"),
         (6, 30, -1, "seed is -1; give 0 or more"),
     ],
 )

@@ -51,6 +51,12 @@ def test_invalid_lengths_are_rejected(video: Path, seconds: float, hop: float) -
         windows(video, seconds=seconds, hop=hop)
 
 
+def test_hop_shorter_than_a_frame_is_rejected(video: Path) -> None:
+    assert len(windows(video, hop=0.04)) == 26
+    with pytest.raises(DataError, match="a hop of 1e-09 s, which is shorter than a frame; raise the hop"):
+        windows(video, hop=1e-9)
+
+
 def test_damage_is_reported_after_the_iteration(video: Path) -> None:
     sliding = windows(corrupt_packets(video, range(20, 30), header=True))
     assert len(list(sliding)) == 4

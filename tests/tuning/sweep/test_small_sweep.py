@@ -215,9 +215,10 @@ def test_checkpoint_of_another_split_is_refused(asha_run: tuple[Path, str], tuni
     rows.loc[rows["group"] == rows["group"].iloc[0], "group"] = "renamed"
     try:
         rows.to_csv(run / "split.csv", index=False)
-        done = tuning_here("evaluate", "--run", "runs/asha")
+        results = [tuning_here(command, "--run", "runs/asha") for command in ("evaluate", "report")]
     finally:
         (run / "split.csv").write_text(whole)
-    assert done.returncode == 2
-    assert "was trained on split" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    for done in results:
+        assert done.returncode == 2
+        assert "was trained on split" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
