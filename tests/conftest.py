@@ -29,22 +29,16 @@ NEED_RAY = (
 """What the paths, below this folder, of tests that start Ray or connect to it begin with."""
 
 
-# First, so that `-m "not slow"` sees the marks.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow tests last, so that a failure of a small test shows early, and Ray's tests first among the others.
-
-    Tests that use the cluster are slow.
 
     Raises:
         UsageError: a file uses the cluster and is not listed in NEED_RAY: it would run beside others that use it.
     """
-    using_cluster = [item for item in items if "ray_address" in getattr(item, "fixturenames", ())]
-    unnamed = sorted({file for item in using_cluster if not (file := _relative(item.path)).startswith(NEED_RAY)})
+    using_cluster = {_relative(item.path) for item in items if "ray_address" in getattr(item, "fixturenames", ())}
+    unnamed = sorted(file for file in using_cluster if not file.startswith(NEED_RAY))
     if unnamed:
         raise pytest.UsageError(f"NEED_RAY in tests/conftest.py lacks {', '.join(unnamed)}")
-    for item in using_cluster:
-        item.add_marker("slow")
     items.sort(
         key=lambda item: (item.get_closest_marker("slow") is not None, not _relative(item.path).startswith(NEED_RAY))
     )

@@ -74,6 +74,7 @@ def connect_with_state_api() -> None:
         print("the State API answers")
 
 
+@pytest.mark.slow
 def test_local_ray_serves_its_own_state_api(ray_address: str) -> None:
     """Although the cluster that was started last on this machine is another."""
     assert call_in_new_process(connect_with_state_api) == "the State API answers\n"
@@ -95,6 +96,7 @@ def print_batches() -> None:
     print(asyncio.run(cell()))
 
 
+@pytest.mark.slow
 def test_local_ray_starts_in_an_odd_environment(tmp_path: Path) -> None:
     """A temporary folder whose path is too long for sockets, no home folder, a proxy that does not respond."""
     folder = tmp_path / ("x" * 90)
@@ -114,6 +116,7 @@ def print_cluster_error() -> None:
         print(error)
 
 
+@pytest.mark.slow
 def test_reason_why_ray_does_not_start_is_one_line() -> None:
     output = call_in_new_process(print_cluster_error, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH="/nowhere/token")
     assert output.startswith("Ray can't be started here (")

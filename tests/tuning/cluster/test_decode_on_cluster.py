@@ -50,6 +50,7 @@ def run_builds(address: str, clips: str, root: str, builds: list[tuple[str, list
     Path(root, "results").write_bytes(pickle.dumps(results))
 
 
+@pytest.mark.slow
 def test_cluster_builds_the_same_store_and_a_hang_fails_one_clip(ray_address: str, clips: Path, tmp_path: Path) -> None:
     paths = [*PATHS, "broken.mp4", "gone.mp4"]
     not_writable = FrameStore(tmp_path / "not_writable", SETTINGS).folder

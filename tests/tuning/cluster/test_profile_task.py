@@ -39,6 +39,7 @@ def profile_on_cluster(address: str, folder: str) -> None:
             Path(folder, f"{name}.json").write_text(profile.model_dump_json())
 
 
+@pytest.mark.slow
 def test_cluster_profiles_each_architecture_and_reports_failures(ray_address: str, tmp_path: Path) -> None:
     call_in_new_process(profile_on_cluster, ray_address, str(tmp_path), RAY_AUTH_MODE="token")
     found = SweepProfile.model_validate_json((tmp_path / "found.json").read_text())

@@ -89,6 +89,7 @@ def submit(project: Path, ray_address: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_job_uploads_all_code_and_nothing_else(job: dict[str, Any]) -> None:
     code = [path for name in (*PACKAGES, "configs") for path in (PROJECT / name).rglob("*") if path.is_file()]
     expected = {str(path.relative_to(PROJECT)) for path in code if "__pycache__" not in path.parts}
@@ -96,10 +97,12 @@ def test_job_uploads_all_code_and_nothing_else(job: dict[str, Any]) -> None:
     assert uploaded - {".gitignore", ".rayignore"} == expected | {*TOP_LEVEL_FILES, "job.py"}
 
 
+@pytest.mark.slow
 def test_workers_of_a_job_import_the_uploaded_packages(job: dict[str, Any]) -> None:
     assert job["where"] == list(PACKAGES)
 
 
+@pytest.mark.slow
 def test_job_refuses_to_write_runs_into_its_working_dir(job: dict[str, Any]) -> None:
     assert job["code"] == 2
     assert job["stderr"].startswith("error: runs_dir is 'runs', inside a submitted job's copy of the working directory")

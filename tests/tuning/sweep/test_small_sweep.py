@@ -102,21 +102,18 @@ def test_report_command_writes_the_same_page_without_using_the_test(
 
 
 def test_report_of_a_copied_project_is_the_same_and_the_original_is_unchanged(
-    asha_run: tuple[Path, str],
-    place: Workplace,
-    tuning_here: TuningHere,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    asha_run: tuple[Path, str], place: Workplace, tmp_path: Path
 ) -> None:
     run = asha_run[0]
     shutil.copytree(place.folder, tmp_path / "copy")
+    # In processes of their own: MLflow remembers where the artifacts of a run id are.
+    copy = Workplace(tmp_path / "copy", place.clips)
     before = {file: file.stat().st_mtime_ns for file in place.folder.rglob("*")}
-    monkeypatch.chdir(tmp_path / "copy")
-    done = succeeded(tuning_here("report", "--run", "runs/asha")).stdout
+    done = succeeded(copy.tuning("report", "--run", "runs/asha")).stdout
     assert "python -m tuning relocate --runs" in done
-    assert (tmp_path / "copy/runs/asha/report/index.html").read_bytes() == (run / "report/index.html").read_bytes()
-    succeeded(tuning_here("relocate"))
-    assert succeeded(tuning_here("report", "--run", "asha")).stdout == "report in runs/asha/report/index.html\n"
+    assert (copy.folder / "runs/asha/report/index.html").read_bytes() == (run / "report/index.html").read_bytes()
+    succeeded(copy.tuning("relocate"))
+    assert succeeded(copy.tuning("report", "--run", "asha")).stdout == "report in runs/asha/report/index.html\n"
     assert {file: file.stat().st_mtime_ns for file in place.folder.rglob("*")} == before
 
 

@@ -106,10 +106,9 @@ def test_manual_promotion_makes_a_version_champion(uri: str, model: str) -> None
     promote_version(uri, scored(uri, model, 0.5), "better")
     version = scored(uri, model, 0.25)
     promote_version(uri, version, "better")
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
         exec(manual_promotion(version), {"mlflow": mlflow})
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
     assert aliases(uri, model)["champion"] == "2"
