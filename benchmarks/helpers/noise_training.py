@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -18,9 +17,9 @@ from data.loading.loaders import Batch, TrainDataset, train_loader
 from data.loading.sampling import EpochSampler
 from data.loading.transforms import Normalise, TrainTransform
 from data.store.build_report import LabelledFrames
-from data.store.entry_folder import EntryFolder
 from data.store.frame_store import FrameStore
-from data.video.decode import ClipFacts, DecodeSettings
+from data.store.noise import write_noise
+from data.video.decode import DecodeSettings
 from models.registry import build_model, get_architecture
 from tuning.config.schema.train import TrainConfig
 from tuning.training.epoch import train_one_epoch
@@ -124,27 +123,8 @@ def noise_batches(
 
 def noise_clips(store: FrameStore, workload: Workload) -> list[LabelledFrames]:
     """Return clips of noise; those that the store lacks are added to it."""
-    folder, rng = EntryFolder(store.folder), np.random.default_rng(0)
-    width = workload.size * 4 // 3
-    facts = ClipFacts(
-        container="none",
-        codec="none",
-        width=width,
-        height=workload.size,
-        rotation=0,
-        fps=30.0,
-        variable_rate=False,
-        packets=workload.frames,
-        frames=workload.frames,
-        duration=workload.frames / 30,
-        sought=False,
-        damage="",
-    )
-    clips = [LabelledFrames(f"{number}.mp4", f"{number:064x}", number % CLASSES) for number in range(_CLIPS)]
-    for clip in clips:
-        if not folder.file(clip.digest).exists():
-            folder.put(clip.digest, rng.integers(0, 256, (workload.frames, workload.size, width, 3), np.uint8), facts)
-    return clips
+    digests = write_noise(store, _CLIPS, workload.size * 4 // 3, workload.size)
+    return [LabelledFrames(f"{number}.mp4", digest, number % CLASSES) for number, digest in enumerate(digests)]
 
 
 @dataclass

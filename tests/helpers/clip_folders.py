@@ -14,7 +14,7 @@ def make_files(root: Path, *names: str) -> Path:
 
 
 def make_split_folders(root: Path, **counts: int) -> Path:
-    """Create folders of splits, each with so many clips of squat and of push up, and return `root`."""
+    """Create a folder per split with the given number of clips of squat and of push up; return `root`."""
     for split, count in counts.items():
         for label in ("push up", "squat"):
             make_files(root, *(f"{split}/{label}/{split} {number}.mp4" for number in range(count)))

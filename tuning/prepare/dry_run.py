@@ -8,12 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from data.clip import Clip
 from data.store.build_report import LabelledFrames
-from data.store.entry_folder import EntryFolder
-from data.video.decode import ClipFacts
+from data.store.noise import write_noise
 from data.video.frame_converter import stored_size
 from tuning.config.schema.store import StoreConfig
 from tuning.config.sweep_config import SweepConfig
@@ -36,7 +33,8 @@ def undecoded_data(scanned: ScannedData, config: SweepConfig) -> Iterator[TrialD
     split = scanned.split or own_or_new_split(scanned.root, scanned.clips, scanned.own_splits, config.data)
     with _temporary_folder(config.store) as folder:
         store = config.store.model_copy(update={"dir": str(folder), "local": None})
-        digests = _write_noise(store)
+        size = stored_size(*_USUAL_SIZE, store.short_side)
+        digests = write_noise(store.open(), _NOISE_CLIPS, *size)
 
         def labelled(clips: Sequence[Clip]) -> tuple[LabelledFrames, ...]:
             pairs = zip(clips, itertools.cycle(digests), strict=False)
@@ -58,27 +56,3 @@ def _temporary_folder(store: StoreConfig) -> Iterator[Path]:
     shared = None if store.in_bucket or not parent.is_dir() else parent
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=shared) as folder:
         yield Path(folder)
-
-
-def _write_noise(store: StoreConfig) -> list[str]:
-    settings, rng = store.decode_settings(), np.random.default_rng(0)
-    width, height = stored_size(*_USUAL_SIZE, settings.short_side)
-    facts = ClipFacts(
-        container="none",
-        codec="none",
-        width=width,
-        height=height,
-        rotation=0,
-        fps=30.0,
-        variable_rate=False,
-        packets=settings.frames,
-        frames=settings.frames,
-        duration=settings.frames / 30,
-        sought=False,
-        damage="",
-    )
-    entries = EntryFolder(store.open().folder)
-    digests = [f"{number:064x}" for number in range(_NOISE_CLIPS)]
-    for digest in digests:
-        entries.put(digest, rng.integers(0, 256, (settings.frames, height, width, 3), np.uint8), facts)
-    return digests

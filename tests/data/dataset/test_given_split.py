@@ -13,7 +13,7 @@ CLIPS = Path("clips")
 
 
 def clips_and_splits(**counts: int) -> tuple[list[Clip], dict[str, str]]:
-    """Return clips of two classes, so many of each in each split, two per group, and their splits."""
+    """Return clips of two classes, `counts` per class and split and two per group, and their splits."""
     clips, splits = [], {}
     for split, count in counts.items():
         for label in ("dip", "squat"):
